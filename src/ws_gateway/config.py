@@ -1,0 +1,300 @@
+"""Typed, frozen settings; the only reader of the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from ws_gateway.domain.topic import Category
+from ws_gateway.errors import ConfigError
+
+PREFIX = "WSG_"
+
+
+class BybitEnvironment(StrEnum):
+    """Which of the venue's environments to talk to."""
+
+    MAINNET = "mainnet"
+    TESTNET = "testnet"
+    DEMO = "demo"
+
+
+class ConnectionStrategy(StrEnum):
+    """Whether private and public data are both wanted."""
+
+    DUAL = "dual"
+    SINGLE = "single"
+
+
+class QueueType(StrEnum):
+    """RabbitMQ queue type of every queue the gateway declares."""
+
+    QUORUM = "quorum"
+    CLASSIC = "classic"
+    STREAM = "stream"
+
+
+class LogLevel(StrEnum):
+    """Lowest level that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+# Public hosts of each environment (Bybit v5 docs, Connect). Demo has private data only; its
+# public data is mainnet's.
+_PUBLIC_WS = {
+    BybitEnvironment.MAINNET: "wss://stream.bybit.com",
+    BybitEnvironment.TESTNET: "wss://stream-testnet.bybit.com",
+    BybitEnvironment.DEMO: "wss://stream.bybit.com",
+}
+_PRIVATE_WS = {
+    BybitEnvironment.MAINNET: "wss://stream.bybit.com",
+    BybitEnvironment.TESTNET: "wss://stream-testnet.bybit.com",
+    BybitEnvironment.DEMO: "wss://stream-demo.bybit.com",
+}
+_REST = {
+    BybitEnvironment.MAINNET: "https://api.bybit.com",
+    BybitEnvironment.TESTNET: "https://api-testnet.bybit.com",
+    BybitEnvironment.DEMO: "https://api-demo.bybit.com",
+}
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured, with its default and meaning.
+
+    Each field is the environment variable `WSG_<FIELD IN CAPITALS>`; each secret may instead be
+    given as a file in `WSG_<FIELD>_FILE`. Build it with `load_settings`, which turns every fault
+    into one `ConfigError`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    bybit_environment: BybitEnvironment = Field(
+        BybitEnvironment.MAINNET, description="Bybit environment the hosts are taken from."
+    )
+    bybit_ws_url: str | None = Field(
+        None, description="WebSocket host to use instead, e.g. ws://127.0.0.1:9001 for bybit-sim."
+    )
+    bybit_rest_url: str | None = Field(
+        None, description="REST host to use instead, e.g. http://127.0.0.1:9001 for bybit-sim."
+    )
+    bybit_api_key: SecretStr | None = Field(
+        None, description="Key for private data; without it only public data is served."
+    )
+    bybit_api_secret: SecretStr | None = Field(None, description="Secret of that key.")
+    account_name: str = Field(
+        "main", description="Name of the account in private events (`account`)."
+    )
+    connection_strategy: ConnectionStrategy = Field(
+        ConnectionStrategy.DUAL, description="dual: public and private; single: private only."
+    )
+    enabled_categories: Annotated[tuple[Category, ...], NoDecode] = Field(
+        tuple(Category), description="Comma-separated categories that may be subscribed."
+    )
+    default_category: Category = Field(
+        Category.LINEAR, description="Category of symbols that exist in spot and in linear."
+    )
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL; without it an embedded one runs in WSG_DATA_DIR."
+    )
+    amqp_url: SecretStr = Field(
+        SecretStr("amqp://guest:guest@127.0.0.1:5672/"), description="RabbitMQ."
+    )
+    amqp_prefix: str = Field(
+        "ws-gateway", description="First word of the exchange's and every queue's name."
+    )
+    queue_type: QueueType = Field(QueueType.QUORUM, description="Type of the declared queues.")
+    publish_deadline_seconds: float = Field(
+        10.0, gt=0, description="A publish unconfirmed for so long means the broker is lost."
+    )
+    publish_window: int = Field(
+        20_000, ge=1, description="Most events sent to the broker and not yet confirmed."
+    )
+    buffer_max_events: int = Field(
+        200_000,
+        ge=100,
+        description="Most events held for the broker; beyond it public data gives way.",
+    )
+    buffer_max_bytes: int = Field(
+        256 * 1024 * 1024, ge=1_000_000, description="Most bytes held for the broker."
+    )
+    api_key: SecretStr | None = Field(
+        None, description="First administrator key of the HTTP API; without it all is refused."
+    )
+    http_host: str = Field("127.0.0.1", description="Address the HTTP API listens on.")
+    http_port: int = Field(
+        8080, ge=0, le=65535, description="Port of the HTTP API; 0 takes a free one."
+    )
+    data_dir: Path = Field(
+        Path(".ws-gateway"), description="Folder for the embedded database and later the spool."
+    )
+    log_level: LogLevel = Field(LogLevel.INFO, description="Lowest level that is written.")
+    log_format: LogFormat = Field(LogFormat.JSON, description="json or console.")
+
+    @field_validator("enabled_categories", mode="before")
+    @classmethod
+    def _split_categories(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("bybit_ws_url")
+    @classmethod
+    def _check_ws_url(cls, value: str | None) -> str | None:
+        return value and _checked_url(value, ("ws", "wss"), "ws://127.0.0.1:9001")
+
+    @field_validator("bybit_rest_url")
+    @classmethod
+    def _check_rest_url(cls, value: str | None) -> str | None:
+        return value and _checked_url(value, ("http", "https"), "http://127.0.0.1:9001")
+
+    @field_validator("amqp_url")
+    @classmethod
+    def _check_amqp_url(cls, value: SecretStr) -> SecretStr:
+        _checked_url(value.get_secret_value(), ("amqp", "amqps"), "amqp://user:password@host:5672/")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            url = value.get_secret_value()
+            example = "postgresql://user:password@host:5432/database"
+            _checked_url(url, ("postgresql", "postgres"), example, needs_host="host=" not in url)
+        return value
+
+    @property
+    def public_ws_url(self) -> str:
+        """Host of the public sockets; `/v5/public/{category}` is appended."""
+        return self.bybit_ws_url or _PUBLIC_WS[self.bybit_environment]
+
+    @property
+    def private_ws_url(self) -> str:
+        """Host of the private socket; `/v5/private` is appended."""
+        return self.bybit_ws_url or _PRIVATE_WS[self.bybit_environment]
+
+    @property
+    def rest_url(self) -> str:
+        """Host of the REST API."""
+        return self.bybit_rest_url or _REST[self.bybit_environment]
+
+    @property
+    def has_credentials(self) -> bool:
+        """Say whether private data can be had."""
+        return self.bybit_api_key is not None and self.bybit_api_secret is not None
+
+
+SECRETS = frozenset(
+    name for name, info in Settings.model_fields.items() if "SecretStr" in str(info.annotation)
+)
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read `WSG_*` from the environment.
+
+    Args:
+        environ: read this instead of the process environment.
+
+    Raises:
+        ConfigError: an unknown name, a malformed value, or a secret's file that cannot be read;
+            the text names the setting, what was found, and what to do.
+    """
+    source = dict(os.environ if environ is None else environ)
+    values: dict[str, Any] = {}
+    for name in sorted(source):
+        if name.startswith(PREFIX) and source[name] != "":
+            field, value = _read(name, source)
+            values[field] = value
+    try:
+        # Only what was read above: init values win over pydantic's own look at the process
+        # environment, and the settings sources below are cut off so that nothing else is read.
+        settings = _FromMapping(**values)
+    except ValidationError as exc:
+        raise _first_fault(exc) from exc
+    _check_pairs(settings)
+    return settings
+
+
+class _FromMapping(Settings):
+    """Settings that come from arguments alone."""
+
+    @classmethod
+    def settings_customise_sources(cls, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        return (kwargs["init_settings"],) if "init_settings" in kwargs else (args[1],)
+
+
+def _read(name: str, source: Mapping[str, str]) -> tuple[str, str]:
+    field = name.removeprefix(PREFIX).lower()
+    if field in Settings.model_fields:
+        return field, source[name]
+    base = field.removesuffix("_file")
+    if field.endswith("_file") and base in SECRETS:
+        if source.get(PREFIX + base.upper()):
+            raise ConfigError(name, f"{PREFIX}{base.upper()} is set too", "keep one of the two")
+        path = Path(source[name])
+        try:
+            return base, path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ConfigError(
+                name, f"the file {str(path)!r} cannot be read ({exc})", "name a readable text file"
+            ) from exc
+    raise ConfigError(name, "no such setting", _nearest(field))
+
+
+def _nearest(field: str) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only needed on the way out
+
+    close = get_close_matches(field, Settings.model_fields, n=1)
+    hint = f"did you mean {PREFIX}{close[0].upper()}? " if close else ""
+    return f"{hint}run `ws-gateway default-env` for the list, or unset it"
+
+
+def _first_fault(exc: ValidationError) -> ConfigError:
+    fault = exc.errors()[0]
+    field = str(fault["loc"][0])
+    found = "a malformed secret" if field in SECRETS else f"found {fault['input']!r}"
+    if fault["type"] == "enum":
+        remedy = f"use one of {fault['ctx']['expected']}"
+    else:
+        remedy = fault["msg"].removeprefix("Value error, ")
+        remedy = remedy[0].lower() + remedy[1:]
+    return ConfigError(PREFIX + field.upper(), found, remedy)
+
+
+def _check_pairs(settings: Settings) -> None:
+    key, secret = settings.bybit_api_key, settings.bybit_api_secret
+    if (key is None) != (secret is None):
+        missing = "WSG_BYBIT_API_SECRET" if secret is None else "WSG_BYBIT_API_KEY"
+        raise ConfigError(missing, "missing while its other half is set", "set both or neither")
+
+
+def _checked_url(
+    value: str, schemes: tuple[str, ...], example: str, *, needs_host: bool = True
+) -> str:
+    try:
+        parts = urlsplit(value)
+        _ = parts.port  # raises on a port that is not a number
+    except ValueError as exc:
+        raise ValueError(f"this is not a URL ({exc}); write it like {example}") from exc
+    if parts.scheme not in schemes or (needs_host and not parts.hostname):
+        raise ValueError(f"write a {' or '.join(schemes)} URL like {example}")
+    return value.rstrip("/") if schemes[0] in ("ws", "http") else value

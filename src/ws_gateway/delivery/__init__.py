@@ -1,0 +1,1 @@
+"""RabbitMQ: envelope, topology, publisher."""

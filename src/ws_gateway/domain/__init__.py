@@ -1,0 +1,1 @@
+"""Words of the gateway without any I/O: topic, event, subscription."""

@@ -1,0 +1,50 @@
+"""What a service asked for, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from ws_gateway.domain.topic import Topic
+
+
+class SubscriptionState(StrEnum):
+    """Life of a subscription: intent, sent, and confirmed are different facts."""
+
+    REQUESTED = "requested"
+    """Stored as desired; nothing was sent to the venue yet."""
+    PENDING = "pending"
+    """Sent to the venue; neither acknowledged nor refused."""
+    ACTIVE = "active"
+    """The venue acknowledged it, or data flows."""
+    REJECTED = "rejected"
+    """The venue refused it; `last_error` has its own words."""
+    STALLED = "stalled"
+    """Acknowledged, but nothing comes although it should."""
+    REMOVING = "removing"
+    """No longer desired; the venue has not confirmed the end yet."""
+    REMOVED = "removed"
+    """Gone; never stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A stored wish with its state.
+
+    Attributes:
+        id: stable while the wish stands.
+        chosen_by: why this category: `explicit`, or the detection's reason.
+        last_error: the venue's own words, if it refused.
+        state_since: when the state last changed.
+    """
+
+    id: UUID
+    topic: Topic
+    requesting_service: str
+    state: SubscriptionState
+    chosen_by: str
+    last_error: str | None
+    created_at: datetime
+    state_since: datetime

@@ -1,0 +1,104 @@
+"""Errors by remedy: what the caller can do is the type, the facts are fields.
+
+GatewayError
+├── Retryable         try again later; the other side was away or slow
+│   ├── VenueLost         the socket to the venue is gone or unusable
+│   ├── BrokerLost        RabbitMQ is away
+│   └── DatabaseLost      PostgreSQL is away
+├── Rejected          somebody said no, and will say no again
+├── Quarantine        bytes that could not be understood; keep them, go on
+└── Fatal             a person must act before the process can run
+    └── ConfigError       a setting is missing, malformed or unknown
+"""
+
+from __future__ import annotations
+
+
+class GatewayError(Exception):
+    """Root of everything the gateway raises on purpose."""
+
+
+class Retryable(GatewayError):
+    """Something outside is away or slow; the same call may work later."""
+
+
+class VenueLost(Retryable):
+    """The socket to the venue is gone, or one of its deadlines passed.
+
+    Attributes:
+        reason: stable word for metrics (`connect`, `handshake`, `closed`, `pong`, `ack`, `login`).
+        detail: what was seen, for people.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class BrokerLost(Retryable):
+    """RabbitMQ refused, vanished, or let a deadline pass."""
+
+
+class DatabaseLost(Retryable):
+    """PostgreSQL refused, vanished, or let a deadline pass."""
+
+
+class Rejected(GatewayError):
+    """The request cannot be served as it stands.
+
+    Attributes:
+        code: stable snake_case word, part of the HTTP contract.
+        field: the offending input field, or None.
+        found: the value that was found, or None.
+        allowed: what would have been accepted, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        field: str | None = None,
+        found: object = None,
+        allowed: list[str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+        self.found = found
+        self.allowed = allowed
+
+
+class Quarantine(GatewayError):
+    """Bytes from the venue that could not be understood; the connection lives on.
+
+    Attributes:
+        reason: stable word for metrics (`malformed`, `unknown_topic`, `missing_field`, `too_large`).
+        detail: what exactly was wrong.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class Fatal(GatewayError):
+    """A person must act; the process ends with exit code 2."""
+
+
+class ConfigError(Fatal):
+    """A setting is missing, malformed or unknown.
+
+    Attributes:
+        setting: the environment variable's name.
+        found: what it held (secrets are never repeated).
+        remedy: what to do, as an imperative clause.
+    """
+
+    def __init__(self, setting: str, found: str, remedy: str) -> None:
+        super().__init__(f"{setting}: {found}; {remedy}")
+        self.setting = setting
+        self.found = found
+        self.remedy = remedy

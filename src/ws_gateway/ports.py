@@ -1,0 +1,200 @@
+"""The seams between rooms: each room sees the others only as these.
+
+Data walks venue → pipeline → delivery; wishes walk control → storage → venue. `bootstrap.py` is
+the only module that knows which object stands behind a seam.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+from ws_gateway.domain.event import Event, GapReason, Observation
+from ws_gateway.domain.subscription import Subscription, SubscriptionState
+from ws_gateway.domain.topic import Category, Topic
+
+# ── venue → pipeline ──────────────────────────────────────────────────────────────────────────
+
+
+class ObservationSink(Protocol):
+    """Front door of the pipeline; called synchronously from a socket read, so it never waits."""
+
+    def accept(self, observation: Observation) -> None:
+        """Take one fact, in the order it was read."""
+
+    def break_streams(self, topics: Iterable[Topic], reason: GapReason, detail: str) -> None:
+        """Announce that facts of these topics are being missed from now on."""
+
+
+class UnreadableSink(Protocol):
+    """Where bytes go that could not be understood."""
+
+    def quarantine(self, *, reason: str, origin: str, detail: str, raw: bytes) -> None:
+        """Keep the bytes (bounded) with the reason; count them; log once per kind and minute."""
+
+
+# ── pipeline → venue ──────────────────────────────────────────────────────────────────────────
+
+
+class Resync(Protocol):
+    """How the pipeline asks for a fresh snapshot of one topic."""
+
+    def resync(self, topic: Topic) -> None:
+        """Unsubscribe and subscribe again; the other topics of the socket are not touched."""
+
+
+# ── pipeline → delivery ───────────────────────────────────────────────────────────────────────
+
+
+class EventOutlet(Protocol):
+    """Front door of delivery; never waits."""
+
+    def offer(self, event: Event) -> bool:
+        """Take responsibility for an event, or answer False when its lane has no room."""
+
+    def has_room(self, topic: Topic) -> bool:
+        """Say whether an event of this topic would be taken now."""
+
+
+# ── control → venue ───────────────────────────────────────────────────────────────────────────
+
+
+class SessionState(StrEnum):
+    """Life of one socket, seen from outside."""
+
+    IDLE = "idle"
+    CONNECTING = "connecting"
+    AUTHENTICATING = "authenticating"
+    SUBSCRIBING = "subscribing"
+    STREAMING = "streaming"
+    BACKING_OFF = "backing_off"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatus:
+    """The full `websocket_state` of one connection, as `/health` shows it."""
+
+    name: str
+    connection_status: SessionState
+    environment: str
+    category: str
+    connection_duration_seconds: float | None
+    last_heartbeat_at: datetime | None
+    reconnection_count: int
+    last_error: str | None
+    active_subscriptions: int
+
+
+class TopicObserver(Protocol):
+    """Told by the feed what becomes of a topic; called synchronously, never waits."""
+
+    def topic_changed(self, topic: Topic, state: SubscriptionState, error: str | None) -> None:
+        """Take note of a new state; `error` has the venue's own words for `rejected`."""
+
+
+class Feed(Protocol):
+    """The venue as control sees it: topics in and out, states back through a `TopicObserver`."""
+
+    def want(self, topics: Sequence[Topic]) -> None:
+        """Subscribe to these as soon as possible, and again after every reconnect.
+
+        A topic that was rejected before is tried again.
+        """
+
+    def drop(self, topics: Sequence[Topic]) -> None:
+        """Unsubscribe from these."""
+
+    def wanted(self) -> Mapping[Topic, SubscriptionState]:
+        """Return every topic asked for with its state."""
+
+    def connections(self) -> list[ConnectionStatus]:
+        """Return one status per connection that exists."""
+
+
+# ── control → storage ─────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionFilter:
+    """Which subscriptions a caller wants to see; None means any."""
+
+    requesting_service: str | None = None
+    channel: str | None = None
+    category: Category | None = None
+    symbol: str | None = None
+    state: SubscriptionState | None = None
+
+
+class SubscriptionStore(Protocol):
+    """The ledger of desired subscriptions. Every call may raise `DatabaseLost`."""
+
+    async def add(
+        self, topic: Topic, requesting_service: str, chosen_by: str
+    ) -> tuple[Subscription, bool]:
+        """Store a wish; answers it and whether it is new."""
+
+    async def get(self, subscription_id: UUID) -> Subscription | None:
+        """Return one, or None."""
+
+    async def page(
+        self, wanted: SubscriptionFilter, *, after: UUID | None, limit: int
+    ) -> list[Subscription]:
+        """Return up to `limit` in a stable order, beginning behind `after`."""
+
+    async def remove(self, subscription_id: UUID) -> Subscription | None:
+        """Forget one; answers what it was, or None."""
+
+    async def remove_service(self, requesting_service: str) -> list[Subscription]:
+        """Forget all of one service; answers what they were."""
+
+    async def desired_topics(self) -> set[Topic]:
+        """Return the distinct topics of all wishes."""
+
+    async def set_state(
+        self, changes: Mapping[Topic, tuple[SubscriptionState, str | None]]
+    ) -> None:
+        """Write the state and error of every wish for each topic."""
+
+    async def ping(self) -> None:
+        """Prove that the database answers."""
+
+
+# ── delivery → control ────────────────────────────────────────────────────────────────────────
+
+
+class BrokerState(StrEnum):
+    """Life of the broker connection."""
+
+    CONNECTING = "connecting"
+    READY = "ready"
+    BLOCKED = "blocked"
+    BACKING_OFF = "backing_off"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryStatus:
+    """Delivery as `/health` shows it.
+
+    Attributes:
+        problems: sentences about drifted or missing queues; empty when all is well.
+        buffered_events, buffered_bytes: accepted and not yet confirmed.
+    """
+
+    state: BrokerState
+    last_error: str | None
+    buffered_events: int
+    buffered_bytes: int
+    problems: tuple[str, ...] = field(default=())
+
+
+class DeliveryReport(Protocol):
+    """What delivery says of itself."""
+
+    def status(self) -> DeliveryStatus:
+        """Return the state right now."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: schema and the ledger of subscriptions."""

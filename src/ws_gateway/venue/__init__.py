@@ -1,0 +1,1 @@
+"""Bybit: its words, its conversation, its sockets."""
