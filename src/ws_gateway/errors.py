@@ -74,7 +74,8 @@ class Quarantine(GatewayError):
     """Bytes from the venue that could not be understood; the connection lives on.
 
     Attributes:
-        reason: stable word for metrics (`malformed`, `unknown_topic`, `missing_field`, `too_large`).
+        reason: stable word for metrics (`malformed`, `unknown_topic`, `missing_field`,
+            `too_large`).
         detail: what exactly was wrong.
     """
 

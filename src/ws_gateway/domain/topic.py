@@ -84,9 +84,14 @@ PRIVATE_CHANNELS = frozenset(
 )
 """Channels of the private socket; they take neither category nor symbol."""
 
-EVENT_CLASS_OF = {channel: EventClass(channel) for channel in Channel if channel in set(EventClass)}
-EVENT_CLASS_OF[Channel.TRADES] = EventClass.TRADE
-EVENT_CLASS_OF[Channel.ORDERBOOK_RPI] = EventClass.ORDERBOOK
+_OTHER_NAME = {
+    Channel.TRADES: EventClass.TRADE,
+    Channel.ORDERBOOK_RPI: EventClass.ORDERBOOK,
+}
+EVENT_CLASS_OF = {
+    channel: _OTHER_NAME.get(channel) or EventClass(channel.value) for channel in Channel
+}
+"""Which queue a channel feeds: the one of its own name, with two exceptions."""
 
 LANE_OF = {
     EventClass.TRADE: Lane.LEDGER,
