@@ -27,7 +27,11 @@ class ObservationSink(Protocol):
         """Take one fact, in the order it was read."""
 
     def break_streams(self, topics: Iterable[Topic], reason: GapReason, detail: str) -> None:
-        """Announce that facts of these topics are being missed from now on."""
+        """Announce that facts of these topics are being missed from now on.
+
+        With `RESUBSCRIBE` the announcement waits for the next fact, because until then nobody
+        asks for the stream.
+        """
 
 
 class UnreadableSink(Protocol):
@@ -58,6 +62,16 @@ class EventOutlet(Protocol):
 
     def has_room(self, topic: Topic) -> bool:
         """Say whether an event of this topic would be taken now."""
+
+
+class LossObserver(Protocol):
+    """Told by delivery what became impossible after it had taken responsibility."""
+
+    def event_lost(self, topic: Topic, sequence: int, detail: str) -> None:
+        """Announce the hole that this event leaves in its stream."""
+
+    def room_again(self) -> None:
+        """Announce the holes that opened while there was no room."""
 
 
 # ── control → venue ───────────────────────────────────────────────────────────────────────────
@@ -159,6 +173,9 @@ class SubscriptionStore(Protocol):
         self, changes: Mapping[Topic, tuple[SubscriptionState, str | None]]
     ) -> None:
         """Write the state and error of every wish for each topic."""
+
+    async def reset_states(self) -> None:
+        """Set every wish back to `requested`: what an earlier process saw says nothing now."""
 
     async def ping(self) -> None:
         """Prove that the database answers."""
