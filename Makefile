@@ -1,0 +1,58 @@
+# Every target installs what it needs; the logic lives in tools/.
+PYTHON ?= python3
+SECONDS ?=
+ARGS ?=
+WORKERS ?= 2
+
+VENV := .venv/installed-from
+BIN := .venv/bin
+DEVSTACK := $(PYTHON) tools/devstack.py
+UV_COMPILE := $(BIN)/uv pip compile --no-config --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test check format bench lock up down clean
+
+help:  ## say what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+
+demo: $(VENV)  ## simulator, gateway and a consumer, live; SECONDS=20 ends by itself
+	@$(DEVSTACK) run -- $(BIN)/ws-gateway demo $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
+run: $(VENV)  ## serve against the real exchange
+	@$(DEVSTACK) run -- $(BIN)/ws-gateway serve $(ARGS)
+
+test: check  ## check, then every test; ARGS="-k topic" narrows
+	@$(DEVSTACK) run -- $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup $(ARGS)
+
+check: $(VENV)  ## format, lint, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo
+
+format: $(VENV)  ## format, and mend what lint can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)  ## measure against the budgets, beside the broker's own ceiling
+	@$(DEVSTACK) run -- $(BIN)/python bench/run.py $(ARGS)
+
+lock: $(VENV)  ## lock the dependencies anew; UPGRADE=1 takes newer ones
+	@$(UV_COMPILE) pyproject.toml -o requirements/runtime.txt
+	@$(UV_COMPILE) pyproject.toml --extra dev -o requirements/dev.txt
+
+up:  ## start RabbitMQ to stay
+	@$(DEVSTACK) up
+
+down:  ## stop it
+	@$(DEVSTACK) down
+
+clean:  ## stop everything and delete what was built
+	@$(DEVSTACK) wipe
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist src/*.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV): pyproject.toml requirements/dev.txt tools/make_venv.py
+	@$(PYTHON) tools/make_venv.py

@@ -1,0 +1,133 @@
+"""The services a developer needs: start, stop, look, or run one command with them.
+
+    devstack.py run -- CMD …   the broker runs while CMD runs; exit code is CMD's
+    devstack.py up | down      start it to stay | stop it
+    devstack.py status | env   what runs | shell lines that point programs at it
+
+PostgreSQL needs nothing here: the gateway and the tests embed one where none is named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+
+from broker import URL_SETTING, Broker, BrokerError, broker_url
+from processes import end_processes, find_processes
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+DEV = CHECKOUT / ".dev"
+POSTGRES = DEV / "postgres"
+DATA_SETTING = "WSG_DATA_DIR"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line says; return the exit code."""
+    parser = argparse.ArgumentParser(prog="devstack", description=(__doc__ or "").split("\n", 1)[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="start the services to stay")
+    commands.add_parser("down", help="stop the services")
+    commands.add_parser("status", help="say what runs")
+    commands.add_parser("env", help="print export lines for a shell")
+    commands.add_parser("wipe", help="stop the services and delete their data")
+    run = commands.add_parser("run", help="run a command with the services up")
+    run.add_argument("words", nargs=argparse.REMAINDER, metavar="-- CMD …")
+    chosen = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)  # so that the clean-up below runs for it too
+    broker = Broker(DEV / "rabbitmq", _say)
+    try:
+        match chosen.command:
+            case "up":
+                print(f"RabbitMQ runs at {_up(broker)}  (`make down` stops it)")
+            case "down":
+                _down(broker)
+            case "status":
+                return _status(broker)
+            case "env":
+                print(f"export {URL_SETTING}={_up(broker)}")
+            case "wipe":
+                _down(broker)
+                shutil.rmtree(DEV, ignore_errors=True)
+            case _:
+                words = chosen.words[1:] if chosen.words[:1] == ["--"] else chosen.words
+                if not words:
+                    parser.error("run needs a command after --")
+                return _run(broker, words)
+    except BrokerError as exc:
+        print(f"devstack: {exc}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(text: str) -> None:
+    print(f"devstack: {text}", file=sys.stderr, flush=True)
+
+
+def _up(broker: Broker) -> str:
+    return os.environ.get(URL_SETTING) or broker.up()
+
+
+def _down(broker: Broker) -> None:
+    was_running = broker.down()
+    for data in _postgres_folders():
+        end_processes("postgres", str(data), asked=signal.SIGINT, patience_seconds=10)
+    print("RabbitMQ stopped" if was_running else "RabbitMQ was not running")
+
+
+def _postgres_folders() -> list[Path]:
+    """List the data folders of embedded servers below `.dev`, the gateway's and the tests'."""
+    return [mark.parent for mark in DEV.glob("**/PG_VERSION") if (mark.parent / "base").is_dir()]
+
+
+def _status(broker: Broker) -> int:
+    url = os.environ.get(URL_SETTING) or broker.running_url()
+    print(f"RabbitMQ    {url_without_secret(url) if url else 'not running'}")
+    for data in _postgres_folders():
+        state = "running" if find_processes("postgres", str(data)) else "not running"
+        print(f"PostgreSQL  {state}, {data.relative_to(CHECKOUT)}")
+    return 0 if url else 1
+
+
+def url_without_secret(url: str) -> str:
+    """Leave credentials out of a URL that is shown."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _run(broker: Broker, words: list[str]) -> int:
+    """Run a command with the services; signals that end it do not end us before the clean-up."""
+    with broker_url(broker) as url:
+        environ = os.environ | {URL_SETTING: url}
+        environ.setdefault(DATA_SETTING, str(DEV / "data"))
+        child: subprocess.Popen[bytes] | None = None
+
+        def pass_on(number: int, _frame: FrameType | None) -> None:
+            # The terminal sends Ctrl-C to the child as well; other signals come to us alone.
+            if child is not None and number != signal.SIGINT:
+                child.send_signal(number)
+
+        # Handlers, not SIG_IGN: an ignored signal would stay ignored in the child.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, pass_on)
+        try:
+            child = subprocess.Popen(words, env=environ)
+        except OSError as exc:
+            raise BrokerError(f"cannot run {words[0]}: {exc.strerror}") from exc
+        code = child.wait()
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
