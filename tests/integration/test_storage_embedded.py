@@ -1,0 +1,131 @@
+"""The embedded PostgreSQL: its start, its end, and what a kill leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from ws_gateway.errors import ConfigError
+from ws_gateway.storage.database import migrate, open_pool
+from ws_gateway.storage.embedded import EmbeddedPostgres
+from ws_gateway.storage.subscriptions import PostgresSubscriptions
+
+GATEWAY_THAT_HANGS = """
+import asyncio, sys
+from pathlib import Path
+from ws_gateway.storage.embedded import EmbeddedPostgres
+
+async def main():
+    print(await EmbeddedPostgres(Path(sys.argv[1])).start(), flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """Make a folder with a short name: a socket's path is limited to about 100 bytes."""
+    with tempfile.TemporaryDirectory(prefix="wsg-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def is_running(data_dir: Path) -> bool:
+    """Say whether a server holds the folder; a clean stop removes its lock file."""
+    return (data_dir / "postgres" / "postmaster.pid").exists()
+
+
+def postmaster(data_dir: Path) -> int:
+    """Read the number of the server's first process."""
+    return int((data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[0])
+
+
+async def test_data_survive_a_stop_and_a_start(data_dir: Path) -> None:
+    """The server ends with `stop`, and what was stored is there after the next `start`."""
+    server = EmbeddedPostgres(data_dir)
+    url = await server.start()
+    await migrate(url)
+    await server.stop()
+    assert not is_running(data_dir)
+    await server.stop()  # again is nothing
+
+    url = await server.start()
+    connection = await asyncpg.connect(url)
+    assert await connection.fetchval("SELECT count(*) FROM subscriptions") == 0
+    await connection.close()
+    await server.stop()
+
+
+async def test_the_server_of_a_killed_gateway_is_taken_over(data_dir: Path) -> None:
+    """After kill -9 the next gateway uses the server that runs, and stops it at its own end."""
+    gateway = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", GATEWAY_THAT_HANGS, str(data_dir), stdout=asyncio.subprocess.PIPE
+    )
+    assert gateway.stdout is not None
+    async with asyncio.timeout(30):
+        await gateway.stdout.readline()
+    gateway.kill()
+    await gateway.wait()
+    assert is_running(data_dir)
+    left_over = postmaster(data_dir)
+
+    server = EmbeddedPostgres(data_dir)
+    await server.start()
+    assert postmaster(data_dir) == left_over
+    await server.stop()
+    assert not is_running(data_dir)
+
+
+async def test_a_number_taken_by_another_process_is_not_taken_for_a_server(
+    data_dir: Path,
+) -> None:
+    """A stale postmaster.pid that names some other living process does not stop the start."""
+    server = EmbeddedPostgres(data_dir)
+    await server.start()
+    trace = (data_dir / "postgres" / "postmaster.pid").read_text()
+    pid = postmaster(data_dir)
+    await server.stop()
+    (data_dir / "postgres" / "postmaster.pid").write_text(trace.replace(str(pid), str(os.getpid())))
+    (data_dir / "postgres" / ".handle_pids.json").write_text("[12")  # cut short
+
+    connection = await asyncpg.connect(await server.start())
+    await connection.close()
+    await server.stop()
+
+
+async def test_the_pool_survives_a_restart(data_dir: Path) -> None:
+    """After PostgreSQL went and came back the same pool works again."""
+    server = EmbeddedPostgres(data_dir)
+    url = await server.start()
+    pool = await open_pool(url)
+    store = PostgresSubscriptions(pool)
+    await store.ping()
+    await server.stop()
+    await server.start()
+    await store.ping()
+    await pool.close()
+    await server.stop()
+
+
+async def test_a_folder_that_cannot_be_made_is_said_in_one_sentence(data_dir: Path) -> None:
+    """A data folder below a file names WSG_DATA_DIR."""
+    (data_dir / "file").write_text("")
+    with pytest.raises(ConfigError) as caught:
+        await EmbeddedPostgres(data_dir / "file").start()
+    assert caught.value.setting == "WSG_DATA_DIR"
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_folder_of_another_version_is_said_in_one_sentence(data_dir: Path) -> None:
+    """Data of an older PostgreSQL are not touched."""
+    (data_dir / "postgres").mkdir()
+    (data_dir / "postgres" / "PG_VERSION").write_text("16\n")
+    with pytest.raises(ConfigError, match="PostgreSQL 16"):
+        await EmbeddedPostgres(data_dir).start()
