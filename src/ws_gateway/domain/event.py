@@ -53,6 +53,7 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
         trace_id: 32 hex digits, one per received frame.
         update_id: `u` of a book frame; None on other channels.
         payload: JSON bytes, the venue's own.
+        source: where the fact was read.
     """
 
     topic: Topic
@@ -66,6 +67,7 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
     trace_id: str
     update_id: int | None
     payload: bytes
+    source: Source = Source.STREAM
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -73,7 +75,6 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         observation: the fact (for a marker: a fact of our own, kind gap or resumed).
-        kind: as delivered; differs from the observation's only for markers.
         epoch: names one run of numbering of this gateway.
         sequence: rises by exactly 1 per (stream, epoch), markers included.
     """
@@ -81,3 +82,21 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     observation: Observation
     epoch: str
     sequence: int
+
+    @property
+    def is_marker(self) -> bool:
+        """Say whether the gateway made it, to announce a hole or the end of one."""
+        return self.observation.kind in (Kind.GAP, Kind.RESUMED)
+
+
+def marker_payload(kind: Kind, reason: str, hole: tuple[int, int] | None, detail: str) -> bytes:
+    """Build the payload of a gap or resumed marker.
+
+    A gap names the hole in our own numbering, or null where the venue's side was missed.
+    """
+    if kind is Kind.RESUMED:
+        return msgspec.json.encode({"reason": reason, "detail": detail})
+    first, last = hole if hole is not None else (None, None)
+    return msgspec.json.encode(
+        {"reason": reason, "from_sequence": first, "to_sequence": last, "detail": detail}
+    )

@@ -1,0 +1,193 @@
+"""The message a consumer gets: JSON envelope and AMQP frames, built as bytes.
+
+Everything that does not change within a stream is built once, in an `Address`; an event then costs
+one formatting of the body and one join of the frames. Layouts: AMQP 0-9-1 §2.3.5 (frames), §4.2.6
+(content header), class basic.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+import msgspec
+
+from ws_gateway.domain.event import Event, Observation
+from ws_gateway.domain.topic import EventClass
+
+PUBLISH_CHANNEL = 1
+"""AMQP channel number of all publishing; frames carry it, so they are built before connecting."""
+
+FRAME_MAX = 131_072
+"""Largest frame written. RabbitMQ's default; a broker that negotiates less is refused."""
+
+APP_ID = "ws-gateway"
+SCHEMA_VERSION = 1
+
+_FRAME_OVERHEAD = 8
+_BODY_MAX = FRAME_MAX - _FRAME_OVERHEAD
+_FRAME_END = b"\xce"
+_BASIC = 60
+_PUBLISH = 40
+_MANDATORY = 0x01
+# content-type, delivery-mode, correlation-id, message-id, timestamp, type, app-id
+_PROPERTY_FLAGS = 0x8000 | 0x1000 | 0x0400 | 0x0080 | 0x0040 | 0x0020 | 0x0008
+_PERSISTENT = 2
+_TRACE_ID_LENGTH = 32
+_HEADER_FIXED = 14  # class, weight, body size, property flags
+
+_frame_head = Struct(">BHI").pack
+_content_head = Struct(">BHIHHQH").pack
+_u64 = Struct(">Q").pack
+_u8 = Struct(">B").pack
+
+_QUARANTINE_CLASS = "quarantine"
+
+
+class Address:
+    """Constant parts of every message of one (topic, category, symbol).
+
+    Attributes:
+        routing_key: where the exchange sends it.
+    """
+
+    __slots__ = (
+        "_after_epoch",
+        "_after_id",
+        "_before_id",
+        "_content_const",
+        "_fixed_size",
+        "_method_frame",
+        "_tail",
+        "routing_key",
+    )
+
+    def __init__(self, exchange: str, observation: Observation, account: str) -> None:
+        topic = observation.topic
+        event_class = topic.event_class
+        self.routing_key = routing_key(event_class, observation.category, observation.symbol)
+        self._method_frame = publish_frame(exchange, self.routing_key)
+        self._content_const, self._tail = _properties(event_class)
+        self._fixed_size = _HEADER_FIXED + len(self._content_const) + _TRACE_ID_LENGTH + 9
+        self._fixed_size += len(self._tail)
+        self._before_id = b'{"schema":%d,"event_id":' % SCHEMA_VERSION
+        self._after_id = b',"event_type":%b,"kind":"' % _json(event_class.value)
+        self._after_epoch = b'","category":%b,"symbol":%b,"topic":%b,"account":%b,"epoch":"' % (
+            _json(observation.category),
+            _json(observation.symbol),
+            _json(topic.name),
+            _json(account if topic.is_private else None),
+        )
+
+    def body(self, event: Event) -> bytes:
+        """Build the JSON envelope; the payload's bytes are copied, never re-encoded."""
+        fact = event.observation
+        matched = fact.matched_at
+        return (
+            b'%b%b%b%b","source":"%b%b%b","sequence":%d,"timestamp":%d,"matched_at":%b,"received_at":%d,"trace_id":"%b","payload":%b}'
+            % (
+                self._before_id,
+                _json(fact.event_id),
+                self._after_id,
+                fact.kind.encode(),
+                fact.source.encode(),
+                self._after_epoch,
+                event.epoch.encode(),
+                event.sequence,
+                fact.timestamp,
+                b"null" if matched is None else b"%d" % matched,
+                fact.received_at,
+                fact.trace_id.encode(),
+                fact.payload,
+            )
+        )
+
+    def frames(self, event: Event) -> bytes:
+        """Build the whole AMQP message: method, content header and body frames."""
+        fact = event.observation
+        body = self.body(event)
+        message_id = fact.event_id.encode()
+        size = len(body)
+        head = (
+            self._method_frame,
+            _content_head(
+                2,
+                PUBLISH_CHANNEL,
+                self._fixed_size + len(message_id),
+                _BASIC,
+                0,
+                size,
+                _PROPERTY_FLAGS,
+            ),
+            self._content_const,
+            fact.trace_id.encode(),
+            _u8(len(message_id)),
+            message_id,
+            _u64(fact.timestamp // 1000),
+            self._tail,
+        )
+        if size <= _BODY_MAX:
+            return b"".join((*head, _frame_head(3, PUBLISH_CHANNEL, size), body, _FRAME_END))
+        return b"".join((*head, *_body_frames(body)))
+
+
+def routing_key(event_class: EventClass, category: str | None, symbol: str | None) -> str:
+    """Return `{event_class}.{category}.{symbol}`; `-` where there is none.
+
+    A dot inside a symbol is written `%2E`, because dots separate words in a routing key.
+    """
+    return f"{event_class}.{category or '-'}.{(symbol or '-').replace('.', '%2E')}"
+
+
+def publish_frame(exchange: str, key: str) -> bytes:
+    """Build the `basic.publish` method frame, mandatory, on the publishing channel."""
+    arguments = b"\x00\x00%b%b%b" % (_shortstr(exchange), _shortstr(key), _u8(_MANDATORY))
+    payload = Struct(">HH").pack(_BASIC, _PUBLISH) + arguments
+    return _frame_head(1, PUBLISH_CHANNEL, len(payload)) + payload + _FRAME_END
+
+
+def quarantine_frames(
+    exchange: str, *, reason: str, message_id: str, trace_id: str, at_seconds: int, body: bytes
+) -> bytes:
+    """Build the AMQP message for one quarantined frame, routed `quarantine.{reason}`."""
+    const, tail = _properties(_QUARANTINE_CLASS)
+    identity = message_id.encode()
+    size = _HEADER_FIXED + len(const) + _TRACE_ID_LENGTH + 9 + len(identity) + len(tail)
+    return b"".join(
+        (
+            publish_frame(exchange, f"{_QUARANTINE_CLASS}.{reason}"),
+            _content_head(2, PUBLISH_CHANNEL, size, _BASIC, 0, len(body), _PROPERTY_FLAGS),
+            const,
+            trace_id.encode(),
+            _u8(len(identity)),
+            identity,
+            _u64(at_seconds),
+            tail,
+            *_body_frames(body),
+        )
+    )
+
+
+def _properties(event_class: str) -> tuple[bytes, bytes]:
+    """Return the constant properties before the trace id, and those after the timestamp."""
+    before = b"%b%b%b" % (
+        _shortstr("application/json"),
+        _u8(_PERSISTENT),
+        _u8(_TRACE_ID_LENGTH),
+    )
+    return before, b"%b%b%b" % (_shortstr(event_class), _shortstr(APP_ID), _FRAME_END)
+
+
+def _body_frames(body: bytes) -> list[bytes]:
+    parts: list[bytes] = []
+    for start in range(0, len(body), _BODY_MAX):
+        chunk = body[start : start + _BODY_MAX]
+        parts += (_frame_head(3, PUBLISH_CHANNEL, len(chunk)), chunk, _FRAME_END)
+    return parts
+
+
+def _shortstr(text: str) -> bytes:
+    raw = text.encode()
+    return _u8(len(raw)) + raw
+
+
+_json = msgspec.json.Encoder().encode

@@ -1,0 +1,326 @@
+"""One connection to RabbitMQ: aiormq for everything slow, a tap for everything frequent.
+
+aiormq logs in, negotiates, keeps heartbeats and declares. Publishing writes whole batches of ready
+frames straight to the transport, and the tap takes confirms and returns out of the incoming bytes
+before aiormq's reader, which needs tens of µs a frame, would see them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from struct import Struct
+from typing import Any, Protocol
+
+import aiormq
+import aiormq.exceptions
+import pamqp.header
+from aiormq.abc import AbstractChannel
+from aiormq.connection import TransportFactory
+from yarl import URL
+
+from ws_gateway.delivery.envelope import FRAME_MAX, PUBLISH_CHANNEL
+from ws_gateway.errors import BrokerLost
+
+_frame_head = Struct(">BHI").unpack_from
+_method_head = Struct(">HH").unpack_from
+_confirm_arguments = Struct(">QB").unpack_from
+_HEAD = 7
+_OVERHEAD = 8
+_METHOD, _HEADER, _BODY = 1, 2, 3
+_BASIC, _RETURN, _ACK, _NACK = 60, 50, 80, 120
+_CONNECTION, _BLOCKED, _UNBLOCKED = 10, 60, 61
+_HEARTBEAT_FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+
+
+class LinkListener(Protocol):
+    """Told what the broker says about publishing; called from the socket read, never waits."""
+
+    def on_confirm(self, tag: int, *, multiple: bool) -> None:
+        """Take note that the broker answers for everything up to, or just, `tag`."""
+
+    def on_nack(self, tag: int, *, multiple: bool) -> None:
+        """Take note that the broker refused."""
+
+    def on_return(self, message_id: str, reply: str) -> None:
+        """Take note that a message had no queue to go to; its confirm follows all the same."""
+
+    def on_blocked(self, *, blocked: bool) -> None:
+        """Take note that the broker takes no more, or again, for want of memory or disk."""
+
+    def on_writable(self) -> None:
+        """Take note that the socket drained and can be written to again."""
+
+
+class Link:
+    """An open connection with a confirming AMQP channel for publishing.
+
+    Attributes:
+        lost: done when the connection is gone; its result says why.
+    """
+
+    def __init__(self, connection: aiormq.Connection, tap: _Tap) -> None:
+        self._connection = connection
+        self._tap = tap
+        self.lost: asyncio.Future[str] = tap.lost
+
+    @property
+    def is_writable(self) -> bool:
+        """Say whether the socket takes more without piling it up in this process."""
+        return self._tap.is_writable
+
+    def write(self, frames: bytes) -> None:
+        """Write whole AMQP frames of the publishing channel."""
+        self._tap.write(frames)
+
+    @asynccontextmanager
+    async def channel(self) -> AsyncIterator[AbstractChannel]:
+        """Open an AMQP channel for declarations; one that the broker closed is simply left.
+
+        Raises:
+            BrokerLost: the connection went away.
+        """
+        with broker_errors():
+            channel = await self._connection.channel(publisher_confirms=False)
+        try:
+            yield channel
+        finally:
+            if not channel.is_closed and not self.lost.done():
+                with broker_errors():
+                    await channel.close()
+
+    async def close(self, timeout_seconds: float) -> None:
+        """Say goodbye to the broker, or cut the socket when it does not answer in time."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._connection.close()
+        except (TimeoutError, *_BROKER_ERRORS):
+            pass  # it is gone either way; the abort below frees the socket
+        finally:
+            self.abort("closed by us")
+
+    def abort(self, why: str) -> None:
+        """Cut the socket at once."""
+        self._tap.abort(why)
+
+
+async def open_link(url: str, listener: LinkListener, *, deadline_seconds: float) -> Link:
+    """Connect, log in, and select confirms on the publishing channel.
+
+    Raises:
+        BrokerLost: refused, unreachable, or not ready in time.
+    """
+    factory = _TappedTransports(listener)
+    connection = aiormq.Connection(url, transport_factory=factory)
+    try:
+        with broker_errors():
+            async with asyncio.timeout(deadline_seconds):
+                await connection.connect()
+                _check_frame_max(connection.connection_tune.frame_max)
+                await connection.channel(PUBLISH_CHANNEL, publisher_confirms=True)
+    except BaseException:
+        if factory.tap is not None:
+            factory.tap.abort("opening failed")
+        await _swallow_close(connection)
+        raise
+    tap = factory.tap
+    if tap is None:
+        raise BrokerLost("the connection was opened without a transport")
+    tap.begin()
+    return Link(connection, tap)
+
+
+def _check_frame_max(frame_max: int) -> None:
+    if 0 < frame_max < FRAME_MAX:
+        raise BrokerLost(
+            f"the broker allows frames of {frame_max} bytes; "
+            f"set frame_max = {FRAME_MAX} in its configuration"
+        )
+
+
+async def _swallow_close(connection: aiormq.Connection) -> None:
+    """Let aiormq end its tasks after a failed opening; the failure itself is on its way up."""
+    try:
+        async with asyncio.timeout(1):
+            await connection.close()
+    except (TimeoutError, asyncio.InvalidStateError, AttributeError, *_BROKER_ERRORS):
+        return  # it had not got far enough to have anything to close
+
+
+class _Tap(asyncio.StreamReaderProtocol):
+    """Reads the broker's bytes first: confirms go to the listener, the rest to aiormq."""
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        loop: asyncio.AbstractEventLoop,
+        listener: LinkListener,
+    ) -> None:
+        super().__init__(reader, loop=loop)
+        self._tap_loop = loop
+        self._listener = listener
+        self._rest = b""
+        self._tapping = False
+        self._writable = True
+        self._heartbeat_at = 0.0
+        self._returning: tuple[str, str | None] | None = None
+        self._transport_of_tap: asyncio.Transport | None = None
+        self._why: str | None = None
+        self.lost: asyncio.Future[str] = loop.create_future()
+
+    @property
+    def is_writable(self) -> bool:
+        return self._writable and not self.lost.done()
+
+    def begin(self) -> None:
+        """Take confirms from now on; until here every frame was aiormq's."""
+        self._tapping = True
+
+    def write(self, frames: bytes) -> None:
+        if self._transport_of_tap is not None:
+            self._transport_of_tap.write(frames)
+
+    def abort(self, why: str) -> None:
+        self._why = self._why or why
+        if self._transport_of_tap is not None:
+            self._transport_of_tap.abort()
+
+    # ── asyncio callbacks ─────────────────────────────────────────────────────────────────────
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if isinstance(transport, asyncio.Transport):
+            self._transport_of_tap = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if not self.lost.done():
+            seen = str(exc) if exc is not None else "the broker closed the connection"
+            self.lost.set_result(self._why or seen)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._writable = True
+        self._listener.on_writable()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._tapping:
+            super().data_received(data)
+            return
+        if self._rest:
+            data = self._rest + data
+        end = len(data)
+        at = 0
+        passed: list[bytes] = []
+        tapped = False
+        while end - at >= _HEAD:
+            frame_type, channel, size = _frame_head(data, at)
+            after = at + size + _OVERHEAD
+            if after > end:
+                break
+            if channel == PUBLISH_CHANNEL and self._take(data, at + _HEAD, frame_type, size):
+                tapped = True
+            else:
+                if channel == 0 and frame_type == _METHOD:
+                    self._watch(data, at + _HEAD)
+                passed.append(data[at:after])
+            at = after
+        self._rest = data[at:]
+        if passed:
+            super().data_received(b"".join(passed))
+        elif tapped and self._tap_loop.time() >= self._heartbeat_at:
+            # A confirm proves the broker alive, but aiormq's watchdog did not see it.
+            self._heartbeat_at = self._tap_loop.time() + 1.0
+            super().data_received(_HEARTBEAT_FRAME)
+
+    # ── frames ────────────────────────────────────────────────────────────────────────────────
+
+    def _take(self, data: bytes, at: int, frame_type: int, size: int) -> bool:
+        if self._returning is not None and frame_type in (_HEADER, _BODY):
+            self._take_returned(data[at : at + size], frame_type)
+            return True
+        if frame_type != _METHOD:
+            return False
+        class_id, method_id = _method_head(data, at)
+        if class_id != _BASIC:
+            return False
+        if method_id in (_ACK, _NACK):
+            self._returning = None
+            tag, bits = _confirm_arguments(data, at + 4)
+            if method_id == _ACK:
+                self._listener.on_confirm(tag, multiple=bool(bits & 1))
+            else:
+                self._listener.on_nack(tag, multiple=bool(bits & 1))
+            return True
+        if method_id == _RETURN:
+            length = data[at + 6]
+            reply = data[at + 7 : at + 7 + length].decode("utf-8", "replace")
+            self._returning = (reply, None)
+            return True
+        return False
+
+    def _take_returned(self, payload: bytes, frame_type: int) -> None:
+        """Read the id of a returned message from its header; its body is of no use."""
+        if frame_type == _HEADER and self._returning is not None:
+            header = pamqp.header.ContentHeader()
+            header.unmarshal(payload)
+            message_id = header.properties.message_id
+            if message_id is not None:
+                self._listener.on_return(message_id, self._returning[0])
+
+    def _watch(self, data: bytes, at: int) -> None:
+        class_id, method_id = _method_head(data, at)
+        if class_id == _CONNECTION and method_id in (_BLOCKED, _UNBLOCKED):
+            self._listener.on_blocked(blocked=method_id == _BLOCKED)
+
+
+class _TappedTransports(TransportFactory):
+    """Gives aiormq streams whose protocol is a tap."""
+
+    def __init__(self, listener: LinkListener) -> None:
+        self._listener = listener
+        self.tap: _Tap | None = None
+
+    async def create(
+        self, url: URL, **kwargs: Any
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=FRAME_MAX * 2, loop=loop)
+        tap = _Tap(reader, loop, self._listener)
+        tls = None
+        if url.scheme == "amqps":
+            tls = await kwargs["ssl_context_provider"].get_context()
+        transport, _ = await loop.create_connection(
+            lambda: tap, url.host or "127.0.0.1", url.port or 5672, ssl=tls
+        )
+        self.tap = tap
+        return reader, asyncio.StreamWriter(transport, tap, reader, loop)
+
+
+_BROKER_ERRORS = (
+    aiormq.exceptions.AMQPError,
+    OSError,
+    EOFError,
+    asyncio.IncompleteReadError,
+    RuntimeError,
+)
+
+
+class broker_errors:  # noqa: N801 - reads as a statement: `with broker_errors():`
+    """Turn whatever the driver raises into `BrokerLost`; nothing of aiormq leaves this room."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        if isinstance(exc, BrokerLost) or exc is None:
+            return
+        if isinstance(exc, TimeoutError):
+            raise BrokerLost("the broker did not answer in time") from exc
+        if isinstance(exc, _BROKER_ERRORS):
+            raise BrokerLost(f"{exc}" or type(exc).__name__) from exc

@@ -1,0 +1,84 @@
+"""Where bytes go that nobody could read: counted, logged once per kind and minute, kept."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from ws_gateway.runtime.counters import Counters
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+KEPT_BYTES = 65_536
+"""Most raw bytes kept of one frame."""
+
+_SAMPLE_BYTES = 200
+_LOG_EVERY_US = 60_000_000
+
+
+class QuarantineOutlet(Protocol):
+    """The publisher, as far as quarantine needs it."""
+
+    def offer_quarantined(self, *, reason: str, identity: str, trace_id: str, body: bytes) -> bool:
+        """Take it for the quarantine queue; False when there is no room."""
+
+
+class Quarantine:
+    """Takes unreadable frames; never raises, never waits."""
+
+    def __init__(
+        self,
+        outlet: QuarantineOutlet,
+        *,
+        counters: Counters,
+        clock_us: Callable[[], int],
+        new_trace_id: Callable[[], str],
+    ) -> None:
+        self._outlet = outlet
+        self._counters = counters
+        self._clock_us = clock_us
+        self._new_trace_id = new_trace_id
+        self._logged_at: dict[tuple[str, str], int] = {}
+
+    def quarantine(self, *, reason: str, origin: str, detail: str, raw: bytes) -> None:
+        """Keep the bytes (bounded) with the reason; count them; log once per kind and minute."""
+        self._counters.quarantined[reason] += 1
+        now_us = self._clock_us()
+        trace_id = self._new_trace_id()
+        kept = raw[:KEPT_BYTES]
+        digest = blake2b(raw, digest_size=8).hexdigest()
+        body = msgspec.json.encode(
+            {
+                "schema": 1,
+                "reason": reason,
+                "origin": origin,
+                "detail": detail,
+                "received_at": now_us,
+                "trace_id": trace_id,
+                "size": len(raw),
+                "truncated": len(raw) > KEPT_BYTES,
+                "raw_base64": base64.b64encode(kept).decode("ascii"),
+            }
+        )
+        taken = self._outlet.offer_quarantined(
+            reason=reason, identity=f"{origin}:{now_us}:{digest}", trace_id=trace_id, body=body
+        )
+        if not taken:
+            self._counters.quarantined["not_kept"] += 1
+        if now_us - self._logged_at.get((origin, reason), -_LOG_EVERY_US) >= _LOG_EVERY_US:
+            self._logged_at[(origin, reason)] = now_us
+            log.warning(
+                "delivery.frame_quarantined",
+                reason=reason,
+                origin=origin,
+                detail=detail[:_SAMPLE_BYTES],
+                size=len(raw),
+                sample=raw[:_SAMPLE_BYTES].decode("utf-8", "replace"),
+                trace_id=trace_id,
+                so_far=self._counters.quarantined[reason],
+            )

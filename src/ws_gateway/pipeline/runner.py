@@ -1,0 +1,236 @@
+"""From facts to events in their places: continuity, numbering, and a marker for every hole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ws_gateway.domain.event import Event, GapReason, Kind, Observation, marker_payload
+from ws_gateway.domain.topic import Topic
+from ws_gateway.pipeline.sequence import BookContinuity, Verdict
+from ws_gateway.ports import EventOutlet, Resync
+from ws_gateway.runtime.counters import Counters
+
+
+class _Stream:
+    """One topic's place in the numbering, and what is known to be missing from it."""
+
+    __slots__ = (
+        "announced",
+        "book",
+        "broken",
+        "detail",
+        "hole",
+        "last_update_id",
+        "sequence",
+        "topic",
+    )
+
+    def __init__(self, topic: Topic, detail: str) -> None:
+        self.topic = topic
+        self.sequence = 0
+        self.book = BookContinuity() if topic.has_update_ids else None
+        # Only for books of depth 1, which tell the same snapshot again when nothing changes.
+        self.last_update_id: int | None = None
+        # A break is first noted, then announced by a gap marker, then ended by a resumed marker.
+        self.broken: GapReason | None = GapReason.RESTART
+        self.announced = False
+        self.detail = detail
+        # Own numbers given to events that found no room; announced as soon as there is some.
+        self.hole: tuple[int, int] | None = None
+
+
+class Runner:
+    """The pipeline: takes observations in the order they were read, offers events to delivery.
+
+    Everything here is synchronous; it runs inside the socket's read callback.
+    """
+
+    def __init__(
+        self,
+        *,
+        outlet: EventOutlet,
+        resync: Resync,
+        counters: Counters,
+        epoch: str,
+        clock_us: Callable[[], int],
+        new_trace_id: Callable[[], str],
+    ) -> None:
+        self._outlet = outlet
+        self._resync = resync
+        self._counters = counters
+        self._epoch = epoch
+        self._clock_us = clock_us
+        self._new_trace_id = new_trace_id
+        self._streams: dict[str, _Stream] = {}
+        self._holed: dict[str, _Stream] = {}
+
+    # ── from the venue ────────────────────────────────────────────────────────────────────────
+
+    def accept(self, observation: Observation) -> None:
+        """Take one fact, in the order it was read."""
+        self._counters.received += 1
+        stream = self._streams.get(observation.topic.key)
+        if stream is None:
+            stream = self._open(observation.topic)
+        if stream.book is not None:
+            if not self._continues(stream, stream.book, observation):
+                return
+        elif observation.update_id is not None:
+            if observation.update_id == stream.last_update_id and stream.broken is None:
+                self._counters.suppressed["unchanged"] += 1
+                return
+            stream.last_update_id = observation.update_id
+        if stream.hole is not None and not self._close_hole(stream):
+            self._shed(stream)
+            return
+        if stream.broken is not None:
+            if stream.book is not None and observation.kind is not Kind.SNAPSHOT:
+                self._withhold(stream)
+                return
+            self._resume(stream)
+        stream.sequence += 1
+        if not self._outlet.offer(Event(observation, self._epoch, stream.sequence)):
+            stream.sequence -= 1
+            self._shed(stream)
+
+    def break_streams(self, topics: Iterable[Topic], reason: GapReason, detail: str) -> None:
+        """Announce that facts of these topics are being missed from now on."""
+        for topic in topics:
+            stream = self._streams.get(topic.key)
+            if stream is not None:
+                self._break(stream, reason, detail)
+                if reason is not GapReason.RESUBSCRIBE:
+                    self._announce(stream)
+
+    # ── from delivery ─────────────────────────────────────────────────────────────────────────
+
+    def event_lost(self, topic: Topic, sequence: int, detail: str) -> None:
+        """Announce the hole that an event leaves which delivery had to give up."""
+        stream = self._streams[topic.key]
+        self._widen(stream, sequence, detail)
+        self.room_again()
+
+    def room_again(self) -> None:
+        """Announce the holes that opened while there was no room."""
+        for stream in list(self._holed.values()):
+            if not self._close_hole(stream):
+                return
+
+    # ── continuity ────────────────────────────────────────────────────────────────────────────
+
+    def _continues(self, stream: _Stream, book: BookContinuity, fact: Observation) -> bool:
+        """Judge a book's frame; answers whether it may go on."""
+        before = book.last
+        verdict = book.judge(fact.kind, fact.update_id or 0)
+        if verdict is Verdict.REPEATS:
+            self._counters.suppressed["duplicate"] += 1
+            return False
+        if verdict is Verdict.MISSES:
+            if stream.broken is None:
+                self._break(
+                    stream,
+                    GapReason.SEQUENCE,
+                    f"update id {fact.update_id} after {before}; a fresh snapshot was asked for",
+                )
+                self._announce(stream)
+                self._resync.resync(stream.topic)
+            self._withhold(stream)
+            return False
+        if verdict is Verdict.RESETS and stream.broken is None:
+            restart = "the venue's service restarted" if fact.update_id == 1 else "a new snapshot"
+            self._break(
+                stream, GapReason.SEQUENCE, f"{restart}: update id {fact.update_id} after {before}"
+            )
+        return True
+
+    def _withhold(self, stream: _Stream) -> None:
+        """Leave out a delta that has no book to apply to; the gap marker in force covers it."""
+        if stream.book is not None:
+            stream.book.forget()
+        self._counters.shed["awaiting_snapshot"] += 1
+
+    # ── holes and markers ─────────────────────────────────────────────────────────────────────
+
+    def _open(self, topic: Topic) -> _Stream:
+        stream = _Stream(topic, f"numbering of epoch {self._epoch} begins")
+        self._streams[topic.key] = stream
+        return stream
+
+    def _break(self, stream: _Stream, reason: GapReason, detail: str) -> None:
+        if stream.book is not None and reason is not GapReason.SEQUENCE:
+            stream.book.forget()
+        stream.last_update_id = None
+        if stream.broken is None:
+            stream.broken, stream.detail, stream.announced = reason, detail, False
+
+    def _announce(self, stream: _Stream) -> None:
+        """Put the gap marker of the present break into the stream, once."""
+        if stream.announced or stream.broken is None:
+            return
+        stream.announced = True
+        self._mark(stream, Kind.GAP, stream.broken, None, stream.detail)
+
+    def _resume(self, stream: _Stream) -> None:
+        self._announce(stream)
+        reason = stream.broken
+        if reason is not None:
+            stream.broken = None
+            self._mark(stream, Kind.RESUMED, reason, None, "data flows")
+
+    def _shed(self, stream: _Stream) -> None:
+        """Give an event that found no room its number, and remember the hole."""
+        self._counters.shed["no_room"] += 1
+        stream.sequence += 1
+        self._widen(stream, stream.sequence, "the broker was away or slow and the buffer was full")
+
+    def _widen(self, stream: _Stream, sequence: int, detail: str) -> None:
+        first, last = stream.hole or (sequence, sequence)
+        stream.hole = (min(first, sequence), max(last, sequence))
+        self._holed[stream.topic.key] = stream
+        if stream.broken is None:
+            self._break(stream, GapReason.SHED, detail)
+            stream.announced = True  # by the marker that names the hole
+
+    def _close_hole(self, stream: _Stream) -> bool:
+        """Announce a stream's hole if there is room; a book then needs a fresh snapshot."""
+        if stream.hole is None:
+            return True
+        if not self._outlet.has_room(stream.topic):
+            return False
+        hole, stream.hole = stream.hole, None
+        del self._holed[stream.topic.key]
+        self._mark(stream, Kind.GAP, GapReason.SHED, hole, stream.detail)
+        if stream.book is not None:
+            stream.book.forget()
+            self._resync.resync(stream.topic)
+        return True
+
+    def _mark(
+        self,
+        stream: _Stream,
+        kind: Kind,
+        reason: GapReason,
+        hole: tuple[int, int] | None,
+        detail: str,
+    ) -> None:
+        """Put a marker at the stream's next place; without room it becomes part of the hole."""
+        now_us = self._clock_us()
+        stream.sequence += 1
+        self._counters.markers += 1
+        topic = stream.topic
+        marker = Observation(
+            topic,
+            kind,
+            f"{topic.key}:{self._epoch}:{stream.sequence}:{kind}",
+            topic.category,
+            topic.symbol,
+            now_us // 1000,
+            None,
+            now_us,
+            self._new_trace_id(),
+            None,
+            marker_payload(kind, reason.value, hole, detail),
+        )
+        if not self._outlet.offer(Event(marker, self._epoch, stream.sequence)):
+            self._counters.markers -= 1
+            self._widen(stream, stream.sequence, detail)

@@ -1,0 +1,111 @@
+"""The venue's socket: the only module that knows picows. Moves bytes, decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+from ws_gateway.errors import VenueLost
+
+_MAX_WIRE_BYTES = 64 * 1024 * 1024
+"""What is read at all; far above what is understood, so an oversized frame costs only itself."""
+
+
+class VenueSocket(WSListener):
+    """One open WebSocket; every complete message goes to `on_message`, synchronously.
+
+    Attributes:
+        closed: done when the socket is gone; its result says why.
+        failure: what closed it from our side, if anything did.
+    """
+
+    def __init__(self, on_message: Callable[[bytes], None]) -> None:
+        self._on_message = on_message
+        self._transport: WSTransport | None = None
+        self._parts: list[bytes] = []
+        self._why: str | None = None
+        self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.failure: Exception | None = None
+
+    def send(self, request: bytes) -> None:
+        """Send one text message; on a dead socket it is lost, as its answer will be."""
+        if self._transport is not None and not self._transport.is_disconnected:
+            self._transport.send(WSMsgType.TEXT, request)
+
+    def close(self, why: str) -> None:
+        """Close the socket, politely; `closed` follows."""
+        self._why = self._why or why
+        if self._transport is not None:
+            if not self._transport.is_disconnected:
+                self._transport.send_close()
+            self._transport.disconnect(graceful=False)
+
+    def fail(self, failure: Exception) -> None:
+        """Close the socket because of `failure`, which whoever awaits `closed` must raise."""
+        self.failure = failure
+        self.close(str(failure))
+
+    # ── picows callbacks ──────────────────────────────────────────────────────────────────────
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """Remember the transport."""
+        self._transport = transport
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Hand complete messages on; a fault in handling them must not be lost in a callback."""
+        kind = frame.msg_type
+        if kind is WSMsgType.TEXT or kind is WSMsgType.BINARY or kind is WSMsgType.CONTINUATION:
+            payload = frame.get_payload_as_bytes()
+            if not frame.fin or self._parts:
+                self._parts.append(payload)
+                if not frame.fin:
+                    return
+                payload = b"".join(self._parts)
+                self._parts.clear()
+            try:
+                self._on_message(payload)
+            except VenueLost as exc:
+                self.fail(exc)
+            except Exception as exc:  # noqa: BLE001 - a bug: carried to the session, which raises it
+                self.fail(exc)
+        elif kind is WSMsgType.CLOSE:
+            code, reason = frame.get_close_code(), frame.get_close_reason()
+            self._why = self._why or f"the venue closed: {code.value} {reason or ''}".strip()
+            transport.send_close(code)
+            transport.disconnect()
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:  # noqa: ARG002 - picows calls it so
+        """Tell the session that the socket is gone."""
+        if not self.closed.done():
+            self.closed.set_result(self._why or "the connection broke without a close frame")
+
+
+async def open_socket(
+    url: str, on_message: Callable[[bytes], None], *, deadline_seconds: float
+) -> VenueSocket:
+    """Connect and shake hands.
+
+    Raises:
+        VenueLost: refused, unreachable, or not ready in time; `reason` tells which.
+    """
+    try:
+        async with asyncio.timeout(deadline_seconds):
+            _, listener = await ws_connect(
+                lambda: VenueSocket(on_message),
+                url,
+                websocket_handshake_timeout=deadline_seconds,
+                max_frame_size=_MAX_WIRE_BYTES,
+                enable_auto_ping=False,  # the venue wants its own JSON ping, and sends none
+                disconnect_on_exception=False,
+            )
+    except TimeoutError as exc:
+        raise VenueLost("connect", f"no connection in {deadline_seconds:g} s") from exc
+    except WSError as exc:
+        raise VenueLost("handshake", str(exc)) from exc
+    except OSError as exc:
+        raise VenueLost("connect", str(exc)) from exc
+    if not isinstance(listener, VenueSocket):
+        raise VenueLost("connect", "the socket came up without its listener")
+    return listener

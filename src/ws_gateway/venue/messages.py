@@ -1,0 +1,124 @@
+"""The venue's words as they stand on the wire: frames in, requests out (Bybit v5 docs, Connect)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from ws_gateway.domain.topic import Category, Topic
+from ws_gateway.errors import Quarantine
+from ws_gateway.venue.auth import Credentials, signature
+
+MAX_FRAME_BYTES = 4 * 1024 * 1024
+"""A larger frame is not of this venue: its largest (1,024 trades, 1,000 levels) are below 300 kB."""
+
+MAX_REQUEST_CHARS = 21_000
+"""Longest `args` array the venue takes, in characters (Bybit v5 docs, Connect)."""
+
+MAX_REQUEST_ARGS = {Category.SPOT: 10}
+"""Most topics per request, where the category limits it (Bybit v5 docs, Connect)."""
+
+
+class WireFrame(
+    msgspec.Struct, gc=False, rename={"creation_time": "creationTime", "ret_code": "retCode"}
+):
+    """Every frame the venue sends, data and control alike; only the envelope is decoded.
+
+    Attributes:
+        data: raw bytes of the payload, exactly as received.
+    """
+
+    topic: str | None = None
+    type: str | None = None
+    ts: int | None = None
+    cts: int | None = None
+    cs: int | None = None
+    creation_time: int | None = None
+    data: msgspec.Raw = msgspec.Raw()
+    op: str | None = None
+    success: bool | None = None
+    ret_code: int | None = None
+    ret_msg: str | None = None
+    req_id: str | None = None
+    conn_id: str | None = None
+
+    @property
+    def is_pong(self) -> bool:
+        """Recognise a pong: its shape differs by socket."""
+        return self.op == "pong" or self.ret_msg == "pong"
+
+    @property
+    def is_success(self) -> bool:
+        """Accept both spellings of success seen in the wild."""
+        return self.success is True or self.ret_code == 0
+
+
+class CommandOutcome(msgspec.Struct):
+    """`data` of an ack on the option and spread sockets."""
+
+    failed: list[str] = msgspec.field(default_factory=list, name="failTopics")
+    succeeded: list[str] = msgspec.field(default_factory=list, name="successTopics")
+
+
+_decode_frame = msgspec.json.Decoder(WireFrame).decode
+_decode_outcome = msgspec.json.Decoder(CommandOutcome).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def decode_frame(raw: bytes) -> WireFrame:
+    """Decode the envelope of a frame.
+
+    Raises:
+        Quarantine: too large, not JSON, or a field of another type than documented.
+    """
+    if len(raw) > MAX_FRAME_BYTES:
+        raise Quarantine("too_large", f"{len(raw)} bytes, at most {MAX_FRAME_BYTES} are read")
+    try:
+        return _decode_frame(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise Quarantine("malformed", str(exc)) from exc
+
+
+def decode_outcome(frame: WireFrame) -> CommandOutcome:
+    """Decode the per-topic outcome of an option or spread ack.
+
+    Raises:
+        Quarantine: the outcome is not of the documented shape.
+    """
+    try:
+        return _decode_outcome(frame.data)
+    except msgspec.DecodeError as exc:
+        raise Quarantine("malformed", str(exc)) from exc
+
+
+def ping(req_id: str) -> bytes:
+    """Build the heartbeat the venue asks for every 20 s."""
+    return _encode({"req_id": req_id, "op": "ping"})
+
+
+def login(credentials: Credentials, req_id: str, expires_ms: int) -> bytes:
+    """Build the login request; `expires_ms` must lie ahead of the venue's clock."""
+    signed = signature(credentials.secret, expires_ms)
+    return _encode({"req_id": req_id, "op": "auth", "args": [credentials.key, expires_ms, signed]})
+
+
+def topic_request(op: str, req_id: str, topics: Iterable[Topic]) -> bytes:
+    """Build a `subscribe` or `unsubscribe` request."""
+    return _encode({"req_id": req_id, "op": op, "args": [topic.name for topic in topics]})
+
+
+def batches(topics: Iterable[Topic], category: Category | None) -> Iterator[list[Topic]]:
+    """Cut topics into requests that obey the venue's limits of the category's socket."""
+    max_args = MAX_REQUEST_ARGS.get(category) if category is not None else None
+    batch: list[Topic] = []
+    chars = 2
+    for topic in topics:
+        size = len(topic.name) + 3  # quotes and comma
+        if batch and (chars + size > MAX_REQUEST_CHARS or len(batch) == max_args):
+            yield batch
+            batch, chars = [], 2
+        batch.append(topic)
+        chars += size
+    if batch:
+        yield batch
