@@ -229,7 +229,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         # environment, and the settings sources below are cut off so that nothing else is read.
         settings = _FromMapping(**values)
     except ValidationError as exc:
-        raise _first_fault(exc) from exc
+        # Not `from exc`: its text repeats the input, and the input may be a URL with a password.
+        raise _first_fault(exc) from None
     _check_pairs(settings)
     return settings
 
@@ -293,8 +294,9 @@ def _checked_url(
     try:
         parts = urlsplit(value)
         _ = parts.port  # raises on a port that is not a number
-    except ValueError as exc:
-        raise ValueError(f"this is not a URL ({exc}); write it like {example}") from exc
+    except ValueError:
+        # Not the parser's words: for a mistyped port they quote what may be a password.
+        raise ValueError(f"this is not a URL; write it like {example}") from None
     if parts.scheme not in schemes or (needs_host and not parts.hostname):
         raise ValueError(f"write a {' or '.join(schemes)} URL like {example}")
     return value.rstrip("/") if schemes[0] in ("ws", "http") else value

@@ -1,0 +1,193 @@
+"""A TCP proxy that can lose the network: faults come through the socket, not through mocks."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from contextlib import suppress
+from enum import StrEnum
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit, urlunsplit
+
+_CHUNK_BYTES = 64 * 1024
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST, not FIN
+
+
+class Weather(StrEnum):
+    """What the network does at the moment."""
+
+    FAIR = "fair"
+    """Bytes flow both ways."""
+    CUT = "cut"
+    """Connections were reset, and new ones are refused."""
+    STALLED = "stalled"
+    """Connections stand and are taken, yet every byte vanishes: a black hole."""
+
+
+class TcpProxy:
+    """Forward one loopback port to a target until told otherwise.
+
+    Use it as `async with TcpProxy(host, port) as proxy`, and let the client connect to
+    `127.0.0.1:proxy.port`. The port stays the same through `cut` and `restore`.
+
+    Attributes:
+        port: where it listens.
+        accepted: connections taken so far; "exactly one reconnect" is a difference of 1.
+    """
+
+    def __init__(self, target_host: str, target_port: int) -> None:
+        self.target = (target_host, target_port)
+        self.port = 0
+        self.accepted = 0
+        self._weather = Weather.FAIR
+        self._server: asyncio.Server | None = None
+        self._links: set[_Link] = set()
+
+    async def __aenter__(self) -> Self:
+        await self._listen()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.cut()
+
+    @property
+    def weather(self) -> Weather:
+        """What the network does at the moment."""
+        return self._weather
+
+    @property
+    def open_links(self) -> int:
+        """How many client connections stand now."""
+        return len(self._links)
+
+    async def cut(self) -> None:
+        """Reset every connection and refuse new ones, until `restore`."""
+        self._weather = Weather.CUT
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        await self._drop_links()
+
+    async def stall(self) -> None:
+        """Swallow every byte of old and new connections alike, until `restore`."""
+        self._weather = Weather.STALLED
+        if self._server is None:
+            await self._listen()
+
+    async def restore(self) -> None:
+        """Let bytes flow again.
+
+        Connections that lost bytes to a stall are reset: a stream with a hole cannot go on.
+        """
+        was_stalled = self._weather is Weather.STALLED
+        self._weather = Weather.FAIR
+        if was_stalled:
+            await self._drop_links()
+        if self._server is None:
+            await self._listen()
+
+    async def reset(self) -> None:
+        """Reset every connection once; new ones are served as before."""
+        await self._drop_links()
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, limit=_CHUNK_BYTES
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        link = _Link(self, reader, writer)
+        self._links.add(link)
+        try:
+            await link.carry()
+        finally:
+            self._links.discard(link)
+
+    async def _drop_links(self) -> None:
+        links = list(self._links)
+        for link in links:
+            link.drop()
+        if links:
+            await asyncio.wait([link.ended for link in links], timeout=5)
+
+
+class _Link:
+    """One client connection and its counterpart at the target."""
+
+    def __init__(
+        self, proxy: TcpProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._proxy = proxy
+        self._reader = reader
+        self._writers = [writer]
+        self._pumps: set[asyncio.Task[None]] = set()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def carry(self) -> None:
+        """Move bytes both ways until one side ends or the link is dropped."""
+        client = self._writers[0]
+        try:
+            if self._proxy.weather is Weather.STALLED:
+                await self._swallow()
+                return
+            try:
+                back_reader, back_writer = await asyncio.open_connection(*self._proxy.target)
+            except OSError:
+                return
+            self._writers.append(back_writer)
+            self._pumps = {
+                asyncio.create_task(self._pump(self._reader, back_writer)),
+                asyncio.create_task(self._pump(back_reader, client)),
+            }
+            await asyncio.wait(self._pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.drop()
+            if self._pumps:
+                await asyncio.wait(self._pumps)
+            if not self.ended.done():
+                self.ended.set_result(None)
+
+    def drop(self) -> None:
+        """Reset both sides at once."""
+        for writer in self._writers:
+            raw = writer.get_extra_info("socket")
+            if raw is not None and not writer.transport.is_closing():
+                with suppress(OSError):
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            writer.transport.abort()
+        for pump in self._pumps:
+            pump.cancel()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.CancelledError):
+            while chunk := await reader.read(_CHUNK_BYTES):
+                if self._proxy.weather is Weather.FAIR:
+                    writer.write(chunk)
+                    await writer.drain()
+
+    async def _swallow(self) -> None:
+        with suppress(OSError):
+            while await self._reader.read(_CHUNK_BYTES):
+                pass
+
+
+def through(url: str, proxy: TcpProxy) -> str:
+    """Point a URL (amqp, ws, http, postgresql with a host) at the proxy instead."""
+    parts = urlsplit(url)
+    login, at, _ = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{login}{at}127.0.0.1:{proxy.port}"))
+
+
+def address(url: str, default_port: int) -> tuple[str, int]:
+    """Take host and port from a URL, for the proxy's target."""
+    parts = urlsplit(url)
+    return parts.hostname or "127.0.0.1", parts.port or default_port

@@ -1,0 +1,253 @@
+"""Topics: built from wishes, parsed from the venue's text, and back again."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ws_gateway.domain.topic import (
+    CHANNEL_CATEGORIES,
+    DEPTHS,
+    EVENT_CLASS_OF,
+    INTERVALS,
+    LANE_OF,
+    PRIVATE_CHANNELS,
+    Category,
+    Channel,
+    EventClass,
+    Lane,
+    Topic,
+    build_topic,
+    parse_topic,
+)
+from ws_gateway.errors import Rejected
+
+bounded = settings(deadline=None, max_examples=200)
+
+COINS = st.from_regex(r"[A-Z0-9]{2,10}", fullmatch=True)
+EXPIRIES = st.from_regex(r"[1-9][0-9]?(JAN|MAY|OCT|DEC)2[0-9]", fullmatch=True)
+STRIKES = st.one_of(
+    st.integers(1, 200_000).map(str),
+    st.decimals(min_value="0.0001", max_value=99, places=4).map(str),
+)
+SYMBOLS = {
+    Category.SPOT: st.builds("{}USDT".format, COINS),
+    Category.LINEAR: st.one_of(
+        st.builds("{}USDT".format, COINS),
+        st.builds("{}PERP".format, COINS),
+        st.builds("{}-{}".format, COINS, EXPIRIES),
+    ),
+    Category.INVERSE: st.builds("{}USD{}".format, COINS, st.sampled_from(["", "H27", "Z26"])),
+    Category.OPTION: st.builds(
+        "{}-{}-{}-{}{}".format,
+        COINS,
+        EXPIRIES,
+        STRIKES,
+        st.sampled_from("CP"),
+        st.sampled_from(["", "-USDT"]),
+    ),
+    Category.SPREAD: st.one_of(
+        st.builds("{0}USDT_{0}/USDT".format, COINS),
+        st.builds("{}USDT_{}-{}".format, COINS, COINS, EXPIRIES),
+    ),
+}
+
+
+@st.composite
+def public_topics(draw: st.DrawFn) -> Topic:
+    """Draw any topic that a service may wish for on a public socket."""
+    channel = draw(st.sampled_from(sorted(CHANNEL_CATEGORIES)))
+    category = draw(st.sampled_from(CHANNEL_CATEGORIES[channel]))
+    return build_topic(
+        channel,
+        category=category,
+        symbol=draw(SYMBOLS[category]),
+        depth=draw(st.sampled_from(DEPTHS[category])) if channel is Channel.ORDERBOOK else None,
+        interval=draw(st.sampled_from(INTERVALS)) if channel is Channel.KLINE else None,
+    )
+
+
+@bounded
+@given(public_topics())
+def test_a_public_topic_survives_the_wire(topic: Topic) -> None:
+    """What is built and what is parsed from its name are the same, field by field."""
+    parsed = parse_topic(topic.name, topic.category)
+    assert parsed == topic
+    assert parsed.key == topic.key
+    assert hash(parsed) == hash(topic)
+
+
+@pytest.mark.parametrize("channel", sorted(PRIVATE_CHANNELS))
+def test_a_private_topic_survives_the_wire(channel: Channel) -> None:
+    """Private topics have neither category nor symbol."""
+    topic = build_topic(channel)
+    assert topic.is_private
+    assert topic.key == f"private:{topic.name}"
+    assert parse_topic(topic.name, None) == topic
+
+
+@bounded
+@given(st.text(max_size=60), st.sampled_from([*Category, None]))
+def test_any_text_is_a_topic_of_that_name_or_refused(name: str, category: Category | None) -> None:
+    """Parsing never fails in another way, and never invents a name."""
+    with suppress(Rejected):
+        topic = parse_topic(name, category)
+        assert topic.name == name
+        assert topic.category == category
+
+
+@pytest.mark.parametrize(
+    ("name", "category", "channel", "parameter", "symbol"),
+    [
+        (
+            "tickers.XRP-30OCT26-0.4-P-USDT",
+            Category.OPTION,
+            Channel.TICKER,
+            None,
+            "XRP-30OCT26-0.4-P-USDT",
+        ),
+        (
+            "orderbook.25.XRP-30OCT26-0.4-P-USDT",
+            Category.OPTION,
+            Channel.ORDERBOOK,
+            "25",
+            "XRP-30OCT26-0.4-P-USDT",
+        ),
+        (
+            "orderbook.25.SOLUSDT_SOL/USDT",
+            Category.SPREAD,
+            Channel.ORDERBOOK,
+            "25",
+            "SOLUSDT_SOL/USDT",
+        ),
+        ("orderbook.rpi.BTCUSDT", Category.SPOT, Channel.ORDERBOOK_RPI, None, "BTCUSDT"),
+        ("kline.D.BTCUSD", Category.INVERSE, Channel.KLINE, "D", "BTCUSD"),
+        ("publicTrade.BTC", Category.OPTION, Channel.TRADES, None, "BTC"),
+        ("allLiquidation.BTCUSDT", Category.LINEAR, Channel.LIQUIDATION, None, "BTCUSDT"),
+        ("insurance.USDT", Category.LINEAR, Channel.INSURANCE, None, "USDT"),
+        ("adlAlert.USDT", Category.LINEAR, Channel.ADL_ALERT, None, "USDT"),
+        ("priceLimit.BTCUSDT", Category.SPOT, Channel.PRICE_LIMIT, None, "BTCUSDT"),
+    ],
+)
+def test_the_venues_own_names_are_read(
+    name: str, category: Category, channel: Channel, parameter: str | None, symbol: str
+) -> None:
+    """Dotted strikes and slashed spreads stay whole."""
+    topic = parse_topic(name, category)
+    assert (topic.channel, topic.parameter, topic.symbol) == (channel, parameter, symbol)
+
+
+@pytest.mark.parametrize(
+    ("name", "category"),
+    [
+        ("", Category.LINEAR),
+        ("orderbook", Category.LINEAR),
+        ("orderbook.50", Category.LINEAR),
+        ("orderbook.50.", Category.LINEAR),
+        ("tickers.", Category.LINEAR),
+        ("order", Category.LINEAR),
+        ("order.linear", None),
+        ("tickers.BTCUSDT", None),
+        ("candles.1.BTCUSDT", Category.SPOT),
+    ],
+)
+def test_other_texts_are_unknown(name: str, category: Category | None) -> None:
+    """A topic of the wrong kind of socket, or one cut short, is refused by name."""
+    with pytest.raises(Rejected) as caught:
+        parse_topic(name, category)
+    assert caught.value.code == "unknown_topic"
+
+
+def test_the_same_name_on_two_categories_is_two_streams() -> None:
+    """A symbol means nothing without its category."""
+    linear = parse_topic("orderbook.50.BTCUSDT", Category.LINEAR)
+    spot = parse_topic("orderbook.50.BTCUSDT", Category.SPOT)
+    assert linear != spot
+    assert linear.key != spot.key
+
+
+@pytest.mark.parametrize(
+    ("wish", "code", "field"),
+    [
+        ({"channel": Channel.TICKER, "symbol": "BTCUSDT"}, "category_missing", "category"),
+        ({"channel": Channel.TICKER, "category": Category.SPOT}, "symbol_missing", "symbol"),
+        (
+            {"channel": Channel.TICKER, "category": Category.SPOT, "symbol": ""},
+            "symbol_missing",
+            "symbol",
+        ),
+        (
+            {"channel": Channel.KLINE, "category": Category.OPTION, "symbol": "X"},
+            "channel_not_in_category",
+            "category",
+        ),
+        (
+            {"channel": Channel.ORDERBOOK, "category": Category.SPOT, "symbol": "X", "depth": 25},
+            "depth_not_offered",
+            "depth",
+        ),
+        (
+            {"channel": Channel.KLINE, "category": Category.SPOT, "symbol": "X", "interval": "2"},
+            "interval_not_offered",
+            "interval",
+        ),
+        (
+            {"channel": Channel.TICKER, "category": Category.SPOT, "symbol": "X", "depth": 50},
+            "field_not_applicable",
+            "depth",
+        ),
+        (
+            {
+                "channel": Channel.ORDERBOOK,
+                "category": Category.SPOT,
+                "symbol": "X",
+                "interval": "1",
+            },
+            "field_not_applicable",
+            "interval",
+        ),
+        ({"channel": Channel.ORDER, "symbol": "BTCUSDT"}, "field_not_applicable", "symbol"),
+        ({"channel": Channel.SYSTEM_STATUS}, "channel_not_served", "channel"),
+    ],
+)
+def test_a_wish_that_cannot_be_served_names_its_field(
+    wish: dict[str, object], code: str, field: str
+) -> None:
+    """The refusal says which field, and where there is a list, what would have been accepted."""
+    with pytest.raises(Rejected) as caught:
+        build_topic(**wish)  # type: ignore[arg-type]  # table of keyword arguments
+    assert (caught.value.code, caught.value.field) == (code, field)
+    if code.endswith(("_offered", "_in_category", "_served")):
+        assert caught.value.allowed
+
+
+@pytest.mark.parametrize("category", list(Category))
+def test_a_book_without_a_depth_takes_one_that_exists(category: Category) -> None:
+    """The default depth is offered in every category."""
+    topic = build_topic(Channel.ORDERBOOK, category=category, symbol="X")
+    assert topic.parameter is not None
+    assert int(topic.parameter) in DEPTHS[category]
+
+
+def test_every_channel_has_a_class_and_every_class_a_lane() -> None:
+    """Nothing can be subscribed whose queue or promise is not known."""
+    assert set(EVENT_CLASS_OF) == set(Channel)
+    assert set(EVENT_CLASS_OF.values()) == set(EventClass) == set(LANE_OF)
+    assert EVENT_CLASS_OF[Channel.TRADES] is EventClass.TRADE
+    assert EVENT_CLASS_OF[Channel.ORDERBOOK_RPI] is EventClass.ORDERBOOK
+    for channel in Channel:
+        is_private = LANE_OF[EVENT_CLASS_OF[channel]] is Lane.PRIVATE
+        assert is_private == (channel in PRIVATE_CHANNELS)
+
+
+def test_a_book_of_depth_one_has_no_continuity() -> None:
+    """Depth 1 repeats its update id; deeper and RPI books count by one."""
+    one = build_topic(Channel.ORDERBOOK, category=Category.SPOT, symbol="X", depth=1)
+    fifty = build_topic(Channel.ORDERBOOK, category=Category.SPOT, symbol="X", depth=50)
+    rpi = build_topic(Channel.ORDERBOOK_RPI, category=Category.SPOT, symbol="X")
+    assert not one.has_update_ids
+    assert fifty.has_update_ids
+    assert rpi.has_update_ids

@@ -1,0 +1,256 @@
+"""Settings: what is read, what is refused, and in which words."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import pytest
+
+from ws_gateway.config import (
+    SECRETS,
+    BybitEnvironment,
+    ConnectionStrategy,
+    LogFormat,
+    LogLevel,
+    QueueType,
+    Settings,
+    load_settings,
+)
+from ws_gateway.domain.topic import Category
+from ws_gateway.errors import ConfigError
+
+WORD = "s3cr3t-w0rd"
+
+
+def refusal(environ: dict[str, str]) -> ConfigError:
+    """Load settings that must be refused, and return the refusal."""
+    with pytest.raises(ConfigError) as caught:
+        load_settings(environ)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.startswith(caught.value.setting + ": ")
+    return caught.value
+
+
+def test_nothing_set_serves_public_mainnet_data() -> None:
+    """Without any variable there is a complete configuration for public data."""
+    settings = load_settings({})
+    assert settings.bybit_environment is BybitEnvironment.MAINNET
+    assert settings.public_ws_url == "wss://stream.bybit.com"
+    assert settings.private_ws_url == "wss://stream.bybit.com"
+    assert settings.rest_url == "https://api.bybit.com"
+    assert settings.enabled_categories == tuple(Category)
+    assert settings.default_category is Category.LINEAR
+    assert settings.connection_strategy is ConnectionStrategy.DUAL
+    assert settings.queue_type is QueueType.QUORUM
+    assert (settings.log_level, settings.log_format) == (LogLevel.INFO, LogFormat.JSON)
+    assert (settings.http_host, settings.http_port) == ("127.0.0.1", 8080)
+    assert settings.database_url is None
+    assert settings.api_key is None
+    assert not settings.has_credentials
+
+
+def test_every_field_is_read_from_its_variable() -> None:
+    """Each documented name reaches its field, with its type."""
+    settings = load_settings(
+        {
+            "WSG_BYBIT_ENVIRONMENT": "testnet",
+            "WSG_BYBIT_API_KEY": "key",
+            "WSG_BYBIT_API_SECRET": WORD,
+            "WSG_CONNECTION_STRATEGY": "single",
+            "WSG_ENABLED_CATEGORIES": "spot, option ,",
+            "WSG_DEFAULT_CATEGORY": "spot",
+            "WSG_DATABASE_URL": "postgresql://u:p@db:5432/gateway",
+            "WSG_AMQP_URL": "amqps://u:p@mq/vhost",
+            "WSG_QUEUE_TYPE": "stream",
+            "WSG_API_KEY": "k",
+            "WSG_HTTP_HOST": "::1",
+            "WSG_HTTP_PORT": "0",
+            "WSG_DATA_DIR": "some/where",
+            "WSG_LOG_LEVEL": "debug",
+            "WSG_LOG_FORMAT": "console",
+            "PATH": "/ignored",
+        }
+    )
+    assert settings.public_ws_url == "wss://stream-testnet.bybit.com"
+    assert settings.rest_url == "https://api-testnet.bybit.com"
+    assert settings.has_credentials
+    assert settings.enabled_categories == (Category.SPOT, Category.OPTION)
+    assert settings.default_category is Category.SPOT
+    assert settings.queue_type is QueueType.STREAM
+    assert settings.http_port == 0
+    assert settings.data_dir == Path("some/where")
+    assert settings.amqp_url.get_secret_value() == "amqps://u:p@mq/vhost"
+
+
+def test_demo_takes_public_data_from_mainnet() -> None:
+    """The demo environment has a private socket of its own and mainnet's public one."""
+    settings = load_settings({"WSG_BYBIT_ENVIRONMENT": "demo"})
+    assert settings.public_ws_url == "wss://stream.bybit.com"
+    assert settings.private_ws_url == "wss://stream-demo.bybit.com"
+    assert settings.rest_url == "https://api-demo.bybit.com"
+
+
+def test_named_hosts_replace_those_of_the_environment() -> None:
+    """A simulator's URLs win, and lose a trailing slash because paths are appended."""
+    settings = load_settings(
+        {
+            "WSG_BYBIT_WS_URL": "ws://127.0.0.1:9001/",
+            "WSG_BYBIT_REST_URL": "http://127.0.0.1:9001/",
+        }
+    )
+    assert settings.public_ws_url == "ws://127.0.0.1:9001"
+    assert settings.private_ws_url == "ws://127.0.0.1:9001"
+    assert settings.rest_url == "http://127.0.0.1:9001"
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    """Compose files write `WSG_API_KEY=` for what they leave out."""
+    assert (
+        load_settings({"WSG_API_KEY": "", "WSG_HTTP_PORT": "", "WSG_NO_SUCH": ""}).api_key is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("WSG_AMPQ_URL", "did you mean WSG_AMQP_URL?"),
+        ("WSG_HTTPPORT", "did you mean WSG_HTTP_PORT?"),
+        ("WSG_ZZZZZZ", "default-env"),
+        ("WSG_HTTP_PORT_FILE", "did you mean WSG_HTTP_PORT?"),  # not a secret: no file form
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(name: str, hint: str) -> None:
+    """A misspelt setting stops the start instead of being ignored."""
+    fault = refusal({name: "x"})
+    assert fault.setting == name
+    assert hint in fault.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("WSG_HTTP_PORT", "http", ["'http'", "integer"]),
+        ("WSG_HTTP_PORT", "70000", ["'70000'", "65535"]),
+        ("WSG_PUBLISH_WINDOW", "0", ["'0'", "greater"]),
+        ("WSG_BYBIT_ENVIRONMENT", "prod", ["'prod'", "'mainnet', 'testnet' or 'demo'"]),
+        ("WSG_DEFAULT_CATEGORY", "futures", ["'futures'", "'spot'"]),
+        ("WSG_ENABLED_CATEGORIES", "spot,futures", ["futures", "'spot'"]),
+        ("WSG_QUEUE_TYPE", "fast", ["'fast'", "'quorum', 'classic' or 'stream'"]),
+        ("WSG_BYBIT_WS_URL", "127.0.0.1:9001", ["127.0.0.1:9001", "write a ws or wss URL"]),
+        ("WSG_BYBIT_WS_URL", "http://h", ["http://h", "ws://127.0.0.1:9001"]),
+        ("WSG_BYBIT_REST_URL", "http://h:port", ["not a URL", "http://127.0.0.1:9001"]),
+        ("WSG_AMQP_URL", "localhost", ["amqp://user:password@host:5672/"]),
+        ("WSG_DATABASE_URL", "mysql://h/d", ["postgresql://user:password@host:5432/database"]),
+    ],
+)
+def test_a_malformed_value_is_told_in_one_sentence(name: str, value: str, words: list[str]) -> None:
+    """The text names the setting, what was found, and what to write instead."""
+    fault = refusal({name: value})
+    assert fault.setting == name
+    for word in words:
+        assert word in str(fault)
+
+
+@pytest.mark.parametrize("secret", sorted(SECRETS))
+def test_each_secret_may_come_from_a_file(secret: str, tmp_path: Path) -> None:
+    """`…_FILE` names a file; the newline at its end is not part of the secret."""
+    value = {
+        "amqp_url": f"amqp://u:{WORD}@h/",
+        "database_url": f"postgresql://u:{WORD}@h/d",
+    }.get(secret, WORD)
+    file = tmp_path / "secret"
+    file.write_text(value + "\n")
+    environ = {f"WSG_{secret.upper()}_FILE": str(file)}
+    if secret.startswith("bybit_api"):
+        other = ({"bybit_api_key", "bybit_api_secret"} - {secret}).pop()
+        environ[f"WSG_{other.upper()}"] = "other half"
+    settings = load_settings(environ)
+    assert getattr(settings, secret).get_secret_value() == value
+
+
+def test_the_secrets_are_those_the_contract_names() -> None:
+    """What may come from a file is what must not be shown."""
+    assert {
+        "api_key",
+        "amqp_url",
+        "database_url",
+        "bybit_api_key",
+        "bybit_api_secret",
+    } == SECRETS
+
+
+def test_a_secret_and_its_file_at_once_are_refused(tmp_path: Path) -> None:
+    """Two sources for one secret are a mistake, not a question of precedence."""
+    file = tmp_path / "secret"
+    file.write_text(WORD)
+    fault = refusal({"WSG_API_KEY": WORD, "WSG_API_KEY_FILE": str(file)})
+    assert "WSG_API_KEY is set too" in str(fault)
+    assert WORD not in str(fault)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
+def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+    """A missing file and one that is no text are told by their path."""
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+    fault = refusal({"WSG_API_KEY_FILE": str(file)})
+    assert fault.setting == "WSG_API_KEY_FILE"
+    assert str(file) in fault.found
+
+
+@pytest.mark.parametrize("half", ["WSG_BYBIT_API_KEY", "WSG_BYBIT_API_SECRET"])
+def test_half_a_pair_of_credentials_is_refused(half: str) -> None:
+    """The missing half is the one named."""
+    fault = refusal({half: WORD})
+    assert fault.setting != half
+    assert fault.setting.startswith("WSG_BYBIT_API_")
+    assert WORD not in str(fault)
+
+
+def test_secrets_show_nowhere() -> None:
+    """Neither repr, str nor a dump of the settings shows what a secret holds."""
+    settings = load_settings(
+        {
+            "WSG_AMQP_URL": f"amqp://u:{WORD}@h/",
+            "WSG_DATABASE_URL": f"postgresql://u:{WORD}@h/d",
+            "WSG_API_KEY": WORD,
+            "WSG_BYBIT_API_KEY": WORD,
+            "WSG_BYBIT_API_SECRET": WORD,
+        }
+    )
+    for shown in (repr(settings), str(settings), settings.model_dump_json()):
+        assert WORD not in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WSG_AMQP_URL", f"http://u:{WORD}@h/"),
+        ("WSG_AMQP_URL", f"amqp://u:{WORD}@h:port/"),
+        ("WSG_AMQP_URL", f"amqp://u:{WORD}@[h/"),
+        ("WSG_DATABASE_URL", f"mysql://u:{WORD}@h/d"),
+        ("WSG_DATABASE_URL", f"postgresql://u:{WORD}"),
+    ],
+)
+def test_a_refused_url_does_not_show_its_password(name: str, value: str) -> None:
+    """Not in the sentence, and not in the traceback of what caused it either."""
+    fault = refusal({name: value})
+    assert "a malformed secret" in fault.found
+    assert WORD not in "".join(traceback.format_exception(fault))
+
+
+def test_settings_cannot_be_changed() -> None:
+    """What was checked at start stays true."""
+    settings = load_settings({})
+    with pytest.raises(ValueError, match="frozen"):
+        settings.http_port = 1
+
+
+def test_every_setting_says_what_it_means() -> None:
+    """`default-env` prints the description, so each field has one, as a sentence."""
+    for name, info in Settings.model_fields.items():
+        assert info.description, name
+        assert info.description.endswith("."), name
