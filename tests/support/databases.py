@@ -25,7 +25,6 @@ _UNSAFE_AND_FAST = (
     "ALTER SYSTEM SET fsync = off",
     "ALTER SYSTEM SET synchronous_commit = off",
     "ALTER SYSTEM SET full_page_writes = off",
-    "ALTER SYSTEM SET max_connections = 200",
     "SELECT pg_reload_conf()",
 )
 
