@@ -1,0 +1,240 @@
+"""Moves the watched symbols on, and sends each topic's frames to all who subscribed to it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from functools import partial
+
+from websockets.asyncio.server import ServerConnection, broadcast
+
+from bybit_sim.book_feed import BookFeed, RepushingBookFeed
+from bybit_sim.config import SimulatorConfig
+from bybit_sim.feed import Feed
+from bybit_sim.market import Market, SymbolMarket
+from bybit_sim.pool_feeds import AdlAlertFeed, InsuranceFeed
+from bybit_sim.pulse import Pulse
+from bybit_sim.ticker_feeds import FuturesTickerFeed, PriceLimitFeed, TickerFeed
+from bybit_sim.topics import Channel, PublicTopic, find_topic
+from bybit_sim.trade_feeds import KlineFeed, LiquidationFeed, TradeFeed
+
+_LATE_MS = 1_000.0  # a market further behind than this skips time instead of catching up
+
+
+class Stream:
+    """One public topic with its listeners; it and its `u` outlive them.
+
+    Attributes:
+        topic: which one.
+        feed: what it says.
+        sockets: who listens.
+        is_pending: a push is on the agenda.
+        is_beating: the timer of the feed is on the agenda.
+        is_stalled: a fault holds it silent.
+        swallow: how many further frames are built and thrown away (a fault).
+        last_push_ms: when it last had something to say.
+        frames: how many frames it built since the start.
+    """
+
+    __slots__ = (
+        "feed",
+        "frames",
+        "is_beating",
+        "is_pending",
+        "is_stalled",
+        "last_push_ms",
+        "sockets",
+        "swallow",
+        "topic",
+    )
+
+    def __init__(self, topic: PublicTopic, feed: Feed) -> None:
+        self.topic = topic
+        self.feed = feed
+        self.sockets: set[ServerConnection] = set()
+        self.is_pending = False
+        self.is_beating = False
+        self.is_stalled = False
+        self.swallow = 0
+        self.last_push_ms = 0.0
+        self.frames = 0
+
+
+class _Runner:
+    """The ticking of one symbol, alive while a stream wants it."""
+
+    __slots__ = ("due_ms", "is_running", "market", "streams")
+
+    def __init__(self, market: SymbolMarket) -> None:
+        self.market = market
+        self.streams: list[Stream] = []
+        self.is_running = False
+        self.due_ms = 0.0
+
+
+class Broadcaster:
+    """Owns all streams; everything it does happens on the pulse, no task per frame.
+
+    Attributes:
+        frames_sent: market-data frames handed to sockets, one count per receiver.
+        slow_cut: subscribers cut off because they did not read.
+    """
+
+    def __init__(self, market: Market, pulse: Pulse, config: SimulatorConfig) -> None:
+        self._market = market
+        self._pulse = pulse
+        self._config = config
+        self._period_ms = 1000.0 / config.rate
+        self._streams: dict[tuple[str, str], Stream] = {}
+        self._runners: dict[SymbolMarket, _Runner] = {}
+        self.frames_sent = 0
+        self.slow_cut = 0
+
+    def find(self, category: str, name: str) -> Stream | None:
+        """Return the stream of a topic, None if the topic does not exist on that socket."""
+        stream = self._streams.get((category, name))
+        if stream is None:
+            topic = find_topic(self._market, category, name)
+            if topic is None:
+                return None
+            stream = Stream(topic, self._make_feed(topic))
+            self._streams[category, name] = stream
+        return stream
+
+    def subscribe(self, socket: ServerConnection, stream: Stream) -> None:
+        """Add a listener; call `greet` for its first frame in the same breath."""
+        if not stream.sockets:
+            now = self._pulse.now_ms()
+            stream.feed.resume(int(now))
+            stream.last_push_ms = now
+            self._start(stream)
+        stream.sockets.add(socket)
+
+    def greet(self, socket: ServerConnection, stream: Stream) -> None:
+        """Send a new listener what everybody else on the stream already knows."""
+        if stream.is_stalled:
+            return
+        frame = stream.feed.greet(int(self._pulse.now_ms()))
+        if frame is not None:
+            self.deliver((socket,), frame)
+
+    def unsubscribe(self, socket: ServerConnection, stream: Stream) -> None:
+        """Remove a listener; without listeners the symbol stands still."""
+        stream.sockets.discard(socket)
+        if not stream.sockets:
+            for market in stream.feed.markets:
+                runner = self._runners[market]
+                if stream in runner.streams:
+                    runner.streams.remove(stream)
+
+    def streams_of(self, name: str, category: str | None = None) -> list[Stream]:
+        """Return the streams of a topic name, over all categories or in one, made if need be."""
+        categories = (category,) if category else ("spot", "linear", "inverse", "option", "spread")
+        found = (self.find(each, name) for each in categories)
+        return [stream for stream in found if stream is not None]
+
+    def restart_book(self, stream: Stream) -> None:
+        """Send everybody a snapshot with `u` 1, from which deltas go on."""
+        if not isinstance(stream.feed, BookFeed):
+            return
+        now = self._pulse.now_ms()
+        frame = stream.feed.restart(int(now))
+        stream.last_push_ms = now
+        self.deliver(stream.sockets, frame)
+
+    def deliver(self, sockets: Iterable[ServerConnection], frame: bytes) -> None:
+        """Send one text frame to sockets without waiting; cut off those that do not read."""
+        broadcast(sockets, frame, text=True)
+        limit = self._config.max_backlog_bytes
+        for socket in sockets:
+            self.frames_sent += 1
+            if socket.transport.get_write_buffer_size() > limit:
+                self.slow_cut += 1
+                socket.transport.abort()
+
+    def _make_feed(self, topic: PublicTopic) -> Feed:  # noqa: PLR0911 - one return per channel
+        channel, config = topic.channel, self._config
+        if channel is Channel.INSURANCE:
+            return InsuranceFeed(topic, config.seed)
+        if channel is Channel.ADL_ALERT:
+            return AdlAlertFeed(topic, config.seed)
+        if channel is Channel.TRADE and topic.category == "option":
+            return TradeFeed(topic, tuple(self._market.options_of(topic.symbol)))
+        market = self._market.symbol(topic.category, topic.symbol)
+        if channel is Channel.ORDERBOOK:
+            kind = RepushingBookFeed if topic.depth == 1 else BookFeed
+            return kind(topic, market)
+        if channel is Channel.TRADE:
+            return TradeFeed(topic, (market,))
+        if channel is Channel.KLINE:
+            return KlineFeed(topic, market)
+        if channel is Channel.LIQUIDATION:
+            return LiquidationFeed(topic, market, config.liquidation_every_seconds)
+        if channel is Channel.PRICE_LIMIT:
+            return PriceLimitFeed(topic, market)
+        futures = topic.category in {"linear", "inverse"}
+        return FuturesTickerFeed(topic, market) if futures else TickerFeed(topic, market)
+
+    def _start(self, stream: Stream) -> None:
+        now = self._pulse.now_ms()
+        for market in stream.feed.markets:
+            runner = self._runners.setdefault(market, _Runner(market))
+            runner.streams.append(stream)
+            if not runner.is_running:
+                runner.is_running = True
+                # Symbols tick out of step, by a phase that is stable for each name.
+                phase = zlib.crc32(market.instrument.symbol.encode()) % 1000 / 1000
+                runner.due_ms = now + self._period_ms * phase
+                self._pulse.at(runner.due_ms, partial(self._tick, runner))
+        period = stream.feed.period_ms
+        if period is not None and not stream.is_beating:
+            stream.is_beating = True
+            self._pulse.at(now + period, partial(self._beat, stream))
+
+    def _tick(self, runner: _Runner, now_ms: float) -> None:
+        if not runner.streams:
+            runner.is_running = False
+            return
+        market = runner.market
+        market.tick(int(now_ms))
+        for stream in runner.streams:
+            if stream.feed.absorb(market) and not stream.is_pending:
+                due = stream.last_push_ms + stream.topic.push_ms
+                if due <= now_ms:
+                    self._push(stream, now_ms)
+                else:
+                    stream.is_pending = True
+                    self._pulse.at(due, partial(self._push, stream))
+        runner.due_ms += self._period_ms
+        if runner.due_ms < now_ms - _LATE_MS:
+            runner.due_ms = now_ms + self._period_ms
+        self._pulse.at(runner.due_ms, partial(self._tick, runner))
+
+    def _push(self, stream: Stream, now_ms: float) -> None:
+        stream.is_pending = False
+        # A stalled stream is not collected, so what it says after the stall fits what it said
+        # before: the fault is silence, not loss.
+        if not stream.sockets or stream.is_stalled:
+            return
+        frame = stream.feed.collect(int(now_ms))
+        if frame is not None:
+            self._send(stream, frame, now_ms)
+
+    def _beat(self, stream: Stream, now_ms: float) -> None:
+        period = stream.feed.period_ms
+        if not stream.sockets or period is None:
+            stream.is_beating = False
+            return
+        if not stream.is_stalled:
+            frame = stream.feed.beat(int(now_ms), stream.last_push_ms)
+            if frame is not None:
+                self._send(stream, frame, now_ms)
+        self._pulse.at(now_ms + period, partial(self._beat, stream))
+
+    def _send(self, stream: Stream, frame: bytes, now_ms: float) -> None:
+        stream.last_push_ms = now_ms
+        stream.frames += 1
+        if stream.swallow > 0:
+            stream.swallow -= 1
+            return
+        self.deliver(stream.sockets, frame)

@@ -1,0 +1,226 @@
+"""The REST answers of this exchange, as pure functions of request and state (v5 reference 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, quote
+
+import msgspec
+
+from bybit_sim.account import Account, Position
+from bybit_sim.config import SimulatorConfig
+from bybit_sim.instruments import Instrument
+from bybit_sim.listing_rows import listing_row
+from bybit_sim.market import Market
+from bybit_sim.private_rows import coin_row, rest_position_row, wallet_row
+from bybit_sim.signing import check_rest
+
+_PAGE_LIMITS = {"instruments": (500, 1000), "positions": (20, 200)}
+_PARAMETER_ERROR = 10001
+_TOO_MANY_VISITS = 10006
+
+Query = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RestAnswer:
+    """One HTTP answer; the body is JSON."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class RestDesk:
+    """Answers GET requests; `None` from `answer` means there is no such path."""
+
+    def __init__(self, config: SimulatorConfig, market: Market, account: Account) -> None:
+        self._config = config
+        self._market = market
+        self._account = account
+        self._visits: dict[str, tuple[int, int]] = {}
+        self._open: dict[str, Callable[[Query, int], RestAnswer]] = {
+            "/v5/market/time": self._time,
+            "/v5/market/instruments-info": self._instruments,
+        }
+        self._guarded: dict[str, Callable[[Query, int], RestAnswer]] = {
+            "/v5/account/wallet-balance": self._wallet,
+            "/v5/position/list": self._positions,
+        }
+
+    def answer(self, target: str, headers: Mapping[str, str]) -> RestAnswer | None:
+        """Answer a GET.
+
+        Args:
+            target: path and query exactly as sent, because the query is signed as sent.
+            headers: case-insensitive mapping.
+        """
+        path, _, query = target.partition("?")
+        now_ns = int(self._config.clock() * 1e9)
+        parsed = dict(parse_qsl(query, keep_blank_values=True))
+        if path in self._open:
+            return self._open[path](parsed, now_ns)
+        if path not in self._guarded:
+            return None
+        now_ms = now_ns // 1_000_000
+        refusal = check_rest(
+            headers,
+            query,
+            now_ms,
+            api_key=self._config.api_key,
+            secret=self._config.api_secret,
+        )
+        if refusal is not None:
+            return _envelope(refusal.code, refusal.message, {}, now_ms, status=refusal.status)
+        return self._metered(path, parsed, now_ns)
+
+    def _metered(self, path: str, query: Query, now_ns: int) -> RestAnswer:
+        """Serve an authenticated call within its rate, with the headers that tell of it."""
+        now_ms = now_ns // 1_000_000
+        limit = self._config.rest_requests_per_second
+        second, used = self._visits.get(path, (0, 0))
+        if second != now_ms // 1000:
+            second, used = now_ms // 1000, 0
+        used += 1
+        self._visits[path] = (second, used)
+        over = used > limit
+        answer = (
+            _envelope(_TOO_MANY_VISITS, "Too many visits!", {}, now_ms)
+            if over
+            else self._guarded[path](query, now_ns)
+        )
+        reset = (second + 1) * 1000 if over else now_ms
+        headers = {
+            "X-Bapi-Limit": str(limit),
+            "X-Bapi-Limit-Status": str(max(0, limit - used)),
+            "X-Bapi-Limit-Reset-Timestamp": str(reset),
+        }
+        return RestAnswer(answer.status, answer.body, headers)
+
+    def _time(self, _query: Query, now_ns: int) -> RestAnswer:
+        result = {"timeSecond": str(now_ns // 10**9), "timeNano": str(now_ns)}
+        return _envelope(0, "OK", result, now_ns // 1_000_000)
+
+    def _instruments(self, query: Query, now_ns: int) -> RestAnswer:
+        now_ms = now_ns // 1_000_000
+        category = query.get("category", "")
+        if category not in {"spot", "linear", "inverse", "option"}:
+            return _refuse("Illegal category", now_ms)
+        # Options without a base coin are those of BTC (v5 reference 11.14).
+        default_base = "BTC" if category == "option" and "symbol" not in query else None
+        base = query.get("baseCoin", default_base)
+        chosen = [
+            each
+            for each in self._market.instruments.values()
+            if each.category == category
+            and query.get("symbol", each.symbol) == each.symbol
+            and base in {None, each.base}
+            and query.get("status", "Trading") == "Trading"
+        ]
+        chosen.sort(key=_by_symbol)
+        result: dict[str, Any] = {"category": category}
+        if category == "spot":  # the one category without paging
+            result["list"] = [listing_row(each) for each in chosen]
+            return _envelope(0, "OK", result, now_ms)
+        limit = _limit(query, "instruments")
+        if limit is None:
+            return _refuse("params error: limit", now_ms)
+        page, cursor = _symbol_page(chosen, limit, query.get("cursor", ""))
+        result |= {"list": [listing_row(each) for each in page], "nextPageCursor": cursor}
+        return _envelope(0, "OK", result, now_ms)
+
+    def _wallet(self, query: Query, now_ns: int) -> RestAnswer:
+        now_ms = now_ns // 1_000_000
+        if query.get("accountType") != "UNIFIED":
+            return _refuse("accountType only support UNIFIED.", now_ms)
+        account = self._account
+        named = [coin for coin in query.get("coin", "").split(",") if coin]
+        held = [coin for coin, balance in account.balances.items() if balance.wallet]
+        row = wallet_row(account, ())
+        row["coin"] = [coin_row(account, coin) for coin in named or held]
+        return _envelope(0, "OK", {"list": [row]}, now_ms)
+
+    def _positions(self, query: Query, now_ns: int) -> RestAnswer:
+        now_ms = now_ns // 1_000_000
+        category, symbol = query.get("category", ""), query.get("symbol")
+        settle = query.get("settleCoin")
+        if category not in {"linear", "inverse", "option"}:
+            return _refuse("Illegal category", now_ms)
+        if category == "linear" and not symbol and not settle:
+            return _refuse(
+                "Missing some parameters that must be filled in, symbol or settleCoin", now_ms
+            )
+        limit = _limit(query, "positions")
+        if limit is None:
+            return _refuse("params error: limit", now_ms)
+        if symbol:
+            if not self._market.has(category, symbol):
+                return _refuse(f"params error: symbol invalid {symbol}", now_ms)
+            rows = [self._account.position(category, symbol)]
+        else:
+            rows = [
+                each
+                for each in self._account.open_positions(settle)
+                if each.instrument.category == category
+                and query.get("baseCoin", each.instrument.base) == each.instrument.base
+            ]
+        page, cursor = _offset_page(rows, limit, query.get("cursor", ""))
+        result = {
+            "list": [rest_position_row(self._account, each) for each in page],
+            "nextPageCursor": cursor,
+            "category": category,
+        }
+        return _envelope(0, "OK", result, now_ms)
+
+
+def _by_symbol(instrument: Instrument) -> str:
+    return instrument.symbol
+
+
+def _limit(query: Query, what: str) -> int | None:
+    default, most = _PAGE_LIMITS[what]
+    text = query.get("limit", "") or str(default)
+    return int(text) if text.isdigit() and 1 <= int(text) <= most else None
+
+
+def _symbol_page(chosen: list[Instrument], limit: int, cursor: str) -> tuple[list[Instrument], str]:
+    """Cut a page; the cursor reads `first=A&last=B` and is handed out percent-encoded.
+
+    A cursor that was encoded twice is not understood and yields the first page again, which is
+    what clients report of the real one (v5 reference 11.1).
+    """
+    last = dict(parse_qsl(cursor)).get("last", "")
+    rest = [each for each in chosen if each.symbol > last]
+    page = rest[:limit]
+    if len(rest) <= limit:
+        return page, ""
+    return page, quote(f"first={page[0].symbol}&last={page[-1].symbol}", safe="")
+
+
+def _offset_page(rows: list[Position], limit: int, cursor: str) -> tuple[list[Position], str]:
+    """Cut a page; the cursor reads `offset,limit` and is handed out percent-encoded."""
+    start_text = cursor.partition(",")[0]
+    start = int(start_text) if start_text.isdigit() else 0
+    end = start + limit
+    return rows[start:end], quote(f"{end},{limit}", safe="") if end < len(rows) else ""
+
+
+def _refuse(message: str, now_ms: int) -> RestAnswer:
+    return _envelope(_PARAMETER_ERROR, message, {}, now_ms)
+
+
+def _envelope(
+    code: int, message: str, result: dict[str, Any], now_ms: int, *, status: int = 200
+) -> RestAnswer:
+    body = msgspec.json.encode(
+        {
+            "retCode": code,
+            "retMsg": message,
+            "result": result,
+            "retExtInfo": {},
+            "time": now_ms,
+        }
+    )
+    return RestAnswer(status, body)
