@@ -34,28 +34,28 @@ async def tables(url: str) -> set[str]:
     return {row["tablename"] for row in rows}
 
 
-async def test_migrating_twice_changes_nothing(database_url: str) -> None:
+async def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:
     """A second run finds nothing to do."""
-    await migrate(database_url)
-    await migrate(database_url)
-    assert await tables(database_url) == {"schema_migrations", "subscriptions"}
+    await migrate(empty_database_url)
+    await migrate(empty_database_url)
+    assert await tables(empty_database_url) == {"schema_migrations", "subscriptions"}
 
 
-async def test_gateways_starting_at_once_migrate_once(database_url: str) -> None:
+async def test_gateways_starting_at_once_migrate_once(empty_database_url: str) -> None:
     """Three simultaneous starts on an empty database all succeed."""
-    await asyncio.gather(*(migrate(database_url) for _ in range(3)))
-    assert "subscriptions" in await tables(database_url)
+    await asyncio.gather(*(migrate(empty_database_url) for _ in range(3)))
+    assert "subscriptions" in await tables(empty_database_url)
 
 
 async def test_a_schema_that_cannot_be_migrated_is_said_in_one_sentence(
-    database_url: str,
+    empty_database_url: str,
 ) -> None:
     """A table in the way stops the start, names the setting, and leaves no half migration."""
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(empty_database_url)
     await connection.execute("CREATE TABLE subscriptions (foreign_to_us int)")
     await connection.close()
     with pytest.raises(ConfigError) as caught:
-        await migrate(database_url)
+        await migrate(empty_database_url)
     assert caught.value.setting == "WSG_DATABASE_URL"
     assert "already exists" in caught.value.found
     assert "\n" not in str(caught.value)

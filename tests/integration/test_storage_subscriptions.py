@@ -10,11 +10,12 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from support.memory_store import MemorySubscriptions
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
 from ws_gateway.errors import DatabaseLost
 from ws_gateway.ports import SubscriptionFilter, SubscriptionStore
-from ws_gateway.storage.database import migrate, open_pool
+from ws_gateway.storage.database import open_pool
 from ws_gateway.storage.subscriptions import MAX_ERROR_CHARS, PostgresSubscriptions
 
 ANY = SubscriptionFilter()
@@ -27,17 +28,25 @@ def book(symbol: str = "BTCUSDT", category: Category = Category.LINEAR) -> Topic
 
 @pytest.fixture
 async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
-    """Open the service's own pool on a migrated database."""
-    await migrate(database_url)
+    """Open the service's own pool."""
     opened = await open_pool(database_url)
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-def store(pool: asyncpg.Pool) -> SubscriptionStore:
+def postgres_store(pool: asyncpg.Pool) -> SubscriptionStore:
     """Build the store; typed as the port, so that the checker proves it fits."""
     return PostgresSubscriptions(pool)
+
+
+@pytest.fixture(params=["postgres", "memory"])
+def store(request: pytest.FixtureRequest) -> SubscriptionStore:
+    """Build either store: what other tests use in memory keeps the real one's promises."""
+    if request.param == "memory":
+        return MemorySubscriptions()
+    built: SubscriptionStore = request.getfixturevalue("postgres_store")
+    return built
 
 
 async def test_a_wish_comes_back_as_it_was_stored(store: SubscriptionStore) -> None:
@@ -141,11 +150,13 @@ async def test_state_reaches_every_wish_of_the_topic(store: SubscriptionStore) -
     assert again.state_since == before
 
 
-async def test_foreign_words_always_fit(store: SubscriptionStore) -> None:
+async def test_foreign_words_always_fit(postgres_store: SubscriptionStore) -> None:
     """Error texts with NUL, half surrogates or no end are stored, cut, not refused."""
-    wish, _ = await store.add(book(), "a", "explicit")
-    await store.set_state({book(): (SubscriptionState.REJECTED, "a\x00b\ud800" + "x" * 5000)})
-    row = await store.get(wish.id)
+    wish, _ = await postgres_store.add(book(), "a", "explicit")
+    await postgres_store.set_state(
+        {book(): (SubscriptionState.REJECTED, "a\x00b\ud800" + "x" * 5000)}
+    )
+    row = await postgres_store.get(wish.id)
     assert row is not None
     assert row.last_error is not None
     assert row.last_error.startswith("ab?")
@@ -182,10 +193,10 @@ async def test_removing_says_what_it_was(store: SubscriptionStore) -> None:
 
 
 async def test_a_cut_connection_is_replaced(
-    store: SubscriptionStore, pool: asyncpg.Pool, database_url: str
+    postgres_store: SubscriptionStore, pool: asyncpg.Pool, database_url: str
 ) -> None:
     """When PostgreSQL ends our connections, at most the next call fails; then all is well."""
-    await store.ping()
+    await postgres_store.ping()
     admin = await asyncpg.connect(database_url)
     await admin.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -194,14 +205,14 @@ async def test_a_cut_connection_is_replaced(
     )
     await admin.close()
     with contextlib.suppress(DatabaseLost):  # whether the driver noticed is a matter of timing
-        await store.ping()
-    await store.ping()
+        await postgres_store.ping()
+    await postgres_store.ping()
 
 
 async def test_a_closed_pool_is_a_lost_database(
-    store: SubscriptionStore, pool: asyncpg.Pool
+    postgres_store: SubscriptionStore, pool: asyncpg.Pool
 ) -> None:
     """The driver's own complaints become ours as well."""
     await pool.close()
     with pytest.raises(DatabaseLost):
-        await store.ping()
+        await postgres_store.ping()

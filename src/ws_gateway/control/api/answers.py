@@ -1,0 +1,32 @@
+"""How endpoints document the problems they answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ws_gateway.control.api.problems import CONTENT_TYPE
+from ws_gateway.control.schemas import Problem
+
+_MEANINGS = {
+    400: "The body is not JSON.",
+    401: "The key is missing or wrong.",
+    403: "No key is configured in the gateway.",
+    404: "No such subscription.",
+    413: "The body is larger than 64 KiB.",
+    422: "A field is missing, malformed, or asks for what does not exist.",
+    500: "A defect of the gateway; `trace_id` finds it in its log.",
+    503: "The database is away; send the same again after `Retry-After` seconds.",
+}
+_SCHEMA = {"$ref": "#/components/schemas/Problem"}
+
+
+def problems_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe these, and those that every guarded endpoint may answer."""
+    return {
+        status: {
+            "description": _MEANINGS[status],
+            "model": Problem,
+            "content": {CONTENT_TYPE: {"schema": _SCHEMA}},
+        }
+        for status in sorted({401, 403, 500, *statuses})
+    }

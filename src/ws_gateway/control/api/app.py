@@ -1,0 +1,77 @@
+"""The HTTP application: put together here, served by whoever embeds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Security
+from fastapi.security import APIKeyHeader
+
+from ws_gateway import __version__
+from ws_gateway.control.api import probes, problems, subscriptions
+from ws_gateway.control.api.edge import KEY_HEADER, Edge
+from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.service import SubscriptionService
+
+DESCRIPTION = """
+Ask for data of the Bybit exchange, and see what became of it.
+
+What is subscribed here arrives in RabbitMQ, on the exchange `ws-gateway.events`. A topic that
+several services want is subscribed once and dropped when the last of them leaves. Subscriptions
+survive restarts.
+
+Everything below `/api` needs the key of `WSG_API_KEY` in the header `X-API-Key`. Every error is an
+`application/problem+json` (RFC 9457) with a stable `code`, the `field` at fault, what was `found`
+and what is `allowed`.
+"""
+
+# Only documents the header: `Edge` refuses before a request comes this far.
+_KEY = APIKeyHeader(
+    name=KEY_HEADER, scheme_name="ApiKey", description="The key of WSG_API_KEY.", auto_error=False
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Collaborators:
+    """What the endpoints call."""
+
+    subscriptions: SubscriptionService
+    health: HealthReporter
+
+
+def create_app(
+    *, subscriptions: SubscriptionService, health: HealthReporter, api_key: str | None
+) -> FastAPI:
+    """Build the application.
+
+    Args:
+        subscriptions: use cases behind `/api/v1/subscriptions`.
+        health: what the probes answer.
+        api_key: the administrator's key; None or empty refuses everything below `/api`.
+    """
+    app = _routed()
+    app.state.collaborators = Collaborators(subscriptions, health)
+    app.add_middleware(Edge, api_key=api_key)
+    return app
+
+
+def describe() -> dict[str, Any]:
+    """Return the OpenAPI document; it needs nothing that runs."""
+    return _routed().openapi()
+
+
+def _routed() -> FastAPI:
+    app = FastAPI(
+        title="ws-gateway",
+        version=__version__,
+        description=DESCRIPTION,
+        # The ready-made pages load scripts from foreign hosts; the document itself stays.
+        docs_url=None,
+        redoc_url=None,
+    )
+    problems.register(app)
+    app.include_router(subscriptions.router, dependencies=[Security(_KEY)])
+    app.include_router(probes.guarded, dependencies=[Security(_KEY)])
+    app.include_router(probes.router)
+    return app

@@ -1,0 +1,174 @@
+"""The outermost layer of the HTTP API: the key, the bounds, and what nobody foresaw."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from http import HTTPStatus
+from uuid import uuid4
+
+import structlog
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ws_gateway.control.api.problems import problem
+
+KEY_HEADER = "X-API-Key"
+GUARDED_PATH = "/api"
+MAX_BODY_BYTES = 64 * 1024
+BODY_SECONDS = 10.0
+"""Longest wait for a body; a caller that dawdles would hold a connection for nothing."""
+
+_KEY_HEADER = KEY_HEADER.lower().encode()
+
+_log = structlog.get_logger(__name__)
+
+
+class Edge:
+    """ASGI layer around the whole app.
+
+    The key is checked here, before routing and parsing, so that no path below `/api` can be
+    reached, or even be told to exist, without it.
+
+    Args:
+        app: what is guarded.
+        api_key: the administrator's key; None or empty refuses everything.
+    """
+
+    def __init__(self, app: ASGIApp, *, api_key: str | None) -> None:
+        self._app = app
+        # Bytes, because a header may hold any byte, and comparing such a str raises.
+        self._api_key = api_key.encode() if api_key else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        if refusal is None:
+            body = await _read_body(scope, receive)
+            if not isinstance(body, Response):
+                await self._serve(scope, _replay(body, receive), send)
+                return
+            refusal = body
+        await refusal(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        path = scope["path"]
+        if path != GUARDED_PATH and not path.startswith(GUARDED_PATH + "/"):
+            return None
+        if self._api_key is None:
+            return problem(
+                HTTPStatus.FORBIDDEN,
+                "no API key is configured, so every request is refused; set WSG_API_KEY, or "
+                f"WSG_API_KEY_FILE, start the gateway again, and send the key as {KEY_HEADER}",
+                code="api_key_not_configured",
+                instance=path,
+            )
+        given = [value for name, value in scope["headers"] if name == _KEY_HEADER]
+        if not given:
+            return _unauthorized(path, f"send the key as {KEY_HEADER}", code="api_key_missing")
+        # Constant time per value; sent more than once, each has to fit.
+        if not all(hmac.compare_digest(value, self._api_key) for value in given):
+            return _unauthorized(path, f"{KEY_HEADER} is not the key", code="api_key_wrong")
+        return None
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_started = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal has_started
+            has_started = has_started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched_send)
+        except Exception as exc:
+            # The one place for what nobody foresaw: one request fails, the service does not, and
+            # the caller learns nothing of the inside but a number to ask about.
+            trace_id = uuid4().hex
+            _log.exception(
+                "control.request_failed",
+                trace_id=trace_id,
+                method=scope["method"],
+                path=scope["path"],
+                error=type(exc).__name__,
+            )
+            if has_started:
+                raise
+            answer = problem(
+                HTTPStatus.INTERNAL_SERVER_ERROR,
+                "the gateway failed to serve this; its log tells more under the trace_id",
+                code="internal_error",
+                instance=scope["path"],
+                trace_id=trace_id,
+            )
+            await answer(scope, receive, send)
+
+
+def _unauthorized(path: str, detail: str, *, code: str) -> Response:
+    return problem(
+        HTTPStatus.UNAUTHORIZED,
+        detail,
+        code=code,
+        instance=path,
+        headers={"WWW-Authenticate": f'ApiKey header="{KEY_HEADER}"'},
+    )
+
+
+async def _read_body(scope: Scope, receive: Receive) -> bytes | Response:
+    """Take the whole body in, or answer why it is not taken."""
+    announced = dict(scope["headers"]).get(b"content-length", b"0")
+    if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
+        return _too_large(scope)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    # Half a body must not be acted on. Nobody reads this answer.
+                    return problem(
+                        HTTPStatus.BAD_REQUEST,
+                        "the caller went away before its body was complete",
+                        code="body_incomplete",
+                        instance=scope["path"],
+                    )
+                body += message.get("body", b"")
+                if len(body) > MAX_BODY_BYTES:
+                    return _too_large(scope)
+                if not message.get("more_body", False):
+                    return bytes(body)
+    except TimeoutError:
+        return problem(
+            HTTPStatus.REQUEST_TIMEOUT,
+            f"the body did not arrive in {BODY_SECONDS:.0f} s",
+            code="body_timeout",
+            instance=scope["path"],
+            headers={"Connection": "close"},
+        )
+
+
+def _too_large(scope: Scope) -> Response:
+    return problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"a body may have {MAX_BODY_BYTES} bytes",
+        code="body_too_large",
+        instance=scope["path"],
+        headers={"Connection": "close"},
+    )
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Give the body that was taken in, then whatever comes."""
+    is_given = False
+
+    async def replayed() -> Message:
+        nonlocal is_given
+        if is_given:
+            return await receive()
+        is_given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed

@@ -1,0 +1,194 @@
+"""Every refusal and failure as one `application/problem+json` (RFC 9457)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, cast
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from ws_gateway.control.schemas import Problem
+from ws_gateway.errors import DatabaseLost, Rejected
+
+CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 5
+
+MAX_FOUND_CHARS = 200
+"""Longest piece of a caller's own input that is repeated to it."""
+
+_FURTHER_FAULTS = 3  # how many faults beside the first are told in words
+
+_log = structlog.get_logger(__name__)
+
+
+class NotFound(Exception):
+    """What was asked for does not exist."""
+
+    def __init__(self, detail: str, *, code: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    code: str,
+    instance: str,
+    field: str | None = None,
+    found: object = None,
+    allowed: Sequence[str] | None = None,
+    trace_id: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Build the answer."""
+    body = Problem(
+        type=f"urn:ws-gateway:problem:{code}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=instance,
+        code=code,
+        field=field,
+        found=_bounded(found),
+        allowed=None if allowed is None else list(allowed),
+        trace_id=trace_id,
+    )
+    return JSONResponse(
+        body.model_dump(mode="json", exclude={"trace_id"} if trace_id is None else None),
+        status_code=status,
+        headers=dict(headers or {}),
+        media_type=CONTENT_TYPE,
+    )
+
+
+def register(app: FastAPI) -> None:
+    """Make the app answer every known exception as a problem."""
+    app.add_exception_handler(Rejected, _rejected)
+    app.add_exception_handler(NotFound, _not_found)
+    app.add_exception_handler(DatabaseLost, _database_lost)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+
+
+# Starlette types every handler for any exception; each is registered for exactly one.
+
+
+async def _rejected(request: Request, exc: Exception) -> Response:
+    rejected = cast("Rejected", exc)
+    return problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        str(rejected),
+        code=rejected.code,
+        instance=request.url.path,
+        field=rejected.field,
+        found=rejected.found,
+        allowed=rejected.allowed,
+    )
+
+
+async def _not_found(request: Request, exc: Exception) -> Response:
+    return problem(
+        HTTPStatus.NOT_FOUND,
+        str(exc),
+        code=cast("NotFound", exc).code,
+        instance=request.url.path,
+    )
+
+
+async def _database_lost(request: Request, exc: Exception) -> Response:
+    _log.warning("control.request_unserved", path=request.url.path, error=str(exc))
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "the database is away; nothing is known to have changed, and the same request may be "
+        "sent again without harm",
+        code="database_lost",
+        instance=request.url.path,
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
+async def _http(request: Request, exc: Exception) -> Response:
+    """Tell what the router found: no such path, or no such method on it."""
+    error = cast("HTTPException", exc)
+    status = HTTPStatus(error.status_code)
+    details = {
+        HTTPStatus.NOT_FOUND: f"there is no {request.url.path} here; see /openapi.json",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.url.path} does not take {request.method}",
+    }
+    allowed = (error.headers or {}).get("Allow")
+    return problem(
+        status,
+        details.get(status, str(error.detail)),
+        code=status.name.lower(),
+        instance=request.url.path,
+        allowed=allowed.split(", ") if allowed else None,
+        headers=error.headers,
+    )
+
+
+async def _invalid(request: Request, exc: Exception) -> Response:
+    faults = cast("RequestValidationError", exc).errors()
+    first = faults[0]
+    if first["type"] == "json_invalid":
+        return problem(
+            HTTPStatus.BAD_REQUEST,
+            f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}",
+            code="json_invalid",
+            instance=request.url.path,
+        )
+    detail = _told(first)
+    if others := faults[1 : 1 + _FURTHER_FAULTS]:
+        detail += "; also " + "; ".join(_told(fault) for fault in others)
+    return problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        detail,
+        code=_CODES.get(first["type"], "field_invalid"),
+        instance=request.url.path,
+        field=_field(first),
+        found=None if first["type"] == "missing" else first.get("input"),
+        allowed=_allowed(first),
+    )
+
+
+_CODES = {"missing": "field_missing", "extra_forbidden": "field_unknown"}
+
+
+def _field(fault: Mapping[str, Any]) -> str | None:
+    """Name the field without the place it came from (`body`, `query`, `path`)."""
+    return ".".join(str(part) for part in fault["loc"][1:]) or None
+
+
+def _told(fault: Mapping[str, Any]) -> str:
+    field = _field(fault) or "the body"
+    if fault["type"] == "missing":
+        return f"{field} is missing"
+    if fault["type"] == "extra_forbidden":
+        return f"{field} is not known here"
+    if fault["type"] == "string_pattern_mismatch" and field == "symbol":
+        return "symbol is written as the exchange does, in capitals, for example BTCUSDT"
+    message = str(fault["msg"])
+    return f"{field}: {message[0].lower()}{message[1:]}"
+
+
+def _allowed(fault: Mapping[str, Any]) -> list[str] | None:
+    """Read the members of an enumeration out of pydantic's sentence: `'a', 'b' or 'c'`."""
+    if fault["type"] != "enum":
+        return None
+    expected = str(fault["ctx"]["expected"]).replace(" or ", ", ")
+    return [word.strip("'") for word in expected.split(", ")]
+
+
+def _bounded(found: object) -> object:
+    """Repeat a caller's input only as far as it helps."""
+    if found is None or isinstance(found, bool | int | float):
+        return found
+    text = found if isinstance(found, str) else repr(found)
+    # A half surrogate can be read from JSON but not be written again.
+    text = text.encode("utf-8", "replace").decode()
+    return text if len(text) <= MAX_FOUND_CHARS else text[:MAX_FOUND_CHARS] + "…"

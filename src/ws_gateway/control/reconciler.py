@@ -1,0 +1,258 @@
+"""The loop that makes the venue's topics those that services want, and writes down what came."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+
+import structlog
+
+from ws_gateway.domain.subscription import SubscriptionState
+from ws_gateway.domain.topic import Topic
+from ws_gateway.errors import DatabaseLost
+from ws_gateway.ports import Feed, SubscriptionStore
+from ws_gateway.runtime.backoff import full_jitter
+
+INTERVAL_SECONDS = 5.0
+LINGER_SECONDS = 0.05
+"""How long news of states are collected before they are written together."""
+
+RETRY_BASE_SECONDS, RETRY_CAP_SECONDS = 0.5, 10.0
+
+News = tuple[SubscriptionState, str | None]
+
+_LEAVING = frozenset({SubscriptionState.REMOVING, SubscriptionState.REMOVED})
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcilerStatus:
+    """The loop as `/health` shows it.
+
+    Attributes:
+        is_restored: the stored wishes were read at least once since the start.
+        database_error: why the database cannot be reached now, or None.
+        topics: how many topics are in each state.
+        stalled: keys of topics that the venue acknowledged and that bring no data.
+    """
+
+    is_restored: bool
+    database_error: str | None
+    topics: dict[str, int]
+    stalled: tuple[str, ...]
+
+
+def _default_backoff() -> Iterator[float]:
+    return full_jitter(
+        base_seconds=RETRY_BASE_SECONDS,
+        cap_seconds=RETRY_CAP_SECONDS,
+        rng=Random(),  # noqa: S311 - spreads retries, keeps no secret
+        first_at_once=False,
+    )
+
+
+class Reconciler:
+    """Keeps the feed at what the store desires; the only caller of `want` and `drop`.
+
+    It stands behind the feed as its `TopicObserver`. While the database is away, the feed goes on
+    with what it has: nothing is dropped because a wish could not be read.
+
+    Args:
+        store: the ledger of wishes.
+        feed: the venue.
+        interval_seconds: how often the ledger is read although nobody said that it changed.
+        backoff: makes the delays between attempts while the database is away.
+    """
+
+    def __init__(
+        self,
+        store: SubscriptionStore,
+        feed: Feed,
+        *,
+        interval_seconds: float = INTERVAL_SECONDS,
+        linger_seconds: float = LINGER_SECONDS,
+        backoff: Callable[[], Iterator[float]] = _default_backoff,
+    ) -> None:
+        self._store = store
+        self._feed = feed
+        self._interval_seconds = interval_seconds
+        self._linger_seconds = linger_seconds
+        self._backoff = backoff
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._is_restored = False
+        self._database_error: str | None = None
+        self._linger: asyncio.TimerHandle | None = None
+        # What the feed said last of each topic it has, and what of it is not written down yet.
+        self._known: dict[Topic, News] = {}
+        self._unwritten: dict[Topic, News] = {}
+        self._asked_again: set[Topic] = set()
+        self._added_meanwhile: set[Topic] = set()
+
+    # ── told by the service ──────────────────────────────────────────────────────────────────
+
+    def wish_added(self, topic: Topic) -> News | None:
+        """Reconcile at once; answers the topic's state where it differs from `requested`.
+
+        A topic the venue refused is asked for again: the service that posts it says so. For a
+        topic another service has already, the new row gets the state the topic has.
+        """
+        news = self._known.get(topic)
+        if news is not None and news[0] is SubscriptionState.REJECTED:
+            self._asked_again.add(topic)
+            news = self._known[topic] = (SubscriptionState.REQUESTED, None)
+        if news is not None:
+            self._unwritten[topic] = news
+        self._added_meanwhile.add(topic)
+        self._wake.set()
+        return news
+
+    def wishes_removed(self) -> None:
+        """Reconcile at once."""
+        self._wake.set()
+
+    # ── told by the feed (ports.TopicObserver) ───────────────────────────────────────────────
+
+    def topic_changed(self, topic: Topic, state: SubscriptionState, error: str | None) -> None:
+        """Take note of a new state; never waits, it is written with others a moment later."""
+        if state in _LEAVING:
+            # Its rows are gone. If a new row was made meanwhile, it is a new wish, and this is
+            # no news of it.
+            self._known.pop(topic, None)
+            self._unwritten.pop(topic, None)
+            return
+        self._known[topic] = self._unwritten[topic] = (state, error)
+        # While the database is away the retry decides when, not the stream of news.
+        if self._linger is None and self._database_error is None and not self._stopping:
+            loop = asyncio.get_running_loop()
+            self._linger = loop.call_later(self._linger_seconds, self._news_due)
+
+    def _news_due(self) -> None:
+        self._linger = None
+        self._wake.set()
+
+    # ── the loop ─────────────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
+        """Reconcile until `stop` is called; the database being away is waited out."""
+        delays = self._backoff()
+        try:
+            while not self._stopping:
+                self._wake.clear()
+                try:
+                    await self._reconcile()
+                except DatabaseLost as exc:
+                    self._outage_seen(exc)
+                    await self._sleep(next(delays))
+                else:
+                    self._outage_ended()
+                    delays = self._backoff()
+                    await self._sleep(self._interval_seconds)
+        finally:
+            if self._linger is not None:
+                self._linger.cancel()
+                self._linger = None
+
+    def stop(self) -> None:
+        """Let `run` end after the statement it is at; the feed keeps its topics."""
+        self._stopping = True
+        self._wake.set()
+
+    def status(self) -> ReconcilerStatus:
+        """Return the state right now."""
+        counts: dict[str, int] = {}
+        stalled: list[str] = []
+        for topic, state in self._feed.wanted().items():
+            counts[state.value] = counts.get(state.value, 0) + 1
+            if state is SubscriptionState.STALLED:
+                stalled.append(topic.key)
+        return ReconcilerStatus(
+            is_restored=self._is_restored,
+            database_error=self._database_error,
+            topics=counts,
+            stalled=tuple(sorted(stalled)),
+        )
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait for a reason to go on, or so long.
+
+        During an outage only a stored wish or `stop` is a reason: both prove or need something
+        now, and neither can come often.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return  # the interval is over
+
+    async def _reconcile(self) -> None:
+        if not self._is_restored:
+            await self._store.reset_states()
+        self._added_meanwhile.clear()
+        desired = await self._store.desired_topics()
+        # A wish stored while the ledger was being read may be missing from the answer; dropping
+        # its topic now, to ask for it again a moment later, would tear a hole into its stream.
+        desired |= self._added_meanwhile
+        self._close_difference(desired)
+        self._is_restored = True
+        await self._write_news(desired)
+
+    def _close_difference(self, desired: set[Topic]) -> None:
+        """Ask the feed for what is missing and let go of what nobody wants.
+
+        There is no wait between reading `wanted` and the calls, so nothing changes in between.
+        """
+        wanted = self._feed.wanted()
+        staying = {topic for topic, state in wanted.items() if state not in _LEAVING}
+        # A rejected topic is in `wanted`, so it is not missing: the interval does not repeat a
+        # question the venue has answered.
+        missing = (desired - staying) | (desired & self._asked_again)
+        surplus = staying - desired
+        self._asked_again.clear()
+        if surplus:
+            self._feed.drop(_in_order(surplus))
+            for topic in surplus:
+                self._known.pop(topic, None)
+                self._unwritten.pop(topic, None)
+        if missing:
+            self._feed.want(_in_order(missing))
+        if missing or surplus:
+            _log.info(
+                "control.topics_reconciled",
+                wanted=len(missing),
+                dropped=len(surplus),
+                desired=len(desired),
+            )
+
+    async def _write_news(self, desired: set[Topic]) -> None:
+        news, self._unwritten = self._unwritten, {}
+        news = {topic: state for topic, state in news.items() if topic in desired}
+        if not news:
+            return
+        try:
+            await self._store.set_state(news)
+        except BaseException:
+            # Also when cancelled. What came meanwhile is newer and wins.
+            self._unwritten = news | self._unwritten
+            raise
+
+    def _outage_seen(self, exc: DatabaseLost) -> None:
+        if self._database_error is None:
+            _log.warning("control.database_lost", error=str(exc), topics_kept=len(self._known))
+        self._database_error = str(exc)
+
+    def _outage_ended(self) -> None:
+        if self._database_error is not None:
+            self._database_error = None
+            # A database that went away may come back as an older copy.
+            self._unwritten = self._known | self._unwritten
+            _log.info("control.database_returned", news=len(self._unwritten))
+            if self._unwritten:
+                self._wake.set()
+
+
+def _in_order(topics: set[Topic]) -> list[Topic]:
+    return sorted(topics, key=lambda topic: topic.key)

@@ -1,0 +1,349 @@
+"""What goes over the wire of the HTTP API, and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from ws_gateway.control.health import Report
+from ws_gateway.control.service import Page, Wish
+from ws_gateway.domain.subscription import Subscription, SubscriptionState
+from ws_gateway.domain.topic import Category, Channel
+from ws_gateway.errors import Rejected
+from ws_gateway.ports import BrokerState, ConnectionStatus, SessionState, SubscriptionFilter
+
+ServiceName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$"),
+    Field(description="Who asks: letters, digits, `_ . -`, up to 64.", examples=["strategy-1"]),
+]
+Symbol = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Z0-9][A-Z0-9_./-]{0,63}$"),
+    Field(
+        description=(
+            "As the exchange writes it, in capitals: `BTCUSDT`, `BTC-27DEC26-100000-C-USDT`, "
+            "`SOLUSDT_SOL/USDT`; for `insurance` the pool or coin. Private channels take none."
+        ),
+        examples=["BTCUSDT"],
+    ),
+]
+
+
+class SubscriptionRequest(BaseModel):
+    """What a service asks for."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "channel": "orderbook",
+                    "symbol": "BTCUSDT",
+                    "category": "linear",
+                    "depth": 50,
+                    "requesting_service": "strategy-1",
+                },
+                {
+                    "channel": "kline",
+                    "symbol": "ETHUSDT",
+                    "interval": "5",
+                    "requesting_service": "strategy-1",
+                },
+                {"channel": "execution", "requesting_service": "risk"},
+            ]
+        },
+    )
+
+    channel: Channel = Field(description="Kind of data.")
+    requesting_service: ServiceName
+    symbol: Symbol | None = None
+    category: Category | None = Field(
+        None, description="Product line; without it, it is read from the symbol's shape."
+    )
+    depth: int | None = Field(
+        None,
+        strict=True,
+        ge=1,
+        le=10_000,
+        description="Levels of `orderbook`; 50 (options and spreads: 25).",
+    )
+    interval: Annotated[str, StringConstraints(pattern=r"^[0-9A-Z]{1,4}$")] | None = Field(
+        None, description="Candle length of `kline`: minutes, or D, W, M; 1 if absent."
+    )
+    delivery: Annotated[str, StringConstraints(pattern=r"^[a-z]{1,16}$")] = Field(
+        "shared", description="`shared`: the queue of the event class. `dedicated` is refused yet."
+    )
+
+    def to_wish(self) -> Wish:
+        """Say it in the words of the use cases."""
+        return Wish(
+            channel=self.channel,
+            requesting_service=self.requesting_service,
+            symbol=self.symbol,
+            category=self.category,
+            depth=self.depth,
+            interval=self.interval,
+            delivery=self.delivery,
+        )
+
+
+class SubscriptionAnswer(BaseModel):
+    """A subscription that stands."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: UUID
+    topic: str = Field(description="The exchange's own text.", examples=["orderbook.50.BTCUSDT"])
+    channel: Channel
+    category: Category | None = Field(description="Null on private channels.")
+    symbol: str | None
+    depth: int | None = Field(description="Levels of an order book, else null.")
+    interval: str | None = Field(description="Length of candles, else null.")
+    delivery: str = Field("shared", description="Which queue the events go to.")
+    requesting_service: str
+    chosen_by: str = Field(description="Why this category: `explicit`, or what the symbol told.")
+    state: SubscriptionState
+    last_error: str | None = Field(description="The exchange's own words if it refused.")
+    created_at: datetime
+    state_since: datetime
+
+    @classmethod
+    def of(cls, subscription: Subscription) -> Self:
+        """Show a stored subscription."""
+        topic = subscription.topic
+        is_book = topic.channel is Channel.ORDERBOOK
+        return cls(
+            id=subscription.id,
+            topic=topic.name,
+            channel=topic.channel,
+            category=topic.category,
+            symbol=topic.symbol,
+            depth=int(topic.parameter) if is_book and topic.parameter else None,
+            interval=topic.parameter if topic.channel is Channel.KLINE else None,
+            delivery="shared",
+            requesting_service=subscription.requesting_service,
+            chosen_by=subscription.chosen_by,
+            state=subscription.state,
+            last_error=subscription.last_error,
+            created_at=subscription.created_at,
+            state_since=subscription.state_since,
+        )
+
+
+class SubscriptionList(BaseModel):
+    """Part of a list, in order of creation."""
+
+    items: list[SubscriptionAnswer]
+    next_cursor: str | None = Field(description="Give it as `cursor` to go on; null at the end.")
+
+    @classmethod
+    def of(cls, page: Page) -> Self:
+        """Show a page."""
+        items = [SubscriptionAnswer.of(one) for one in page.items]
+        after = page.next_after
+        return cls(items=items, next_cursor=None if after is None else encode_cursor(after))
+
+
+class ListQuery(BaseModel):
+    """Filters narrow together; unknown ones are refused, so that a typing error is not a match."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    requesting_service: ServiceName | None = None
+    channel: Channel | None = None
+    category: Category | None = None
+    symbol: Symbol | None = None
+    state: SubscriptionState | None = None
+    limit: int = Field(100, ge=1, le=500, description="Most items in the answer.")
+    cursor: str | None = Field(
+        None, max_length=64, description="`next_cursor` of the answer before; opaque."
+    )
+
+    def to_filter(self) -> SubscriptionFilter:
+        """Say it in the words of the store."""
+        return SubscriptionFilter(
+            requesting_service=self.requesting_service,
+            channel=self.channel,
+            category=self.category,
+            symbol=self.symbol,
+            state=self.state,
+        )
+
+
+class ServiceRemoval(BaseModel):
+    """What the removal of a service's subscriptions did."""
+
+    requesting_service: str
+    removed: int = Field(description="How many subscriptions it had.")
+
+
+class WebsocketState(BaseModel):
+    """The full state of one connection to the exchange."""
+
+    name: str
+    connection_status: SessionState
+    environment: str
+    category: str
+    connection_duration_seconds: float | None
+    last_heartbeat_at: datetime | None
+    reconnection_count: int
+    last_error: str | None
+    active_subscriptions: int
+
+    @classmethod
+    def of(cls, status: ConnectionStatus) -> Self:
+        """Show what the feed says of a connection."""
+        return cls.model_validate(status, from_attributes=True)
+
+
+class ConnectionList(BaseModel):
+    """All connections; the list is short and has one page."""
+
+    items: list[WebsocketState]
+    next_cursor: None = None
+
+
+class ReasonAnswer(BaseModel):
+    """One thing that keeps data from flowing."""
+
+    code: str = Field(examples=["connection_not_streaming"])
+    subject: str = Field(examples=["public-linear"])
+    detail: str = Field(examples=["connection is backing_off: closed: 1006"])
+
+
+class Readiness(BaseModel):
+    """Whether data flow; green means data."""
+
+    status: str = Field(description="`ready` or `not_ready`.")
+    reasons: list[ReasonAnswer]
+
+    @classmethod
+    def of(cls, report: Report) -> Self:
+        """Show whether there is a reason against it."""
+        status = "not_ready" if report.reasons else "ready"
+        return cls(status=status, reasons=_reasons(report))
+
+
+class Liveness(BaseModel):
+    """The process turns its loop."""
+
+    status: str = "alive"
+
+
+class DatabaseHealth(BaseModel):
+    """PostgreSQL as last asked, at most a second ago."""
+
+    status: str = Field(description="`ok` or `lost`.")
+    last_error: str | None
+
+
+class BrokerHealth(BaseModel):
+    """RabbitMQ as the gateway's connection sees it."""
+
+    status: BrokerState
+    last_error: str | None
+    buffered_events: int = Field(description="Accepted and not yet confirmed.")
+    buffered_bytes: int
+    problems: list[str] = Field(description="Drifted or missing queues, in words.")
+
+
+class ConnectionHealth(BaseModel):
+    """One connection to the exchange."""
+
+    websocket_state: WebsocketState
+
+
+class Health(BaseModel):
+    """The whole gateway."""
+
+    status: str = Field(
+        description=(
+            "`ok`; `degraded`: some data may be missing; `down`: no event reaches a consumer."
+        )
+    )
+    reasons: list[ReasonAnswer]
+    version: str
+    epoch: str = Field(description="Names this run's numbering of events.")
+    uptime_seconds: float
+    database: DatabaseHealth
+    broker: BrokerHealth
+    connections: list[ConnectionHealth]
+    subscriptions: dict[str, int] = Field(description="Topics at the exchange per state.")
+    delivery: dict[str, Any] = Field(description="Counters since the start.")
+
+    @classmethod
+    def of(cls, report: Report) -> Self:
+        """Show everything the rooms said."""
+        lost = report.database_error
+        return cls(
+            status=report.status,
+            reasons=_reasons(report),
+            version=report.version,
+            epoch=report.epoch,
+            uptime_seconds=report.uptime_seconds,
+            database=DatabaseHealth(status="lost" if lost else "ok", last_error=lost),
+            broker=BrokerHealth(
+                status=report.delivery.state,
+                last_error=report.delivery.last_error,
+                buffered_events=report.delivery.buffered_events,
+                buffered_bytes=report.delivery.buffered_bytes,
+                problems=list(report.delivery.problems),
+            ),
+            connections=[
+                ConnectionHealth(websocket_state=WebsocketState.of(one))
+                for one in report.connections
+            ],
+            subscriptions=report.subscriptions.topics,
+            delivery=dict(report.counters),
+        )
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457), with the field at fault and what would have been accepted."""
+
+    type: str = Field(examples=["urn:ws-gateway:problem:depth_not_offered"])
+    title: str = Field(examples=["Unprocessable Content"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["category linear has no order book of depth 7"])
+    instance: str = Field(examples=["/api/v1/subscriptions"])
+    code: str = Field(description="Stable word for programs.", examples=["depth_not_offered"])
+    field: str | None = Field(None, examples=["depth"])
+    found: Any = Field(None, examples=[7])
+    allowed: list[str] | None = Field(None, examples=[["1", "50", "200", "1000"]])
+    trace_id: str | None = Field(
+        None, description="Only of internal errors: finds the log line that tells more."
+    )
+
+
+def encode_cursor(after: UUID) -> str:
+    """Write a position in a list so that nobody takes it apart."""
+    return base64.urlsafe_b64encode(after.bytes).rstrip(b"=").decode()
+
+
+def decode_cursor(cursor: str) -> UUID:
+    """Read a position back.
+
+    Raises:
+        Rejected: it is not one of ours.
+    """
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        return UUID(bytes=raw)
+    except (binascii.Error, ValueError) as exc:  # not base64, not ASCII, not 16 bytes
+        raise Rejected(
+            "this cursor was not made here; give next_cursor of the answer before, unchanged",
+            code="cursor_unknown",
+            field="cursor",
+            found=cursor,
+        ) from exc
+
+
+def _reasons(report: Report) -> list[ReasonAnswer]:
+    return [ReasonAnswer.model_validate(one, from_attributes=True) for one in report.reasons]

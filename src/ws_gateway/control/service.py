@@ -1,0 +1,231 @@
+"""What can be done with subscriptions, without a word of HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+from uuid import UUID
+
+import structlog
+
+from ws_gateway.config import ConnectionStrategy, Settings
+from ws_gateway.domain.category import detect_category
+from ws_gateway.domain.subscription import Subscription, SubscriptionState
+from ws_gateway.domain.topic import (
+    CHANNEL_CATEGORIES,
+    PRIVATE_CHANNELS,
+    Category,
+    Channel,
+    Topic,
+    build_topic,
+)
+from ws_gateway.errors import Rejected
+from ws_gateway.ports import SubscriptionFilter, SubscriptionStore
+
+_log = structlog.get_logger(__name__)
+
+
+class WishListener(Protocol):
+    """Who makes wishes come true; the reconciler."""
+
+    def wish_added(self, topic: Topic) -> tuple[SubscriptionState, str | None] | None:
+        """Act on a wish; answers the state of a topic that is known already."""
+
+    def wishes_removed(self) -> None:
+        """Act on the removal of wishes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a service asks for, in its own words."""
+
+    channel: Channel
+    requesting_service: str
+    symbol: str | None = None
+    category: Category | None = None
+    depth: int | None = None
+    interval: str | None = None
+    delivery: str = "shared"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What this gateway serves, as configured."""
+
+    enabled_categories: tuple[Category, ...]
+    default_category: Category
+    has_credentials: bool
+    serves_public: bool = True
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Read it from the settings."""
+        return cls(
+            enabled_categories=settings.enabled_categories,
+            default_category=settings.default_category,
+            has_credentials=settings.has_credentials,
+            serves_public=settings.connection_strategy is ConnectionStrategy.DUAL,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a list; `next_after` continues it, None ends it."""
+
+    items: list[Subscription]
+    next_after: UUID | None
+
+
+class SubscriptionService:
+    """Use cases of subscriptions.
+
+    Every call may raise `DatabaseLost`; a wish it refuses is `Rejected` with the field at fault.
+    """
+
+    def __init__(self, store: SubscriptionStore, listener: WishListener, policy: Policy) -> None:
+        self._store = store
+        self._listener = listener
+        self._policy = policy
+
+    async def add(self, wish: Wish) -> tuple[Subscription, bool]:
+        """Store a wish; answers it and whether it is new.
+
+        A wish that stands already is answered as it is; if the venue refused its topic, the venue
+        is asked again.
+
+        Raises:
+            Rejected: the wish cannot be served as it stands.
+        """
+        topic, chosen_by = self._topic_of(wish)
+        subscription, is_new = await self._store.add(topic, wish.requesting_service, chosen_by)
+        news = self._listener.wish_added(topic)
+        if news is not None:
+            state, error = news
+            subscription = replace(subscription, state=state, last_error=error)
+        if is_new:
+            _log.info("control.subscription_added", **_words(subscription))
+        return subscription, is_new
+
+    async def get(self, subscription_id: UUID) -> Subscription | None:
+        """Return one, or None."""
+        return await self._store.get(subscription_id)
+
+    async def page(self, wanted: SubscriptionFilter, *, after: UUID | None, limit: int) -> Page:
+        """Return up to `limit` subscriptions behind `after`, in order of creation."""
+        # One more than asked for tells whether another page follows.
+        rows = await self._store.page(wanted, after=after, limit=limit + 1)
+        items = rows[:limit]
+        return Page(items, items[-1].id if len(rows) > limit else None)
+
+    async def remove(self, subscription_id: UUID) -> Subscription | None:
+        """Forget one; answers what it was, or None."""
+        gone = await self._store.remove(subscription_id)
+        if gone is not None:
+            self._listener.wishes_removed()
+            _log.info("control.subscription_removed", **_words(gone))
+        return gone
+
+    async def remove_service(self, requesting_service: str) -> list[Subscription]:
+        """Forget all of one service; answers what they were."""
+        gone = await self._store.remove_service(requesting_service)
+        if gone:
+            self._listener.wishes_removed()
+            _log.info(
+                "control.service_removed",
+                requesting_service=requesting_service,
+                subscriptions=len(gone),
+            )
+        return gone
+
+    def _topic_of(self, wish: Wish) -> tuple[Topic, str]:
+        if wish.delivery != "shared":
+            raise Rejected(
+                "dedicated queues are not served yet; leave delivery out to read the shared queue",
+                code="delivery_not_served",
+                field="delivery",
+                found=wish.delivery,
+                allowed=["shared"],
+            )
+        if wish.channel in PRIVATE_CHANNELS:
+            return self._private_topic(wish), "private channels belong to no category"
+        return self._public_topic(wish)
+
+    def _private_topic(self, wish: Wish) -> Topic:
+        if not self._policy.has_credentials:
+            raise Rejected(
+                f"channel {wish.channel} is private, and no Bybit credentials are configured; "
+                "set WSG_BYBIT_API_KEY and WSG_BYBIT_API_SECRET and start the gateway again",
+                code="credentials_missing",
+                field="channel",
+                found=wish.channel.value,
+                allowed=[channel.value for channel in CHANNEL_CATEGORIES],
+            )
+        return build_topic(
+            wish.channel,
+            category=wish.category,
+            symbol=wish.symbol,
+            depth=wish.depth,
+            interval=wish.interval,
+        )
+
+    def _public_topic(self, wish: Wish) -> tuple[Topic, str]:
+        if not self._policy.serves_public:
+            raise Rejected(
+                f"channel {wish.channel} is public, and WSG_CONNECTION_STRATEGY=single serves "
+                "private channels only; set it to dual and start the gateway again",
+                code="public_not_served",
+                field="channel",
+                found=wish.channel.value,
+                allowed=sorted(channel.value for channel in PRIVATE_CHANNELS),
+            )
+        category, chosen_by = self._category_of(wish)
+        if category is not None and category not in self._policy.enabled_categories:
+            enabled = [one.value for one in self._policy.enabled_categories]
+            raise Rejected(
+                f"category {category} is not enabled here ({chosen_by}); "
+                f"WSG_ENABLED_CATEGORIES has {', '.join(enabled)}",
+                code="category_disabled",
+                field="category",
+                found=category.value,
+                allowed=enabled,
+            )
+        topic = build_topic(
+            wish.channel,
+            category=category,
+            symbol=wish.symbol,
+            depth=wish.depth,
+            interval=wish.interval,
+        )
+        return topic, chosen_by
+
+    def _category_of(self, wish: Wish) -> tuple[Category | None, str]:
+        """Choose the category; None where `build_topic` has a better reason to refuse."""
+        if wish.category is not None:
+            return wish.category, "explicit"
+        offered = CHANNEL_CATEGORIES.get(wish.channel)
+        if offered is None:
+            return None, ""
+        if not wish.symbol:
+            raise Rejected(
+                f"channel {wish.channel} needs a symbol, for example BTCUSDT",
+                code="symbol_missing",
+                field="symbol",
+            )
+        default = self._policy.default_category
+        detected = detect_category(wish.symbol, default)
+        if detected.category in offered:
+            return detected.category, detected.reason
+        # The shape may leave spot and linear open while the channel does not.
+        instead = detect_category(wish.symbol, Category.LINEAR)
+        if instead.category in offered and instead.category is not detected.category:
+            reason = f"{wish.symbol} may be spot or linear; {default} has no channel {wish.channel}"
+            return instead.category, reason
+        return detected.category, detected.reason
+
+
+def _words(subscription: Subscription) -> dict[str, str]:
+    return {
+        "id": str(subscription.id),
+        "topic": subscription.topic.key,
+        "requesting_service": subscription.requesting_service,
+    }

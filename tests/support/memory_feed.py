@@ -1,0 +1,91 @@
+"""The venue and the broker as control sees them, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ws_gateway.domain.subscription import SubscriptionState
+from ws_gateway.domain.topic import Topic
+from ws_gateway.ports import (
+    BrokerState,
+    ConnectionStatus,
+    DeliveryStatus,
+    SessionState,
+    TopicObserver,
+)
+
+
+class MemoryFeed:
+    """A `Feed` that stands where the venue would.
+
+    Control's own behaviour is what the tests look at; a simulator behind real sockets would add
+    its timing and nothing to see. It obeys the port: a topic asked for is pending until `answer`
+    says what the venue made of it, and stays in `wanted` when it is refused.
+    """
+
+    def __init__(self) -> None:
+        self.observer: TopicObserver | None = None
+        self.calls: list[tuple[str, list[str]]] = []
+        self.statuses: list[ConnectionStatus] = []
+        self._topics: dict[Topic, SubscriptionState] = {}
+
+    def want(self, topics: Sequence[Topic]) -> None:
+        """Take topics in as pending."""
+        self.calls.append(("want", [topic.key for topic in topics]))
+        for topic in topics:
+            self.answer(topic, SubscriptionState.PENDING)
+
+    def drop(self, topics: Sequence[Topic]) -> None:
+        """Forget topics at once."""
+        self.calls.append(("drop", [topic.key for topic in topics]))
+        for topic in topics:
+            del self._topics[topic]
+            self._tell(topic, SubscriptionState.REMOVED, None)
+
+    def wanted(self) -> Mapping[Topic, SubscriptionState]:
+        """Return every topic asked for with its state."""
+        return dict(self._topics)
+
+    def connections(self) -> list[ConnectionStatus]:
+        """Return what the test set."""
+        return list(self.statuses)
+
+    def answer(self, topic: Topic, state: SubscriptionState, error: str | None = None) -> None:
+        """Let the venue say what it made of a topic."""
+        self._topics[topic] = state
+        self._tell(topic, state, error)
+
+    def _tell(self, topic: Topic, state: SubscriptionState, error: str | None) -> None:
+        if self.observer is not None:
+            self.observer.topic_changed(topic, state, error)
+
+
+@dataclass
+class MemoryDelivery:
+    """A `DeliveryReport` that says what the test set."""
+
+    state: BrokerState = BrokerState.READY
+    last_error: str | None = None
+    problems: tuple[str, ...] = field(default=())
+
+    def status(self) -> DeliveryStatus:
+        """Return the state right now."""
+        return DeliveryStatus(self.state, self.last_error, 3, 900, self.problems)
+
+
+def connection(
+    category: str, state: SessionState = SessionState.STREAMING, error: str | None = None
+) -> ConnectionStatus:
+    """Build the status of one connection."""
+    return ConnectionStatus(
+        name=f"public-{category}" if category != "private" else "private",
+        connection_status=state,
+        environment="testnet",
+        category=category,
+        connection_duration_seconds=1.5,
+        last_heartbeat_at=None,
+        reconnection_count=2,
+        last_error=error,
+        active_subscriptions=1,
+    )
