@@ -24,7 +24,7 @@ run: $(VENV)  ## serve against the real exchange
 	@$(DEVSTACK) run -- $(BIN)/ws-gateway serve $(ARGS)
 
 test: check  ## check, then every test; ARGS="-k topic" narrows
-	@$(DEVSTACK) run -- $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup $(ARGS)
+	@$(DEVSTACK) run -- $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 check: $(VENV)  ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check .
