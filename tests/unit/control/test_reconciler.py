@@ -1,0 +1,269 @@
+"""The loop between the ledger of wishes and the feed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from itertools import repeat
+
+from support.memory_feed import MemoryFeed
+from support.memory_store import MemorySubscriptions
+from ws_gateway.control.reconciler import Reconciler
+from ws_gateway.domain.subscription import SubscriptionState as State
+from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
+from ws_gateway.ports import SubscriptionFilter
+
+MS = 0.001
+ANY = SubscriptionFilter()
+
+
+def ticker(symbol: str) -> Topic:
+    """Build a linear ticker."""
+    return build_topic(Channel.TICKER, category=Category.LINEAR, symbol=symbol)
+
+
+A, B, C = ticker("AUSDT"), ticker("BUSDT"), ticker("CUSDT")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until it holds, at most two seconds."""
+    async with asyncio.timeout(2):
+        while not condition():  # noqa: ASYNC110 - what is watched has no event to wait for
+            await asyncio.sleep(MS)
+
+
+def quickly() -> Iterator[float]:
+    """Retry every ten milliseconds."""
+    return repeat(10 * MS)
+
+
+@asynccontextmanager
+async def running(
+    store: MemorySubscriptions, feed: MemoryFeed, interval_seconds: float = 60.0
+) -> AsyncIterator[Reconciler]:
+    """Run a reconciler behind the feed; the interval is out of the way unless asked for."""
+    reconciler = Reconciler(
+        store, feed, interval_seconds=interval_seconds, linger_seconds=5 * MS, backoff=quickly
+    )
+    feed.observer = reconciler
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(reconciler.run())
+        yield reconciler
+        reconciler.stop()
+
+
+async def state_of(store: MemorySubscriptions, topic: Topic) -> tuple[State, str | None]:
+    """Read the state of a topic's first wish."""
+    rows = await store.page(ANY, after=None, limit=100)
+    row = next(row for row in rows if row.topic == topic)
+    return row.state, row.last_error
+
+
+async def test_stored_wishes_are_restored_at_start() -> None:
+    """What was desired before the start is asked for at once, with its old state forgotten."""
+    store, feed = MemorySubscriptions(), MemoryFeed()
+    await store.add(A, "s", "explicit")
+    await store.add(B, "s", "explicit")
+    await store.set_state({A: (State.REJECTED, "old")})
+    async with running(store, feed) as reconciler:
+        await until(lambda: reconciler.status().is_restored)
+        assert feed.calls == [("want", [A.key, B.key])]
+        assert (await state_of(store, A))[0] in (State.REQUESTED, State.PENDING)
+
+
+async def test_a_new_wish_is_asked_for_at_once() -> None:
+    """The wake-up, not the interval, brings a wish to the feed."""
+    store, feed = MemorySubscriptions(), MemoryFeed()
+    async with running(store, feed) as reconciler:
+        await store.add(A, "s", "explicit")
+        assert reconciler.wish_added(A) is None
+        await until(lambda: A in feed.wanted())
+
+
+async def test_wishes_made_elsewhere_are_found_by_the_interval() -> None:
+    """A row that nobody announced is seen at the next look."""
+    store, feed = MemorySubscriptions(), MemoryFeed()
+    async with running(store, feed, interval_seconds=10 * MS):
+        await store.add(A, "s", "explicit")
+        await until(lambda: A in feed.wanted())
+
+
+async def test_a_topic_stays_until_the_last_service_leaves() -> None:
+    """Two wishes, one topic: the feed is asked once, and lets go only after both are gone."""
+    store, feed = MemorySubscriptions(), MemoryFeed()
+    async with running(store, feed) as reconciler:
+        one, _ = await store.add(A, "one", "explicit")
+        two, _ = await store.add(A, "two", "explicit")
+        reconciler.wish_added(A)
+        await until(lambda: A in feed.wanted())
+        await store.remove(one.id)
+        await store.add(B, "one", "explicit")  # proves that the loop has looked again
+        reconciler.wishes_removed()
+        await until(lambda: B in feed.wanted())
+        assert A in feed.wanted()
+        await store.remove(two.id)
+        reconciler.wishes_removed()
+        await until(lambda: A not in feed.wanted())
+        assert feed.calls == [("want", [A.key]), ("want", [B.key]), ("drop", [A.key])]
+
+
+async def test_states_are_written_together() -> None:
+    """A hundred acks within a moment are one or two statements, not a hundred."""
+    store, feed = MemorySubscriptions(), MemoryFeed()
+    topics = [ticker(f"T{n:03d}USDT") for n in range(100)]
+    for topic in topics:
+        await store.add(topic, "s", "explicit")
+    async with running(store, feed) as reconciler:
+        await until(lambda: len(feed.wanted()) == 100)
+        for topic in topics:
+            feed.answer(topic, State.ACTIVE)
+        await until(lambda: bool(store.written) and topics[0] in store.written[-1])
+        await until(lambda: store.written[-1].get(topics[0]) == (State.ACTIVE, None))
+        assert len(store.written) <= 3
+        assert reconciler.status().topics == {"active": 100}
+    assert await state_of(store, topics[99]) == (State.ACTIVE, None)
+
+
+async def test_a_rejected_topic_is_not_asked_again_by_the_interval() -> None:
+    """The venue's answer is written down and respected until somebody posts the wish again."""
+    store, feed = MemorySubscriptions(), MemoryFeed()
+    await store.add(A, "s", "explicit")
+    async with running(store, feed, interval_seconds=5 * MS) as reconciler:
+        await until(lambda: A in feed.wanted())
+        feed.answer(A, State.REJECTED, "Invalid symbol")
+        await until(lambda: {A: (State.REJECTED, "Invalid symbol")} in store.written)
+        await asyncio.sleep(30 * MS)
+        assert feed.calls == [("want", [A.key])]
+
+        assert reconciler.wish_added(A) == (State.REQUESTED, None)
+        await until(lambda: len(feed.calls) == 2)
+        assert feed.calls[1] == ("want", [A.key])
+        await until(lambda: {A: (State.PENDING, None)} in store.written)
+    assert await state_of(store, A) == (State.PENDING, None)
+
+
+async def test_the_second_service_sees_the_state_the_topic_has() -> None:
+    """A wish for a topic that flows already is active without any news from the venue."""
+    store, feed = MemorySubscriptions(), MemoryFeed()
+    await store.add(A, "one", "explicit")
+    async with running(store, feed) as reconciler:
+        await until(lambda: A in feed.wanted())
+        feed.answer(A, State.ACTIVE)
+        await until(lambda: {A: (State.ACTIVE, None)} in store.written)
+        second, _ = await store.add(A, "two", "explicit")
+        assert reconciler.wish_added(A) == (State.ACTIVE, None)
+        written = len(store.written)
+        await until(lambda: len(store.written) > written)
+    row = await store.get(second.id)
+    assert row is not None
+    assert row.state is State.ACTIVE
+
+
+async def test_nothing_is_dropped_while_the_database_is_away() -> None:
+    """The feed keeps its topics through an outage, news wait, and all is written afterwards."""
+    store, feed = MemorySubscriptions(), MemoryFeed()
+    await store.add(A, "s", "explicit")
+    async with running(store, feed, interval_seconds=5 * MS) as reconciler:
+        await until(lambda: A in feed.wanted())
+        store.is_away = True
+        await until(lambda: reconciler.status().database_error is not None)
+        feed.answer(A, State.ACTIVE)
+        await asyncio.sleep(50 * MS)
+        assert A in feed.wanted()
+        assert ("drop", [A.key]) not in feed.calls
+        store.is_away = False
+        await store.add(B, "s", "explicit")
+        await until(lambda: B in feed.wanted())
+        await until(lambda: reconciler.status().database_error is None)
+        await until(lambda: any(A in batch for batch in store.written))
+    assert await state_of(store, A) == (State.ACTIVE, None)
+
+
+async def test_news_do_not_hurry_the_retry() -> None:
+    """A stream of state changes while the database is away does not turn into attempts."""
+    store, feed = MemorySubscriptions(), MemoryFeed()
+    attempts = 0
+
+    def slowly() -> Iterator[float]:
+        nonlocal attempts
+        while True:
+            attempts += 1
+            yield 60.0
+
+    reconciler = Reconciler(store, feed, linger_seconds=MS, backoff=slowly)
+    feed.observer = reconciler
+    store.is_away = True
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(reconciler.run())
+        await until(lambda: attempts == 1)
+        for _ in range(20):
+            feed.answer(A, State.ACTIVE)
+            await asyncio.sleep(2 * MS)
+        assert attempts == 1
+        reconciler.stop()
+
+
+async def test_a_start_without_database_restores_when_it_comes() -> None:
+    """Nothing is asked for, and nothing is called ready, before the ledger was read once."""
+    store, feed = MemorySubscriptions(), MemoryFeed()
+    await store.add(A, "s", "explicit")
+    store.is_away = True
+    async with running(store, feed) as reconciler:
+        await until(lambda: reconciler.status().database_error is not None)
+        assert not reconciler.status().is_restored
+        store.is_away = False
+        await until(lambda: reconciler.status().is_restored)
+        assert A in feed.wanted()
+
+
+async def test_a_wish_stored_during_the_look_is_not_dropped() -> None:
+    """A topic wished for again while the ledger is being read keeps flowing without a break."""
+
+    class SlowSubscriptions(MemorySubscriptions):
+        """Answers what the ledger held when it was asked."""
+
+        gate: asyncio.Event | None = None
+
+        async def desired_topics(self) -> set[Topic]:
+            seen = await super().desired_topics()
+            if self.gate is not None:
+                await self.gate.wait()
+            return seen
+
+    store, feed = SlowSubscriptions(), MemoryFeed()
+    first, _ = await store.add(A, "one", "explicit")
+    async with running(store, feed) as reconciler:
+        await until(lambda: A in feed.wanted())
+        store.gate = asyncio.Event()
+        await store.remove(first.id)
+        reconciler.wishes_removed()
+        await asyncio.sleep(5 * MS)
+        await store.add(A, "two", "explicit")
+        reconciler.wish_added(A)
+        store.gate.set()
+        await store.add(C, "two", "explicit")
+        reconciler.wish_added(C)
+        await until(lambda: C in feed.wanted())
+        assert [call for call in feed.calls if call[0] == "drop"] == []
+
+
+async def test_the_end_of_an_unwanted_topic_is_no_news_of_a_new_wish() -> None:
+    """`removing` and `removed` are never written: the rows they concern are gone."""
+    store, feed = MemorySubscriptions(), MemoryFeed()
+    await store.add(A, "s", "explicit")
+    async with running(store, feed) as reconciler:
+        await until(lambda: A in feed.wanted())
+        reconciler.topic_changed(A, State.REMOVING, None)
+        reconciler.topic_changed(A, State.REMOVED, None)
+        await asyncio.sleep(20 * MS)
+    assert all(batch[A][0] is State.PENDING for batch in store.written if A in batch)
+
+
+async def test_stop_ends_the_loop_and_leaves_the_topics() -> None:
+    """After `stop` the loop returns at once; the feed is not told to drop anything."""
+    store, feed = MemorySubscriptions(), MemoryFeed()
+    await store.add(A, "s", "explicit")
+    async with running(store, feed):
+        await until(lambda: A in feed.wanted())
+    assert A in feed.wanted()

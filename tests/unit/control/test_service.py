@@ -1,0 +1,190 @@
+"""Use cases of subscriptions, without HTTP and without a database."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.memory_store import MemorySubscriptions
+from ws_gateway.config import load_settings
+from ws_gateway.control.service import Policy, SubscriptionService, Wish
+from ws_gateway.domain.subscription import SubscriptionState
+from ws_gateway.domain.topic import Category, Channel, Topic
+from ws_gateway.errors import Rejected
+from ws_gateway.ports import SubscriptionFilter
+
+FULL = Policy(
+    enabled_categories=tuple(Category), default_category=Category.LINEAR, has_credentials=True
+)
+
+
+class NotedWishes:
+    """Notes what the service tells the reconciler."""
+
+    def __init__(self) -> None:
+        self.added: list[Topic] = []
+        self.removals = 0
+
+    def wish_added(self, topic: Topic) -> tuple[SubscriptionState, str | None] | None:
+        """Note a wish."""
+        self.added.append(topic)
+        return None
+
+    def wishes_removed(self) -> None:
+        """Note a removal."""
+        self.removals += 1
+
+
+def service(policy: Policy = FULL) -> tuple[SubscriptionService, NotedWishes]:
+    """Build a service on an empty ledger."""
+    noted = NotedWishes()
+    return SubscriptionService(MemorySubscriptions(), noted, policy), noted
+
+
+@pytest.mark.parametrize(
+    ("wish", "topic", "category", "why"),
+    [
+        (
+            Wish(Channel.ORDERBOOK, "s", symbol="BTCUSDT", category=Category.SPOT),
+            "orderbook.50.BTCUSDT",
+            Category.SPOT,
+            "explicit",
+        ),
+        (
+            Wish(Channel.ORDERBOOK, "s", symbol="BTCUSDT"),
+            "orderbook.50.BTCUSDT",
+            Category.LINEAR,
+            "configured default",
+        ),
+        (
+            Wish(Channel.TRADES, "s", symbol="BTCUSD"),
+            "publicTrade.BTCUSD",
+            Category.INVERSE,
+            "coin-margined",
+        ),
+        (Wish(Channel.EXECUTION, "s"), "execution", None, "no category"),
+    ],
+)
+async def test_the_category_and_its_reason(
+    wish: Wish, topic: str, category: Category | None, why: str
+) -> None:
+    """An explicit category wins, else the symbol tells, and the reason is kept."""
+    use, noted = service()
+    subscription, is_new = await use.add(wish)
+    assert is_new
+    assert subscription.topic.name == topic
+    assert subscription.topic.category is category
+    assert why in subscription.chosen_by
+    assert noted.added == [subscription.topic]
+
+
+async def test_a_channel_that_spot_lacks_goes_to_linear() -> None:
+    """With spot as the default, liquidations of BTCUSDT can only mean the perpetual."""
+    use, _ = service(
+        Policy(
+            enabled_categories=tuple(Category),
+            default_category=Category.SPOT,
+            has_credentials=False,
+        )
+    )
+    subscription, _ = await use.add(Wish(Channel.LIQUIDATION, "s", symbol="BTCUSDT"))
+    assert subscription.topic.category is Category.LINEAR
+    assert "spot has no channel liquidation" in subscription.chosen_by
+
+
+@pytest.mark.parametrize(
+    ("policy", "wish", "code", "field"),
+    [
+        (
+            Policy((Category.LINEAR, Category.SPOT), Category.LINEAR, has_credentials=False),
+            Wish(Channel.TICKER, "s", symbol="BTCUSD"),
+            "category_disabled",
+            "category",
+        ),
+        (
+            Policy(tuple(Category), Category.LINEAR, has_credentials=False),
+            Wish(Channel.ORDER, "s"),
+            "credentials_missing",
+            "channel",
+        ),
+        (
+            Policy(tuple(Category), Category.LINEAR, has_credentials=True, serves_public=False),
+            Wish(Channel.TICKER, "s", symbol="BTCUSDT"),
+            "public_not_served",
+            "channel",
+        ),
+        (FULL, Wish(Channel.TICKER, "s"), "symbol_missing", "symbol"),
+        (FULL, Wish(Channel.ORDER, "s", symbol="BTCUSDT"), "field_not_applicable", "symbol"),
+        (FULL, Wish(Channel.SYSTEM_STATUS, "s"), "channel_not_served", "channel"),
+        (
+            FULL,
+            Wish(Channel.TICKER, "s", symbol="BTCUSDT", delivery="dedicated"),
+            "delivery_not_served",
+            "delivery",
+        ),
+        (
+            FULL,
+            Wish(Channel.ORDERBOOK, "s", symbol="BTCUSDT", depth=7),
+            "depth_not_offered",
+            "depth",
+        ),
+    ],
+)
+async def test_what_cannot_be_served_is_refused_by_name(
+    policy: Policy, wish: Wish, code: str, field: str
+) -> None:
+    """A refusal names the field, stores nothing and wakes nobody."""
+    use, noted = service(policy)
+    with pytest.raises(Rejected) as caught:
+        await use.add(wish)
+    assert (caught.value.code, caught.value.field) == (code, field)
+    assert (await use.page(SubscriptionFilter(), after=None, limit=10)).items == []
+    assert noted.added == []
+
+
+async def test_missing_credentials_name_the_settings() -> None:
+    """The refusal of a private channel says which settings would allow it."""
+    use, _ = service(Policy.of(load_settings({})))
+    with pytest.raises(Rejected, match="WSG_BYBIT_API_KEY and WSG_BYBIT_API_SECRET"):
+        await use.add(Wish(Channel.BALANCE, "s"))
+
+
+async def test_the_policy_is_read_from_the_settings() -> None:
+    """Categories, default and strategy come from where a person sets them."""
+    settings = load_settings(
+        {
+            "WSG_ENABLED_CATEGORIES": "spot,inverse",
+            "WSG_DEFAULT_CATEGORY": "spot",
+            "WSG_CONNECTION_STRATEGY": "single",
+            "WSG_BYBIT_API_KEY": "k",
+            "WSG_BYBIT_API_SECRET": "s",
+        }
+    )
+    assert Policy.of(settings) == Policy(
+        (Category.SPOT, Category.INVERSE),
+        Category.SPOT,
+        has_credentials=True,
+        serves_public=False,
+    )
+
+
+async def test_removals_wake_only_when_something_went() -> None:
+    """Removing what is not there disturbs nobody."""
+    use, noted = service()
+    subscription, _ = await use.add(Wish(Channel.TICKER, "s", symbol="BTCUSDT"))
+    assert await use.remove_service("other") == []
+    assert noted.removals == 0
+    assert await use.remove(subscription.id) == subscription
+    assert await use.remove(subscription.id) is None
+    assert noted.removals == 1
+
+
+async def test_the_last_page_says_that_it_is_the_last() -> None:
+    """A full page followed by nothing has no continuation."""
+    use, _ = service()
+    for symbol in ("AUSDT", "BUSDT", "CUSDT", "DUSDT"):
+        await use.add(Wish(Channel.TICKER, "s", symbol=symbol))
+    first = await use.page(SubscriptionFilter(), after=None, limit=2)
+    assert first.next_after == first.items[-1].id
+    last = await use.page(SubscriptionFilter(), after=first.next_after, limit=2)
+    assert len(last.items) == 2
+    assert last.next_after is None
