@@ -15,15 +15,18 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 from broker import URL_SETTING, Broker, BrokerError, broker_url
 from processes import end_processes, find_processes
+from shared_use import UseCount, exclusively
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DEV = CHECKOUT / ".dev"
-POSTGRES = DEV / "postgres"
+DATA = DEV / "data"
 DATA_SETTING = "WSG_DATA_DIR"
 
 
@@ -106,11 +109,27 @@ def url_without_secret(url: str) -> str:
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
+@contextmanager
+def _data_folder() -> Iterator[Path]:
+    """Have the gateway's data folder, and end the database that a killed gateway left running."""
+    lock, users = DEV / "data.lock", UseCount(DEV / "data.users")
+    with exclusively(lock):
+        users.join()
+    try:
+        yield DATA
+    finally:
+        with exclusively(lock):
+            users.leave()
+            if users.is_unused():
+                mark = str(DATA / "postgres")
+                end_processes("postgres", mark, asked=signal.SIGINT, patience_seconds=10)
+
+
 def _run(broker: Broker, words: list[str]) -> int:
     """Run a command with the services; signals that end it do not end us before the clean-up."""
-    with broker_url(broker) as url:
+    with _data_folder() as data, broker_url(broker) as url:
         environ = os.environ | {URL_SETTING: url}
-        environ.setdefault(DATA_SETTING, str(DEV / "data"))
+        environ.setdefault(DATA_SETTING, str(data))
         child: subprocess.Popen[bytes] | None = None
 
         def pass_on(number: int, _frame: FrameType | None) -> None:
