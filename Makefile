@@ -8,7 +8,7 @@ VENV := .venv/installed-from
 BIN := .venv/bin
 DEVSTACK := $(PYTHON) tools/devstack.py
 UV_COMPILE := $(BIN)/uv pip compile --no-config --universal --python-version 3.11 \
-	--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	--generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help

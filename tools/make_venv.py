@@ -63,6 +63,7 @@ def _ensure_installed() -> None:
     print(f"setup: installing {count} locked packages into .venv (once) …", flush=True)
     _pip("--require-hashes", "-r", str(REQUIREMENTS))
     _pip("--no-deps", "--no-build-isolation", "-e", str(CHECKOUT))
+    _compare_with_lock()
     STAMP.write_text(wanted)
     print(f"setup: ready after {time.monotonic() - began:.0f} s", flush=True)
 
@@ -99,6 +100,15 @@ def _create() -> None:
         raise SetupError(
             f"`{' '.join(command)}` failed ({last}); repair this Python or name another"
         )
+
+
+def _compare_with_lock() -> None:
+    """Warn where pyproject.toml asks for what the lock does not give."""
+    command = [str(VENV_PYTHON), "-m", "pip", "check", "--disable-pip-version-check"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        print(result.stdout.strip(), file=sys.stderr)
+        print("setup: the lock does not fit pyproject.toml; run `make lock`", file=sys.stderr)
 
 
 def _pip(*arguments: str) -> None:
