@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ws_gateway.control.api.problems import CONTENT_TYPE
-from ws_gateway.control.schemas import Problem
 
 _MEANINGS = {
     400: "The body is not JSON.",
@@ -17,6 +16,8 @@ _MEANINGS = {
     500: "A defect of the gateway; `trace_id` finds it in its log.",
     503: "The database is away; send the same again after `Retry-After` seconds.",
 }
+# By reference and not as `model`, which would promise the same as application/json too; the app
+# adds the schema to the document.
 _SCHEMA = {"$ref": "#/components/schemas/Problem"}
 
 
@@ -25,7 +26,6 @@ def problems_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": _MEANINGS[status],
-            "model": Problem,
             "content": {CONTENT_TYPE: {"schema": _SCHEMA}},
         }
         for status in sorted({401, 403, 500, *statuses})

@@ -12,6 +12,7 @@ from ws_gateway import __version__
 from ws_gateway.control.api import probes, problems, subscriptions
 from ws_gateway.control.api.edge import KEY_HEADER, Edge
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.schemas import Problem
 from ws_gateway.control.service import SubscriptionService
 
 DESCRIPTION = """
@@ -61,8 +62,18 @@ def describe() -> dict[str, Any]:
     return _routed().openapi()
 
 
+class _DescribedApp(FastAPI):
+    """An app whose document knows the shape of problems."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document."""
+        document = super().openapi()
+        document["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
+        return document
+
+
 def _routed() -> FastAPI:
-    app = FastAPI(
+    app = _DescribedApp(
         title="ws-gateway",
         version=__version__,
         description=DESCRIPTION,

@@ -16,6 +16,10 @@ from ws_gateway.control.api.problems import problem
 KEY_HEADER = "X-API-Key"
 GUARDED_PATH = "/api"
 MAX_BODY_BYTES = 64 * 1024
+MAX_DRAIN_BYTES = 1024 * 1024
+"""How much of a body too large is read and thrown away: a caller that is cut off while it sends
+sees a broken connection instead of the answer."""
+
 BODY_SECONDS = 10.0
 """Longest wait for a body; a caller that dawdles would hold a connection for nothing."""
 
@@ -120,9 +124,10 @@ def _unauthorized(path: str, detail: str, *, code: str) -> Response:
 async def _read_body(scope: Scope, receive: Receive) -> bytes | Response:
     """Take the whole body in, or answer why it is not taken."""
     announced = dict(scope["headers"]).get(b"content-length", b"0")
-    if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
+    if announced.isdigit() and int(announced) > MAX_DRAIN_BYTES:
         return _too_large(scope)
     body = bytearray()
+    received = 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
             while True:
@@ -135,11 +140,14 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes | Response:
                         code="body_incomplete",
                         instance=scope["path"],
                     )
-                body += message.get("body", b"")
-                if len(body) > MAX_BODY_BYTES:
-                    return _too_large(scope)
+                piece = message.get("body", b"")
+                received += len(piece)
+                if received <= MAX_BODY_BYTES:
+                    body += piece
                 if not message.get("more_body", False):
-                    return bytes(body)
+                    return bytes(body) if received <= MAX_BODY_BYTES else _too_large(scope)
+                if received > MAX_DRAIN_BYTES:
+                    return _too_large(scope)
     except TimeoutError:
         return problem(
             HTTPStatus.REQUEST_TIMEOUT,

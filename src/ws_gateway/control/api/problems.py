@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
 from typing import Any, cast
 
 import structlog
@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from ws_gateway.control.schemas import Problem
 from ws_gateway.errors import DatabaseLost, Rejected
@@ -21,6 +22,7 @@ RETRY_AFTER_SECONDS = 5
 MAX_FOUND_CHARS = 200
 """Longest piece of a caller's own input that is repeated to it."""
 
+_BARE_SCOPE = {"type": "http", "headers": [], "root_path": "", "query_string": b""}
 _FURTHER_FAULTS = 3  # how many faults beside the first are told in words
 
 _log = structlog.get_logger(__name__)
@@ -117,19 +119,39 @@ async def _http(request: Request, exc: Exception) -> Response:
     """Tell what the router found: no such path, or no such method on it."""
     error = cast("HTTPException", exc)
     status = HTTPStatus(error.status_code)
-    details = {
-        HTTPStatus.NOT_FOUND: f"there is no {request.url.path} here; see /openapi.json",
-        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.url.path} does not take {request.method}",
-    }
-    allowed = (error.headers or {}).get("Allow")
+    path = request.url.path
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        methods = _methods_of(request)
+        return problem(
+            status,
+            f"{path} does not take {request.method}",
+            code="method_not_allowed",
+            instance=path,
+            allowed=methods,
+            headers={"Allow": ", ".join(methods)},
+        )
+    if status is HTTPStatus.BAD_REQUEST:  # FastAPI: bytes that no JSON reader can even begin with
+        return problem(status, "the body is not JSON", code="json_invalid", instance=path)
+    if status is HTTPStatus.NOT_FOUND:
+        detail = f"there is no {path} here; see /openapi.json"
+        return problem(status, detail, code="not_found", instance=path)
     return problem(
         status,
-        details.get(status, str(error.detail)),
+        str(error.detail),
         code=status.name.lower(),
-        instance=request.url.path,
-        allowed=allowed.split(", ") if allowed else None,
+        instance=path,
         headers=error.headers,
     )
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Ask the router for each method; its own answer names those of the first match alone."""
+    found = []
+    for method in HTTPMethod:
+        scope = {**_BARE_SCOPE, "path": request.scope["path"], "method": method.value}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
+            found.append(method.value)
+    return sorted(found)
 
 
 async def _invalid(request: Request, exc: Exception) -> Response:

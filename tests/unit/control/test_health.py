@@ -1,0 +1,229 @@
+"""What /health, /livez and /readyz say, and why."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from support.memory_feed import MemoryDelivery, MemoryFeed, connection
+from support.memory_store import MemorySubscriptions
+from ws_gateway.control.api.app import create_app
+from ws_gateway.control.health import PING_AGE_SECONDS, HealthReporter
+from ws_gateway.control.reconciler import Reconciler
+from ws_gateway.control.service import Policy, SubscriptionService
+from ws_gateway.domain.subscription import SubscriptionState as State
+from ws_gateway.domain.topic import Category, Channel, build_topic
+from ws_gateway.ports import BrokerState, SessionState
+
+LINEAR = build_topic(Channel.TICKER, category=Category.LINEAR, symbol="BTCUSDT")
+ORDER = build_topic(Channel.ORDER)
+
+
+class Gateway:
+    """An app whose surroundings the test sets, with a clock it turns."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.store = MemorySubscriptions()
+        self.feed = MemoryFeed()
+        self.delivery = MemoryDelivery()
+        self.reconciler = Reconciler(self.store, self.feed)
+        policy = Policy(tuple(Category), Category.LINEAR, has_credentials=True)
+        app = create_app(
+            subscriptions=SubscriptionService(self.store, self.reconciler, policy),
+            health=HealthReporter(
+                store=self.store,
+                feed=self.feed,
+                delivery=self.delivery,
+                reconciler=self.reconciler,
+                counters=lambda: {"received": 7, "confirmed": 4},
+                epoch="01TEST",
+                monotonic=lambda: self.now,
+            ),
+            api_key="k",
+        )
+        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway")
+
+    async def restore(self) -> None:
+        """Let the reconciler read the ledger once."""
+        self.reconciler.stop()
+        await self.reconciler._reconcile()
+
+    async def reasons(self) -> list[tuple[str, str]]:
+        """Ask for readiness; answers code and subject of each reason."""
+        answer = await self.http.get("/readyz")
+        found = [(reason["code"], reason["subject"]) for reason in answer.json()["reasons"]]
+        assert answer.status_code == (503 if found else 200)
+        assert answer.json()["status"] == ("not_ready" if found else "ready")
+        return found
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    """Build a gateway whose linear ticker flows."""
+    built = Gateway()
+    async with built.http:
+        await built.restore()
+        built.feed.answer(LINEAR, State.ACTIVE)
+        built.feed.statuses = [connection("linear")]
+        yield built
+
+
+async def test_all_well_is_ready_and_ok(gateway: Gateway) -> None:
+    """With everything in its place there is no reason against it, and no key is needed."""
+    assert await gateway.reasons() == []
+    answer = await gateway.http.get("/health")
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["status"] == "ok"
+    assert body["database"] == {"status": "ok", "last_error": None}
+    assert body["broker"]["status"] == "ready"
+    assert body["broker"]["buffered_events"] == 3
+    assert body["subscriptions"] == {"active": 1}
+    assert body["delivery"] == {"received": 7, "confirmed": 4}
+    assert body["epoch"] == "01TEST"
+    assert body["connections"] == [
+        {
+            "websocket_state": {
+                "name": "public-linear",
+                "connection_status": "streaming",
+                "environment": "testnet",
+                "category": "linear",
+                "connection_duration_seconds": 1.5,
+                "last_heartbeat_at": None,
+                "reconnection_count": 2,
+                "last_error": None,
+                "active_subscriptions": 1,
+            }
+        }
+    ]
+
+
+async def test_nothing_wanted_is_ready() -> None:
+    """A gateway nobody asked anything of is ready for the first wish."""
+    gateway = Gateway()
+    async with gateway.http:
+        await gateway.restore()
+        assert await gateway.reasons() == []
+
+
+async def test_before_the_ledger_was_read_it_is_not_ready() -> None:
+    """A start is not green before it knows what is wanted."""
+    gateway = Gateway()
+    async with gateway.http:
+        assert await gateway.reasons() == [("not_restored", "subscriptions")]
+
+
+async def test_a_lost_database_is_a_reason(gateway: Gateway) -> None:
+    """It is degraded, not down: what is subscribed goes on flowing."""
+    gateway.store.is_away = True
+    assert await gateway.reasons() == [("database_lost", "database")]
+    body = (await gateway.http.get("/health")).json()
+    assert body["status"] == "degraded"
+    assert body["database"]["status"] == "lost"
+
+
+async def test_many_probes_ask_the_database_once_a_second(gateway: Gateway) -> None:
+    """The probes need no key, so they must not be a way to load the database."""
+    assert await gateway.reasons() == []
+    gateway.store.is_away = True
+    assert await gateway.reasons() == []
+    gateway.now += PING_AGE_SECONDS
+    assert await gateway.reasons() == [("database_lost", "database")]
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [
+        (BrokerState.BLOCKED, "broker_blocked"),
+        (BrokerState.BACKING_OFF, "broker_lost"),
+        (BrokerState.CONNECTING, "broker_lost"),
+    ],
+)
+async def test_a_broker_that_takes_nothing_is_a_reason(
+    gateway: Gateway, state: BrokerState, code: str
+) -> None:
+    """Away or blocked: no event reaches a consumer, so the gateway is down."""
+    gateway.delivery.state = state
+    gateway.delivery.last_error = "memory alarm"
+    assert await gateway.reasons() == [(code, "broker")]
+    body = (await gateway.http.get("/health")).json()
+    assert body["status"] == "down"
+    assert "memory alarm" in body["reasons"][0]["detail"]
+
+
+async def test_queue_problems_are_reasons(gateway: Gateway) -> None:
+    """Each drifted or missing queue is told in delivery's words."""
+    gateway.delivery.problems = ("queue a is gone", "queue b drifted")
+    assert await gateway.reasons() == [("queue_problem", "broker")] * 2
+
+
+async def test_a_wanted_connection_that_does_not_stream_is_a_reason(gateway: Gateway) -> None:
+    """With its last error; a connection nobody needs may be in any state."""
+    gateway.feed.statuses = [
+        connection("linear", SessionState.BACKING_OFF, "closed: 1006"),
+        connection("spot", SessionState.CLOSED),
+    ]
+    assert await gateway.reasons() == [("connection_not_streaming", "public-linear")]
+    body = (await gateway.http.get("/health")).json()
+    assert body["status"] == "down"
+    assert "1006" in body["reasons"][0]["detail"]
+
+
+async def test_one_of_two_connections_down_is_degraded(gateway: Gateway) -> None:
+    """While another connection brings data, the gateway is not down."""
+    gateway.feed.answer(ORDER, State.PENDING)
+    gateway.feed.statuses = [
+        connection("linear"),
+        connection("private", SessionState.AUTHENTICATING),
+    ]
+    assert await gateway.reasons() == [("connection_not_streaming", "private")]
+    assert (await gateway.http.get("/health")).json()["status"] == "degraded"
+
+
+async def test_a_refused_login_is_a_reason_before_anything_private_is_wanted(
+    gateway: Gateway,
+) -> None:
+    """Wrong credentials will not mend themselves, so they are told at once."""
+    gateway.feed.statuses = [
+        connection("linear"),
+        connection("private", SessionState.BACKING_OFF, "login: 10003 API key is invalid"),
+    ]
+    assert await gateway.reasons() == [("connection_not_streaming", "private")]
+
+
+async def test_a_wanted_topic_without_any_connection_is_a_reason(gateway: Gateway) -> None:
+    """A connection that was not even made cannot bring data."""
+    gateway.feed.statuses = []
+    assert await gateway.reasons() == [("connection_missing", "linear")]
+
+
+async def test_refused_topics_need_no_connection(gateway: Gateway) -> None:
+    """Where the venue refused everything, nothing can be expected to stream."""
+    gateway.feed.answer(LINEAR, State.REJECTED, "Invalid symbol")
+    gateway.feed.statuses = []
+    assert await gateway.reasons() == []
+
+
+async def test_stalled_topics_are_a_reason(gateway: Gateway) -> None:
+    """Connected and silent is not green."""
+    gateway.feed.answer(LINEAR, State.STALLED)
+    assert await gateway.reasons() == [("topics_stalled", "venue")]
+
+
+async def test_livez_asks_nobody(gateway: Gateway) -> None:
+    """With everything away, the process still lives."""
+    gateway.store.is_away = True
+    gateway.delivery.state = BrokerState.BACKING_OFF
+    answer = await gateway.http.get("/livez")
+    assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
+
+
+async def test_connections_are_listed_behind_the_key(gateway: Gateway) -> None:
+    """`/api/v1/connections` answers the same states, but only to who has the key."""
+    assert (await gateway.http.get("/api/v1/connections")).status_code == 401
+    answer = await gateway.http.get("/api/v1/connections", headers={"X-API-Key": "k"})
+    assert answer.json()["items"][0]["name"] == "public-linear"
+    assert answer.json()["next_cursor"] is None

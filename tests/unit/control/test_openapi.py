@@ -1,0 +1,65 @@
+"""The committed description of the API is the one the code has."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ws_gateway.control.api.app import describe
+from ws_gateway.control.api.openapi import render
+
+COMMITTED = Path(__file__).resolve().parents[3] / "docs" / "openapi.json"
+
+
+def test_the_committed_document_is_current() -> None:
+    """After a change of the API the document is generated again and committed with it."""
+    command = "python -m ws_gateway.control.api.openapi > docs/openapi.json"
+    assert COMMITTED.read_text(encoding="utf-8") == render(), f"run: {command}"
+
+
+def test_every_guarded_operation_documents_its_errors_and_key() -> None:
+    """Each operation below /api names the key and describes its errors as problems."""
+    document = describe()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            answers = operation["responses"]
+            if not path.startswith("/api"):
+                assert "security" not in operation
+                continue
+            assert operation["security"] == [{"ApiKey": []}], (path, method)
+            assert {"401", "403", "500"} <= set(answers), (path, method)
+            for status, answer in answers.items():
+                if int(status) >= 400:
+                    assert list(answer["content"]) == ["application/problem+json"], (path, status)
+
+
+def test_the_document_is_whole() -> None:
+    """Each reference in it leads somewhere, and FastAPI's own error shape is not promised."""
+    document = describe()
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+    def references(node: object) -> set[str]:
+        if isinstance(node, dict):
+            own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
+            return own.union(*(references(value) for value in node.values()))
+        if isinstance(node, list):
+            return set().union(*(references(value) for value in node))
+        return set()
+
+    def resolve(reference: str) -> Any:
+        node: Any = document
+        for part in reference.removeprefix("#/").split("/"):
+            node = node[part]
+        return node
+
+    for reference in references(document):
+        assert resolve(reference)
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+def test_no_page_loads_from_foreign_hosts(page: str) -> None:
+    """Only the document is served; the ready-made pages fetch scripts from elsewhere."""
+    assert page not in json.dumps(sorted(describe()["paths"]))
