@@ -23,6 +23,7 @@ from processes import end_processes, find_processes, start_detached
 HOST = "127.0.0.1"
 START_DEADLINE_SECONDS = 90.0
 STOP_PATIENCE_SECONDS = 20.0
+STILL_STARTING_SECONDS = 15.0
 _APPEAR_SECONDS = 15.0
 
 # The wrapper on Debian's PATH switches to the package's own user; the script behind it does not.
@@ -83,13 +84,13 @@ class PrivateNode:
     @property
     def url(self) -> str:
         """AMQP URL of the node; known once it was started for the first time."""
-        return f"amqp://guest:guest@{HOST}:{self._stored_ports().amqp}/"
+        ports = self._stored_ports()
+        return f"amqp://guest:guest@{HOST}:{ports.amqp if ports else 0}/"
 
     def is_running(self) -> bool:
         """Say whether the node takes AMQP connections."""
-        if not self._ports_file.exists() or not self._node_pids():
-            return False
-        return is_answering(HOST, self._stored_ports().amqp)
+        ports = self._stored_ports()
+        return ports is not None and bool(self._node_pids()) and is_answering(HOST, ports.amqp)
 
     def start(self, server: Path) -> None:
         """Bring the node up and return when it takes connections; reuse one that runs.
@@ -99,9 +100,9 @@ class PrivateNode:
         """
         if self.is_running():
             return
-        if self._node_pids() and self._ports_file.exists():
+        if self._node_pids() and self._stored_ports():
             self._say("RabbitMQ is still starting …")
-            if self._wait_until_ready(START_DEADLINE_SECONDS / 3):
+            if self._wait_until_ready(STILL_STARTING_SECONDS):
                 return
         fault = ""
         for attempt in range(2):
@@ -132,18 +133,18 @@ class PrivateNode:
     def _epmd_mark(self) -> str:
         return str(self.folder / "epmd")
 
-    def _stored_ports(self) -> Ports:
-        return Ports(**json.loads(self._ports_file.read_text()))
+    def _stored_ports(self) -> Ports | None:
+        """Read the ports of last time; None where there are none, or the file was cut short."""
+        try:
+            return Ports(**json.loads(self._ports_file.read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
 
     def _choose_ports(self, *, fresh: bool) -> Ports:
         """Keep the ports of last time if they are free, so that a printed URL stays true."""
-        if not fresh and self._ports_file.exists():
-            try:
-                stored = self._stored_ports()
-            except (ValueError, TypeError):  # a write cut short
-                stored = None
-            if stored and all(is_free(port) for port in asdict(stored).values()):
-                return stored
+        stored = self._stored_ports()
+        if stored and not fresh and all(is_free(port) for port in asdict(stored).values()):
+            return stored
         ports = Ports(*free_ports(3))
         self.folder.mkdir(parents=True, exist_ok=True)
         self._ports_file.write_text(json.dumps(asdict(ports)))

@@ -98,6 +98,19 @@ def test_a_port_taken_meanwhile_is_replaced(own_broker: PrivateNode) -> None:
         assert f":{ports['amqp']}/" not in own_broker.url
 
 
+def test_a_node_whose_ports_are_forgotten_is_replaced(own_broker: PrivateNode) -> None:
+    """A file cut short by a crash costs a restart, not a person's time."""
+    before = processes_of(own_broker.folder)
+    (own_broker.folder / "ports.json").write_text('{"amqp": 1')
+    server = find_server()
+    assert server is not None
+    own_broker.start(server)
+    assert own_broker.is_running()
+    after = processes_of(own_broker.folder)
+    assert len(after) == 2
+    assert not set(before) & set(after)
+
+
 def test_a_killed_user_does_not_keep_the_node(tmp_path: Path) -> None:
     """A user that died without leaving is not counted."""
     folder = tmp_path / "rabbitmq"
