@@ -4,119 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-import asyncpg
-import httpx
 import pytest
-import uvicorn
 
-from support.memory_feed import MemoryDelivery, MemoryFeed
-from ws_gateway.control.api.app import create_app
-from ws_gateway.control.health import HealthReporter
-from ws_gateway.control.reconciler import Reconciler
-from ws_gateway.control.service import Policy, SubscriptionService
+from support.control_room import PATH, Api, control_room, is_problem
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, build_topic
-from ws_gateway.storage.database import open_pool
-from ws_gateway.storage.subscriptions import PostgresSubscriptions
-
-KEY = "s3cret-ключ"
-PATH = "/api/v1/subscriptions"
-POLICY = Policy(
-    (Category.SPOT, Category.LINEAR, Category.OPTION), Category.LINEAR, has_credentials=False
-)
-
-
-@asynccontextmanager
-async def served(app: Any) -> AsyncIterator[str]:
-    """Serve an app on a free loopback port; answers its URL."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None))
-    async with asyncio.TaskGroup() as group:
-        group.create_task(server._serve())  # `serve` would take the process's signals
-        while not server.started:  # noqa: ASYNC110 - uvicorn offers no event for it
-            await asyncio.sleep(0.005)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
-        server.should_exit = True
-
-
-@dataclass
-class Api:
-    """A served gateway's control room."""
-
-    http: httpx.AsyncClient
-    feed: MemoryFeed
-    pool: asyncpg.Pool
-
-    async def add(self, **wish: Any) -> httpx.Response:
-        """Post a wish; a linear ticker of strategy-1 where nothing else is said."""
-        body = {"channel": "ticker", "symbol": "BTCUSDT", "requesting_service": "strategy-1"}
-        return await self.http.post(PATH, json={**body, **wish})
-
-    async def items(self, **query: Any) -> list[dict[str, Any]]:
-        """Read the first page."""
-        answer = await self.http.get(PATH, params=query)
-        assert answer.status_code == 200, answer.text
-        items: list[dict[str, Any]] = answer.json()["items"]
-        return items
-
-    async def until_state(self, subscription_id: str, state: str) -> dict[str, Any]:
-        """Read one until it has a state, at most two seconds."""
-        async with asyncio.timeout(2):
-            while True:
-                body: dict[str, Any] = (await self.http.get(f"{PATH}/{subscription_id}")).json()
-                if body["state"] == state:
-                    return body
-                await asyncio.sleep(0.01)
 
 
 @pytest.fixture
 async def api(database_url: str) -> AsyncIterator[Api]:
-    """Serve the control room with its reconciler running; the feed stands in for the venue."""
-    pool = await open_pool(database_url)
-    store, feed = PostgresSubscriptions(pool), MemoryFeed()
-    reconciler = Reconciler(store, feed)
-    feed.observer = reconciler
-    app = create_app(
-        subscriptions=SubscriptionService(store, reconciler, POLICY),
-        health=HealthReporter(
-            store=store,
-            feed=feed,
-            delivery=MemoryDelivery(),
-            reconciler=reconciler,
-            counters=dict,
-            epoch="01TEST",
-        ),
-        api_key=KEY,
-    )
-    headers = {b"X-API-Key": KEY.encode()}
-    async with (
-        asyncio.TaskGroup() as group,
-        served(app) as url,
-        httpx.AsyncClient(base_url=url, headers=headers) as http,
-    ):
-        group.create_task(reconciler.run())
-        yield Api(http, feed, pool)
-        reconciler.stop()
-    await pool.close()
-
-
-def is_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """Check that an answer is a whole problem; answers its body."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    body: dict[str, Any] = answer.json()
-    assert body["code"] == code
-    assert body["type"] == f"urn:ws-gateway:problem:{code}"
-    assert body["status"] == status
-    assert body["title"]
-    assert body["detail"]
-    assert body["instance"] == answer.request.url.path
-    return body
+    """Serve the control room on a database of the test's own."""
+    async with control_room(database_url) as room:
+        yield room
 
 
 async def test_a_new_wish_is_stored_and_reaches_the_feed(api: Api) -> None:

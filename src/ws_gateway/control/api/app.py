@@ -80,6 +80,8 @@ def _routed() -> FastAPI:
         # The ready-made pages load scripts from foreign hosts; the document itself stays.
         docs_url=None,
         redoc_url=None,
+        # Generated clients get methods of these names.
+        generate_unique_id_function=lambda route: route.name,
     )
     problems.register(app)
     app.include_router(subscriptions.router, dependencies=[Security(_KEY)])

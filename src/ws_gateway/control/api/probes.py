@@ -30,13 +30,13 @@ Reporter = Annotated[HealthReporter, Depends(_reporter)]
 
 
 @router.get("/health", summary="How everything is")
-async def health(reporter: Reporter) -> Health:
+async def get_health(reporter: Reporter) -> Health:
     """Answer the state of every part; always 200, `status` tells."""
     return Health.of(await reporter.report())
 
 
 @router.get("/livez", summary="Does the process live")
-async def livez() -> Liveness:
+async def get_liveness() -> Liveness:
     """Answer as long as the loop turns; it says nothing of data, and asks nobody."""
     return Liveness()
 
@@ -46,7 +46,7 @@ async def livez() -> Liveness:
     summary="Do data flow",
     responses={503: {"model": Readiness, "description": "Something keeps data from flowing."}},
 )
-async def readyz(reporter: Reporter, response: Response) -> Readiness:
+async def get_readiness(reporter: Reporter, response: Response) -> Readiness:
     """Answer 200 only if what is wanted can flow from the exchange to the broker."""
     readiness = Readiness.of(await reporter.report())
     if readiness.reasons:
@@ -57,6 +57,6 @@ async def readyz(reporter: Reporter, response: Response) -> Readiness:
 @guarded.get(
     "/connections", summary="List the connections to the exchange", responses=problems_of()
 )
-async def connections(reporter: Reporter) -> ConnectionList:
+async def list_connections(reporter: Reporter) -> ConnectionList:
     """Answer the full state of each connection that exists."""
     return ConnectionList(items=[WebsocketState.of(one) for one in reporter.connections()])

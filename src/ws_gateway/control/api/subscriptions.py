@@ -36,12 +36,13 @@ Service = Annotated[SubscriptionService, Depends(_service)]
     "",
     status_code=HTTPStatus.CREATED,
     summary="Ask for a topic",
+    response_description="Stored; it is new.",
     responses={
         200: {"model": SubscriptionAnswer, "description": "The same already stands."},
         **problems_of(400, 413, 422, 503),
     },
 )
-async def add(
+async def add_subscription(
     body: SubscriptionRequest, service: Service, response: Response
 ) -> SubscriptionAnswer:
     """Store what a service wants; the exchange is asked at once, and again after every restart.
@@ -56,7 +57,9 @@ async def add(
 
 
 @router.get("", summary="List subscriptions", responses=problems_of(422, 503))
-async def list_page(query: Annotated[ListQuery, Query()], service: Service) -> SubscriptionList:
+async def list_subscriptions(
+    query: Annotated[ListQuery, Query()], service: Service
+) -> SubscriptionList:
     """List in order of creation; what is added or removed meanwhile disturbs no page."""
     after = decode_cursor(query.cursor) if query.cursor else None
     return SubscriptionList.of(
@@ -65,7 +68,7 @@ async def list_page(query: Annotated[ListQuery, Query()], service: Service) -> S
 
 
 @router.get("/{subscription_id}", summary="See one", responses=problems_of(404, 422, 503))
-async def see(subscription_id: UUID, service: Service) -> SubscriptionAnswer:
+async def get_subscription(subscription_id: UUID, service: Service) -> SubscriptionAnswer:
     """Answer a subscription with its present state."""
     subscription = await service.get(subscription_id)
     if subscription is None:
@@ -78,7 +81,9 @@ async def see(subscription_id: UUID, service: Service) -> SubscriptionAnswer:
     summary="Remove all of one service",
     responses=problems_of(422, 503),
 )
-async def remove_service(service_name: ServiceName, service: Service) -> ServiceRemoval:
+async def remove_service_subscriptions(
+    service_name: ServiceName, service: Service
+) -> ServiceRemoval:
     """Forget everything one service asked for; topics that others want stay."""
     gone = await service.remove_service(service_name)
     return ServiceRemoval(requesting_service=service_name, removed=len(gone))
@@ -90,7 +95,7 @@ async def remove_service(service_name: ServiceName, service: Service) -> Service
     summary="Remove one",
     responses=problems_of(404, 422, 503),
 )
-async def remove(subscription_id: UUID, service: Service) -> None:
+async def remove_subscription(subscription_id: UUID, service: Service) -> None:
     """Forget one; its topic is dropped at the exchange if nobody else wants it."""
     if await service.remove(subscription_id) is None:
         raise _unknown(subscription_id)

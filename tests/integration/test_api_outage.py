@@ -1,0 +1,66 @@
+"""The control room while PostgreSQL goes and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from support.control_room import PATH, control_room, is_problem
+from ws_gateway.storage.database import migrate
+from ws_gateway.storage.embedded import EmbeddedPostgres
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[EmbeddedPostgres]:
+    """A PostgreSQL of the test's own; the folder's name is short for the socket's sake."""
+    with tempfile.TemporaryDirectory(prefix="wsg-", ignore_cleanup_errors=True) as folder:
+        own = EmbeddedPostgres(Path(folder))
+        yield own
+        await own.stop()
+
+
+async def test_an_outage_costs_no_topic_and_ends_by_itself(server: EmbeddedPostgres) -> None:
+    """Topics stay, requests are told to come again, and afterwards all works without a hand."""
+    url = await server.start()
+    await migrate(url)
+    async with control_room(url) as api:
+        wish = (await api.add()).json()
+        await api.until_state(wish["id"], "pending")
+        await server.stop()
+
+        answer = await api.add(symbol="ETHUSDT")
+        is_problem(answer, 503, "database_lost")
+        assert "retry-after" in answer.headers
+        assert "postgres" not in answer.text.lower()  # where and what it is concerns no caller
+        not_ready = await api.http.get("/readyz")
+        assert not_ready.status_code == 503
+        assert "database_lost" in {reason["code"] for reason in not_ready.json()["reasons"]}
+        assert [topic.symbol for topic in api.feed.wanted()] == ["BTCUSDT"]
+        assert [name for name, _ in api.feed.calls] == ["want"]
+
+        await server.start()
+        async with asyncio.timeout(20):
+            while (await api.add(symbol="ETHUSDT")).status_code == 503:  # noqa: ASYNC110 - a retry
+                await asyncio.sleep(0.1)
+        async with asyncio.timeout(20):
+            while len(api.feed.wanted()) < 2:  # noqa: ASYNC110 - the feed has no event
+                await asyncio.sleep(0.05)
+        assert [name for name, _ in api.feed.calls] == ["want", "want"]
+
+
+async def test_wishes_come_back_after_a_restart_of_the_gateway(database_url: str) -> None:
+    """What one process was asked for, the next asks the venue for, with states begun anew."""
+    async with control_room(database_url) as api:
+        wish = (await api.add()).json()
+        await api.until_state(wish["id"], "pending")
+    async with control_room(database_url) as api:
+        async with asyncio.timeout(5):
+            while not api.feed.wanted():  # noqa: ASYNC110 - the feed has no event
+                await asyncio.sleep(0.01)
+        assert api.feed.calls == [("want", ["linear:tickers.BTCUSDT"])]
+        again = (await api.http.get(f"{PATH}/{wish['id']}")).json()
+        assert again["created_at"] == wish["created_at"]

@@ -1,0 +1,170 @@
+"""The key, the bounds, and failures nobody foresaw, at the outermost layer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NoReturn
+
+import httpx
+import pytest
+from starlette.types import Message
+
+from support.memory_feed import MemoryDelivery, MemoryFeed
+from support.memory_store import MemorySubscriptions
+from ws_gateway.control.api.app import create_app
+from ws_gateway.control.api.edge import Edge
+from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.reconciler import Reconciler
+from ws_gateway.control.service import Policy, SubscriptionService
+from ws_gateway.domain.topic import Category
+from ws_gateway.ports import SubscriptionStore
+
+PATH = "/api/v1/subscriptions"
+
+
+class BrokenSubscriptions(MemorySubscriptions):
+    """A store with a defect."""
+
+    async def page(self, *_: object, **__: object) -> NoReturn:
+        """Fail as no port foresees."""
+        raise ZeroDivisionError("secret inside")
+
+
+def client(api_key: str | None, store: SubscriptionStore | None = None) -> httpx.AsyncClient:
+    """Build an app behind a key and a client without one."""
+    store, feed = store or MemorySubscriptions(), MemoryFeed()
+    reconciler = Reconciler(store, feed)
+    app = create_app(
+        subscriptions=SubscriptionService(
+            store, reconciler, Policy(tuple(Category), Category.LINEAR, has_credentials=False)
+        ),
+        health=HealthReporter(
+            store=store,
+            feed=feed,
+            delivery=MemoryDelivery(),
+            reconciler=reconciler,
+            counters=dict,
+            epoch="01TEST",
+        ),
+        api_key=api_key,
+    )
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway")
+
+
+@pytest.mark.parametrize("configured", [None, ""])
+@pytest.mark.parametrize("sent", [None, "", "anything"])
+async def test_without_a_configured_key_everything_is_refused(
+    configured: str | None, sent: str | None
+) -> None:
+    """No key set means no access, not free access; the answer says how to set one."""
+    async with client(configured) as http:
+        answer = await http.get(PATH, headers={} if sent is None else {"X-API-Key": sent})
+    assert answer.status_code == 403
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == "api_key_not_configured"
+    assert "WSG_API_KEY" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ([], "api_key_missing"),
+        ([(b"X-API-Key", b"")], "api_key_wrong"),
+        ([(b"X-API-Key", b"wrong")], "api_key_wrong"),
+        ([(b"X-API-Key", b"right ")], "api_key_wrong"),
+        ([(b"X-API-Key", b"RIGHT")], "api_key_wrong"),
+        ([(b"X-API-Key", "schlüssel".encode())], "api_key_wrong"),
+        ([(b"X-API-Key", b"\xff\xfe\x80")], "api_key_wrong"),
+        ([(b"X-API-Key", b"right"), (b"X-API-Key", b"wrong")], "api_key_wrong"),
+    ],
+)
+async def test_a_missing_or_wrong_key_is_401(headers: list[tuple[bytes, bytes]], code: str) -> None:
+    """Whatever bytes are sent, the answer is a problem that says what to send where."""
+    async with client("right") as http:
+        answer = await http.get(PATH, headers=headers)
+    assert answer.status_code == 401
+    assert answer.json()["code"] == code
+    assert "X-API-Key" in answer.headers["www-authenticate"]
+    assert "right" not in answer.text
+
+
+@pytest.mark.parametrize("key", ["right", "schlüssel-ключ"])
+async def test_the_right_key_opens(key: str) -> None:
+    """The key's UTF-8 bytes in the header are the key, in any alphabet."""
+    async with client(key) as http:
+        answer = await http.get(PATH, headers=[(b"x-api-key", key.encode())])
+    assert (answer.status_code, answer.json()) == (200, {"items": [], "next_cursor": None})
+
+
+@pytest.mark.parametrize("path", ["/api", "/api/", "/api/v1/nothing", f"{PATH}/not-a-uuid"])
+async def test_without_the_key_nothing_is_told_of_what_exists(path: str) -> None:
+    """Below /api every path answers the same, whether it is there or not."""
+    async with client("right") as http:
+        for method in ("GET", "PUT", "OPTIONS"):
+            assert (await http.request(method, path)).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/health", "/livez", "/readyz", "/openapi.json"])
+async def test_probes_and_the_document_need_no_key(path: str) -> None:
+    """What restarts and routes has no key."""
+    async with client(None) as http:
+        assert (await http.get(path)).status_code in (200, 503)
+
+
+async def test_a_defect_is_one_failed_request_and_tells_nothing() -> None:
+    """500 with a number to look for in the log; no word of the inside; the next one is served."""
+    async with client("k", BrokenSubscriptions()) as http:
+        answer = await http.get(PATH, headers={"X-API-Key": "k"})
+        assert answer.status_code == 500
+        body = answer.json()
+        assert body["code"] == "internal_error"
+        assert len(body["trace_id"]) == 32
+        assert "secret" not in answer.text
+        assert "ZeroDivision" not in answer.text
+        assert (await http.get("/livez")).status_code == 200
+
+
+async def test_half_a_body_is_not_acted_on() -> None:
+    """When the caller goes away before the end, the app never sees the request."""
+
+    async def app(*_: Any) -> None:
+        pytest.fail("half a body was acted on")
+
+    messages: list[Message] = [
+        {"type": "http.request", "body": b"{", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "path": "/x", "method": "POST", "headers": []}
+    await Edge(app, api_key="k")(scope, receive, send)
+    assert sent[0]["status"] == 400
+
+
+async def test_a_body_that_does_not_come_is_waited_for_only_so_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A caller that dawdles is answered and let go."""
+    monkeypatch.setattr("ws_gateway.control.api.edge.BODY_SECONDS", 0.01)
+
+    async def app(*_: Any) -> None:
+        pytest.fail("a body that never came was acted on")
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "path": "/x", "method": "POST", "headers": []}
+    await Edge(app, api_key="k")(scope, receive, send)
+    assert sent[0]["status"] == 408
