@@ -67,8 +67,7 @@ class Address:
         self.routing_key = routing_key(event_class, observation.category, observation.symbol)
         self._method_frame = publish_frame(exchange, self.routing_key)
         self._content_const, self._tail = _properties(event_class)
-        self._fixed_size = _HEADER_FIXED + len(self._content_const) + _TRACE_ID_LENGTH + 9
-        self._fixed_size += len(self._tail)
+        self._fixed_size = _content_size(self._content_const, self._tail)
         self._before_id = b'{"schema":%d,"event_id":' % SCHEMA_VERSION
         self._after_id = b',"event_type":%b,"kind":"' % _json(event_class.value)
         self._after_epoch = b'","category":%b,"symbol":%b,"topic":%b,"account":%b,"epoch":"' % (
@@ -151,7 +150,7 @@ def quarantine_frames(
     """Build the AMQP message for one quarantined frame, routed `quarantine.{reason}`."""
     const, tail = _properties(_QUARANTINE_CLASS)
     identity = message_id.encode()
-    size = _HEADER_FIXED + len(const) + _TRACE_ID_LENGTH + 9 + len(identity) + len(tail)
+    size = _content_size(const, tail) + len(identity)
     return b"".join(
         (
             publish_frame(exchange, f"{_QUARANTINE_CLASS}.{reason}"),
@@ -175,6 +174,12 @@ def _properties(event_class: str) -> tuple[bytes, bytes]:
         _u8(_TRACE_ID_LENGTH),
     )
     return before, b"%b%b%b" % (_shortstr(event_class), _shortstr(APP_ID), _FRAME_END)
+
+
+def _content_size(before: bytes, after: bytes) -> int:
+    """Return the content header's size without the message id; `after` ends the frame."""
+    varying = _TRACE_ID_LENGTH + 1 + 8  # trace id, length of the message id, timestamp
+    return _HEADER_FIXED + len(before) + varying + len(after) - len(_FRAME_END)
 
 
 def _body_frames(body: bytes) -> list[bytes]:

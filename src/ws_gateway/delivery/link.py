@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from struct import Struct
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import aiormq
 import aiormq.exceptions
@@ -165,7 +165,7 @@ class _Tap(asyncio.StreamReaderProtocol):
         self._writable = True
         self._heartbeat_at = 0.0
         self._returning: tuple[str, str | None] | None = None
-        self._transport_of_tap: asyncio.Transport | None = None
+        self._wire: asyncio.Transport | None = None
         self._why: str | None = None
         self.lost: asyncio.Future[str] = loop.create_future()
 
@@ -178,20 +178,20 @@ class _Tap(asyncio.StreamReaderProtocol):
         self._tapping = True
 
     def write(self, frames: bytes) -> None:
-        if self._transport_of_tap is not None:
-            self._transport_of_tap.write(frames)
+        if self._wire is not None:
+            self._wire.write(frames)
 
     def abort(self, why: str) -> None:
         self._why = self._why or why
-        if self._transport_of_tap is not None:
-            self._transport_of_tap.abort()
+        if self._wire is not None:
+            self._wire.abort()
 
     # ── asyncio callbacks ─────────────────────────────────────────────────────────────────────
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if isinstance(transport, asyncio.Transport):
-            self._transport_of_tap = transport
+        # uvloop's transports are asyncio's by behaviour, not by inheritance.
+        self._wire = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -324,3 +324,23 @@ class broker_errors:  # noqa: N801 - reads as a statement: `with broker_errors()
             raise BrokerLost("the broker did not answer in time") from exc
         if isinstance(exc, _BROKER_ERRORS):
             raise BrokerLost(f"{exc}" or type(exc).__name__) from exc
+
+
+class _Deaf:
+    """Listens to a connection that publishes nothing."""
+
+    def on_confirm(self, tag: int, *, multiple: bool) -> None: ...
+    def on_nack(self, tag: int, *, multiple: bool) -> None: ...
+    def on_return(self, message_id: str, reply: str) -> None: ...
+    def on_blocked(self, *, blocked: bool) -> None: ...
+    def on_writable(self) -> None: ...
+
+
+async def prove_broker(url: str, *, deadline_seconds: float = 5.0) -> None:
+    """Connect and log in once, to find a wrong address or password at start.
+
+    Raises:
+        BrokerLost: the broker cannot be used as named.
+    """
+    link = await open_link(url, _Deaf(), deadline_seconds=deadline_seconds)
+    await link.close(1.0)

@@ -149,12 +149,14 @@ class Publisher:
     # ── the broker connection's life ──────────────────────────────────────────────────────────
 
     async def run(self) -> None:
-        """Keep a connection to the broker until cancelled; never gives up."""
+        """Keep a connection to the broker until `close`; never gives up."""
         delays = full_jitter(base_seconds=0.1, cap_seconds=5.0, rng=self._rng)
-        while True:
+        while self._state is not BrokerState.CLOSED:
             try:
                 await self._one_connection()
             except BrokerLost as exc:
+                if self._state is BrokerState.CLOSED:
+                    return  # by `close`
                 self._note_loss(str(exc))
             if self._progress:
                 self._progress = False
@@ -361,7 +363,7 @@ class Publisher:
         return True
 
     async def close(self, timeout_seconds: float) -> None:
-        """Say goodbye to the broker; `run` may be cancelled afterwards."""
+        """Say goodbye to the broker and let `run` end."""
         link, self._link = self._link, None
         self._state = BrokerState.CLOSED
         if link is not None:

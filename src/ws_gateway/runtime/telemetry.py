@@ -24,7 +24,11 @@ def configure_logging(*, level: str, as_json: bool) -> None:
     last: list[structlog.typing.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
     structlog.configure(
         processors=[
@@ -48,7 +52,6 @@ def configure_logging(*, level: str, as_json: bool) -> None:
     root.setLevel(level.upper())
     # These report every lost connection with a traceback of their own; the rooms that use them
     # say the same in one line.
-    for name in ("aiormq", "aio_pika", "picows", "asyncio", "uvicorn.access"):
-        logging.getLogger(name).setLevel(max(logging.ERROR, root.level))
-    for name in ("aiormq", "picows"):
+    for name in ("aiormq", "aio_pika", "picows"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, root.level))

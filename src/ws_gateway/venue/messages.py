@@ -11,7 +11,7 @@ from ws_gateway.errors import Quarantine
 from ws_gateway.venue.auth import Credentials, signature
 
 MAX_FRAME_BYTES = 4 * 1024 * 1024
-"""A larger frame is not of this venue: its largest (1,024 trades, 1,000 levels) are below 300 kB."""
+"""A larger frame is not of this venue; its largest (1,024 trades) are below 300 kB."""
 
 MAX_REQUEST_CHARS = 21_000
 """Longest `args` array the venue takes, in characters (Bybit v5 docs, Connect)."""

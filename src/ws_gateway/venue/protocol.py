@@ -24,7 +24,6 @@ from ws_gateway.venue.messages import (
     topic_request,
 )
 
-
 _ASKED_ANEW = (SubscriptionState.REJECTED, SubscriptionState.REMOVING)
 
 

@@ -1,0 +1,331 @@
+"""Composition root: the only module that knows every concrete class, and the order of life.
+
+Start: database, broker proof, sockets, tasks. Stop: intake, drain, confirms, connections, database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from random import SystemRandom
+from typing import Any
+
+import structlog
+import uvicorn
+
+from ws_gateway import __version__
+from ws_gateway.config import Settings
+from ws_gateway.control.api.app import create_app
+from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.reconciler import Reconciler
+from ws_gateway.control.service import Policy, SubscriptionService
+from ws_gateway.delivery.link import prove_broker
+from ws_gateway.delivery.outbox import Outbox
+from ws_gateway.delivery.publisher import Publisher, PublisherSettings
+from ws_gateway.delivery.quarantine import Quarantine
+from ws_gateway.delivery.topology import Names
+from ws_gateway.domain.subscription import SubscriptionState
+from ws_gateway.domain.topic import Topic
+from ws_gateway.errors import BrokerLost, ConfigError
+from ws_gateway.pipeline.runner import Runner
+from ws_gateway.ports import TopicObserver
+from ws_gateway.runtime.counters import Counters
+from ws_gateway.runtime.identity import TraceIds, new_epoch
+from ws_gateway.storage.database import migrate, open_pool
+from ws_gateway.storage.embedded import EmbeddedPostgres
+from ws_gateway.storage.subscriptions import PostgresSubscriptions
+from ws_gateway.venue.auth import Credentials
+from ws_gateway.venue.feed import BybitFeed, Endpoints
+from ws_gateway.venue.session import SessionContext
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+INTAKE_SECONDS = 2.0
+DRAIN_SECONDS = 4.0
+GOODBYE_SECONDS = 1.0
+"""Stages of stopping; together below the 10 s an orchestrator grants."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataPath:
+    """Venue, pipeline and delivery, joined: what moves events."""
+
+    feed: BybitFeed
+    publisher: Publisher
+    counters: Counters
+    epoch: str
+
+
+def build_data_path(settings: Settings, observer: TopicObserver) -> DataPath:
+    """Join venue → pipeline → delivery; nothing connects until the parts are run."""
+    counters = Counters()
+    rng = SystemRandom()
+    new_trace_id = TraceIds()
+    epoch = new_epoch(_clock_us() // 1000)
+    publisher = Publisher(
+        PublisherSettings(
+            url=settings.amqp_url.get_secret_value(),
+            names=Names(settings.amqp_prefix),
+            queue_type=settings.queue_type,
+            account=settings.account_name,
+            window=settings.publish_window,
+            deadline_seconds=settings.publish_deadline_seconds,
+        ),
+        outbox=Outbox(max_events=settings.buffer_max_events, max_bytes=settings.buffer_max_bytes),
+        counters=counters,
+        rng=rng,
+        clock_us=_clock_us,
+    )
+    resync = _LateResync()
+    runner = Runner(
+        outlet=publisher,
+        resync=resync,
+        counters=counters,
+        epoch=epoch,
+        clock_us=_clock_us,
+        new_trace_id=new_trace_id,
+    )
+    publisher.report_losses_to(runner)
+    feed = BybitFeed(
+        Endpoints(settings.public_ws_url, settings.private_ws_url),
+        SessionContext(
+            environment=settings.bybit_environment.value,
+            sink=runner,
+            unreadable=Quarantine(
+                publisher, counters=counters, clock_us=_clock_us, new_trace_id=new_trace_id
+            ),
+            observer=observer,
+            rng=rng,
+            clock_us=_clock_us,
+            new_trace_id=new_trace_id,
+        ),
+        credentials=_credentials(settings),
+    )
+    resync.feed = feed
+    return DataPath(feed, publisher, counters, epoch)
+
+
+class _LateResync:
+    """Closes the ring pipeline → venue: the feed exists only after the runner it feeds."""
+
+    feed: BybitFeed
+
+    def resync(self, topic: Topic) -> None:
+        self.feed.resync(topic)
+
+
+class _LateObserver:
+    """Closes the ring venue → control: the reconciler exists only after the feed it steers."""
+
+    reconciler: Reconciler
+
+    def topic_changed(self, topic: Topic, state: SubscriptionState, error: str | None) -> None:
+        self.reconciler.topic_changed(topic, state, error)
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Run the gateway until `stop` is set, then drain and leave.
+
+    Raises:
+        ConfigError: something outside refused at start; a person must act.
+        ExceptionGroup: a defect of ours ended a room, and with it the gateway.
+    """
+    with _listening(settings) as listener:
+        async with _database(settings) as store:
+            await _require_broker(settings)
+            observer = _LateObserver()
+            path = build_data_path(settings, observer)
+            reconciler = observer.reconciler = Reconciler(store, path.feed)
+            app = create_app(
+                subscriptions=SubscriptionService(store, reconciler, Policy.of(settings)),
+                health=HealthReporter(
+                    store=store,
+                    feed=path.feed,
+                    delivery=path.publisher,
+                    reconciler=reconciler,
+                    counters=lambda: _figures(path),
+                    epoch=path.epoch,
+                ),
+                api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+            )
+            await _run_rooms(path, reconciler, _HttpServer(app), listener, stop)
+
+
+async def _run_rooms(
+    path: DataPath,
+    reconciler: Reconciler,
+    http: _HttpServer,
+    listener: socket.socket,
+    stop: asyncio.Event,
+) -> None:
+    """Own the rooms' tasks: the death of any ends all; a stop goes through its stages."""
+    async with asyncio.TaskGroup() as rooms:
+        publishing = rooms.create_task(path.publisher.run(), name="publisher")
+        feeding = rooms.create_task(path.feed.run(), name="feed")
+        reconciling = rooms.create_task(reconciler.run(), name="reconciler")
+        serving = rooms.create_task(http.serve(sockets=[listener]), name="http")
+        log.info(
+            "gateway.started",
+            version=__version__,
+            epoch=path.epoch,
+            url="http://{}:{}".format(*listener.getsockname()[:2]),
+        )
+        await stop.wait()
+        log.info("gateway.stopping", held=path.publisher.status().buffered_events)
+        reconciler.stop()
+        path.feed.stop()
+        await _within(INTAKE_SECONDS, feeding, reconciling)
+        drained = await path.publisher.drain(DRAIN_SECONDS)
+        await path.publisher.close(GOODBYE_SECONDS)
+        publishing.cancel()
+        http.should_exit = True
+        await _within(INTAKE_SECONDS, serving)
+    figures = _figures(path)
+    if drained:
+        log.info("gateway.stopped", **figures)
+    else:
+        log.error("gateway.stopped_with_loss", lost=path.publisher.in_flight, **figures)
+
+
+async def _within(seconds: float, *tasks: asyncio.Task[None]) -> None:
+    """Let tasks end by themselves for a while, then end them."""
+    _, late = await asyncio.wait(tasks, timeout=seconds)
+    for task in late:
+        task.cancel()
+
+
+def _figures(path: DataPath) -> dict[str, Any]:
+    """Tell the counters; `received` always equals the sum of where observations are or ended."""
+    counters = path.counters
+    return {
+        "received": counters.received,
+        "confirmed": counters.confirmed,
+        "in_flight": path.publisher.in_flight,
+        "spooled": 0,
+        "suppressed": dict(counters.suppressed),
+        "shed": dict(counters.shed),
+        "rejected": dict(counters.rejected),
+        "markers": counters.markers,
+        "quarantined": dict(counters.quarantined),
+        "resent": counters.resent,
+        "returned": counters.returned,
+        "nacked": counters.nacked,
+        "latency_p50_us": counters.latency_quantile(0.50),
+        "latency_p99_us": counters.latency_quantile(0.99),
+    }
+
+
+# ── what stands outside ───────────────────────────────────────────────────────────────────────
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[PostgresSubscriptions]:
+    async with database_url(settings) as url:
+        await migrate(url)
+        pool = await open_pool(url)
+        try:
+            yield PostgresSubscriptions(pool)
+        finally:
+            try:
+                await asyncio.wait_for(pool.close(), GOODBYE_SECONDS)
+            except TimeoutError:
+                pool.terminate()
+
+
+@asynccontextmanager
+async def database_url(settings: Settings) -> AsyncIterator[str]:
+    """Name the configured PostgreSQL, or run the embedded one meanwhile."""
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    embedded = EmbeddedPostgres(settings.data_dir)
+    try:
+        yield await embedded.start()
+    finally:
+        await embedded.stop()
+
+
+async def _require_broker(settings: Settings) -> None:
+    url = settings.amqp_url.get_secret_value()
+    try:
+        await prove_broker(url)
+    except BrokerLost as exc:
+        raise ConfigError(
+            "WSG_AMQP_URL",
+            f"RabbitMQ at {_host_of(url)} refuses ({exc})",
+            "start RabbitMQ there, or correct host, port, user and virtual host",
+        ) from exc
+
+
+def _host_of(url: str) -> str:
+    return url.partition("://")[2].rpartition("@")[2]
+
+
+@contextlib.contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    """Take the HTTP port before anything else is started.
+
+    Raises:
+        ConfigError: somebody else has it, or the address is not ours.
+    """
+    address = (settings.http_host, settings.http_port)
+    try:
+        family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
+    except OSError as exc:
+        raise ConfigError(
+            "WSG_HTTP_HOST", f"found {settings.http_host!r} ({exc})", "name an address of this host"
+        ) from exc
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+        listener.setblocking(False)
+    except OSError as exc:
+        listener.close()
+        raise ConfigError(
+            "WSG_HTTP_PORT",
+            f"{settings.http_host}:{settings.http_port} cannot be listened on ({exc.strerror})",
+            "stop what uses the port, or choose another (0 takes a free one)",
+        ) from exc
+    with listener:
+        yield listener
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn inside our task group: it neither owns the signals nor configures logging."""
+
+    def __init__(self, app: Callable[..., Any]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=1,
+                timeout_keep_alive=5,
+            )
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the process's owner."""
+        yield
+
+
+def _credentials(settings: Settings) -> Credentials | None:
+    if settings.bybit_api_key is None or settings.bybit_api_secret is None:
+        log.info("gateway.public_only", why="WSG_BYBIT_API_KEY and WSG_BYBIT_API_SECRET are unset")
+        return None
+    return Credentials(
+        settings.bybit_api_key.get_secret_value(), settings.bybit_api_secret.get_secret_value()
+    )
+
+
+def _clock_us() -> int:
+    return time.time_ns() // 1000

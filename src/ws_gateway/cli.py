@@ -1,0 +1,207 @@
+"""The command `ws-gateway`: settings in, exit codes out; every refusal is one sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, NoReturn
+
+import structlog
+import typer
+import uvloop
+from pydantic import SecretStr
+
+from ws_gateway import __version__
+from ws_gateway.bootstrap import database_url
+from ws_gateway.bootstrap import serve as serve_gateway
+from ws_gateway.config import PREFIX, SECRETS, LogFormat, Settings, load_settings
+from ws_gateway.delivery.topology import QUARANTINE
+from ws_gateway.demo import DemoOptions, run_demo
+from ws_gateway.domain.topic import EventClass
+from ws_gateway.errors import Fatal, GatewayError
+from ws_gateway.runtime.telemetry import configure_logging
+from ws_gateway.storage.database import migrate as migrate_database
+from ws_gateway.tail import TailOptions, run_tail
+
+EXIT_OK, EXIT_DEFECT, EXIT_REFUSED = 0, 1, 2
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+app = typer.Typer(
+    name="ws-gateway",
+    help="Hold the WebSocket connections to Bybit and deliver every event to RabbitMQ.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def serve() -> None:
+    """Run the gateway until SIGTERM or Ctrl-C; then drain and exit 0."""
+    settings = _settings()
+    _run(lambda stop: serve_gateway(settings, stop))
+
+
+@app.command()
+def demo(
+    seconds: Annotated[
+        float | None, typer.Option(min=5, help="End after so long; without it, at Ctrl-C.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Market of the simulator: same seed, same market.")] = 7,
+    rate: Annotated[float, typer.Option(help="Market ticks per second and symbol.", min=0.1)] = 20,
+) -> None:
+    """Show the main job: simulated exchange, gateway and a real consumer, live."""
+    settings = _settings(LogFormat.CONSOLE)
+    options = DemoOptions(seconds=seconds, seed=seed, rate=rate)
+    _run(lambda stop: run_demo(settings, options, stop))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's schema to this version."""
+    settings = _settings(LogFormat.CONSOLE)
+
+    async def bring(_stop: asyncio.Event) -> None:
+        async with database_url(settings) as url:
+            await migrate_database(url)
+        typer.echo("the schema is what this version needs")
+
+    _run(bring)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def simulate(context: typer.Context) -> None:
+    """Run the local Bybit; takes the options of `bybit-sim`."""
+    from bybit_sim.cli import main as simulator_main  # noqa: PLC0415 - the only door to it
+
+    sys.argv = ["ws-gateway simulate", *context.args]
+    simulator_main()
+
+
+@app.command("check-config")
+def check_config() -> None:
+    """Read the settings as `serve` would; print them with secrets masked, or say what is wrong."""
+    settings = _settings()
+    for name in Settings.model_fields:
+        typer.echo(f"{PREFIX}{name.upper()}={_shown(getattr(settings, name))}")
+    if settings.api_key is None:
+        typer.echo("note: WSG_API_KEY is unset, so the HTTP API refuses everything", err=True)
+    if not settings.has_credentials:
+        typer.echo("note: no Bybit key is set, so only public data is served", err=True)
+
+
+@app.command("default-env")
+def default_env() -> None:
+    """Print every setting with its default and meaning, in the form of an env file."""
+    for name, info in Settings.model_fields.items():
+        typer.echo(f"# {info.description}")
+        if name in SECRETS:
+            typer.echo(f"# (a secret: {PREFIX}{name.upper()}_FILE may name a file instead)")
+        default = info.default
+        shown = default.get_secret_value() if isinstance(default, SecretStr) else _shown(default)
+        typer.echo(f"#{PREFIX}{name.upper()}={shown}\n")
+
+
+@app.command()
+def tail(
+    event_class: Annotated[str, typer.Argument(metavar="CLASS", help="e.g. orderbook, trade")],
+    as_json: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--json", help="Whole envelopes, one a line.")
+    ] = False,
+    category: Annotated[str, typer.Option(help="Only this category.")] = "*",
+    symbol: Annotated[str | None, typer.Option(help="Only this symbol.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many events.")] = None,
+) -> None:
+    """Print events as they are delivered, from a queue of its own: nobody else misses any."""
+    classes = [*(one.value for one in EventClass), QUARANTINE]
+    if event_class not in classes:
+        _refuse(f"CLASS: found {event_class!r}; use one of {', '.join(classes)}")
+    settings = _settings(LogFormat.CONSOLE)
+    options = TailOptions(event_class, as_json, category, symbol, count)
+    _run(lambda stop: run_tail(settings, options, stop))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"ws-gateway {__version__}")
+
+
+# ── how commands run and end ──────────────────────────────────────────────────────────────────
+
+
+def _settings(log_format: LogFormat | None = None) -> Settings:
+    try:
+        settings = load_settings()
+    except Fatal as exc:
+        _refuse(str(exc))
+    # A command a person types speaks to a person, unless the format was asked for.
+    chosen = settings.log_format
+    if log_format is not None and "log_format" not in settings.model_fields_set:
+        chosen = log_format
+    configure_logging(level=settings.log_level.value, as_json=chosen is LogFormat.JSON)
+    return settings
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return ",".join(str(part) for part in value)
+    return str(value)
+
+
+def _refuse(sentence: str) -> NoReturn:
+    typer.echo(f"ws-gateway: {sentence}", err=True)
+    raise typer.Exit(EXIT_REFUSED)
+
+
+def _run(job: Callable[[asyncio.Event], Coroutine[Any, Any, int | None]]) -> None:
+    """Run a job that ends when its event is set; the first signal sets it, the second kills."""
+    try:
+        code = uvloop.run(_until_signalled(job))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except Exception as exc:  # the edge of the process: every exception ends as an exit code
+        cause = _first(exc)
+        if isinstance(cause, GatewayError):
+            _refuse(str(cause))
+        log.critical("gateway.defect", exc_info=cause)
+        raise typer.Exit(EXIT_DEFECT) from None
+    raise typer.Exit(code or EXIT_OK)
+
+
+async def _until_signalled(
+    job: Callable[[asyncio.Event], Coroutine[Any, Any, int | None]],
+) -> int | None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(EXIT_DEFECT)  # the person insists: no more waiting, not even for a drain
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    return await job(stop)
+
+
+def _first(exc: BaseException) -> BaseException:
+    """Find the exception at the bottom of nested groups that came first."""
+    while isinstance(exc, BaseExceptionGroup):
+        exc = exc.exceptions[0]
+    return exc
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""For those who read what the gateway delivers."""

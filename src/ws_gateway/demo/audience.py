@@ -1,0 +1,83 @@
+"""The consumer of the demo: reads the class queues as a trading service would, and checks them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+
+import aio_pika
+import msgspec
+from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
+from aio_pika.exceptions import AMQPError
+
+from ws_gateway.client.continuity import ContinuityChecker
+from ws_gateway.delivery.topology import Names
+from ws_gateway.domain.topic import EventClass
+
+
+class Audience:
+    """What reached the consumer so far.
+
+    Attributes:
+        received: events per class, markers left aside.
+        checker: holes and markers.
+        depths: messages waiting per queue, as of the newest look.
+    """
+
+    def __init__(self, names: Names, classes: Iterable[EventClass]) -> None:
+        self._names = names
+        self._classes = sorted(classes)
+        self._connection: AbstractRobustConnection | None = None
+        self.received: Counter[str] = Counter()
+        self.checker = ContinuityChecker()
+        self.depths: dict[str, int] = {}
+
+    @property
+    def silent_classes(self) -> list[str]:
+        """Name the subscribed classes of which no event came."""
+        return [name for name in self._classes if not self.received[name]]
+
+    @asynccontextmanager
+    async def seated(self, amqp_url: str) -> AsyncIterator[None]:
+        """Consume every class's queue meanwhile."""
+        connection = await aio_pika.connect_robust(amqp_url)
+        self._connection = connection
+        async with connection:
+            channel = await connection.channel()
+            await channel.set_qos(prefetch_count=1000)
+            for event_class in self._classes:
+                queue = await channel.get_queue(self._names.queue(event_class), ensure=True)
+                await queue.consume(self._take)
+            yield
+        self._connection = None
+
+    async def look_at_queues(self) -> None:
+        """Ask the broker how many messages wait in each queue."""
+        if self._connection is None:
+            return
+        with suppress(AMQPError, ConnectionError, asyncio.InvalidStateError):
+            async with self._connection.channel() as channel:
+                for event_class in self._classes:
+                    queue = await channel.declare_queue(
+                        self._names.queue(event_class), passive=True
+                    )
+                    self.depths[event_class] = queue.declaration_result.message_count or 0
+
+    async def _take(self, message: AbstractIncomingMessage) -> None:
+        event = msgspec.json.decode(message.body)
+        self.checker.check(event)
+        if event["kind"] not in ("gap", "resumed"):
+            self.received[event["event_type"]] += 1
+        await message.ack()
+
+
+async def remove_leftovers(amqp_url: str, names: Names) -> None:
+    """Delete the demo's queues and exchange, so that it begins and ends with nothing."""
+    connection = await aio_pika.connect(amqp_url, timeout=5)
+    async with connection:
+        channel = await connection.channel()
+        for queue in names.queues():
+            await channel.queue_delete(queue)
+        await channel.exchange_delete(names.exchange)

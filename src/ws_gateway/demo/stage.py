@@ -1,0 +1,188 @@
+"""The processes of the demo: a simulator and a gateway, as a user would start them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import msgspec
+
+from ws_gateway.config import Settings
+from ws_gateway.errors import Fatal
+
+READY_SECONDS = 60.0
+STOP_SECONDS = 12.0
+PREFIX = "ws-gateway-demo"
+"""Exchange and queues of the demo, apart from those of a gateway in earnest."""
+
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where everything is, once it runs."""
+
+    venue_url: str
+    gateway_url: str
+    api_key: str
+    amqp_url: str
+    log_file: Path
+    gateway: asyncio.subprocess.Process
+
+    async def call(self, method: str, path: str, body: object = None) -> Any:
+        """Call the gateway's HTTP API; answers the decoded body.
+
+        Raises:
+            Fatal: the gateway refused or cannot be reached.
+        """
+        return await asyncio.to_thread(self._call, method, path, body)
+
+    def _call(self, method: str, path: str, body: object) -> Any:
+        request = Request(  # noqa: S310 - our own http address
+            self.gateway_url + path,
+            method=method,
+            data=None if body is None else msgspec.json.encode(body),
+            headers={"X-API-Key": self.api_key, "Content-Type": "application/json"},
+        )
+        try:
+            with urlopen(request, timeout=5) as answer:  # noqa: S310 - same
+                raw = answer.read()
+        except HTTPError as exc:
+            with exc:
+                words = exc.read().decode("utf-8", "replace")
+            raise Fatal(f"{method} {path} was refused with {exc.code}: {words}") from exc
+        except (URLError, OSError) as exc:
+            raise Fatal(f"the gateway does not answer {method} {path}: {exc}") from exc
+        return msgspec.json.decode(raw) if raw else None
+
+
+@asynccontextmanager
+async def set_up(settings: Settings, *, seed: int, rate: float) -> AsyncIterator[Stage]:
+    """Start simulator and gateway; both are stopped at the end, come what may.
+
+    Raises:
+        Fatal: one of them did not come up; the text says which, and where its log is.
+    """
+    folder = settings.data_dir / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    log_file = folder / "gateway.log"
+    venue_port, http_port = _free_port(), _preferred_port(settings.http_port)
+    key, secret, api_key = "demo-key", secrets.token_hex(16), f"demo-{secrets.token_hex(8)}"
+    venue = [sys.executable, "-m", "bybit_sim", "--port", str(venue_port), "--seed", str(seed)]
+    venue += ["--rate", str(rate), "--api-key", key, "--api-secret", secret, "--trade-every", "1.5"]
+    environ = os.environ | {
+        "WSG_BYBIT_WS_URL": f"ws://127.0.0.1:{venue_port}",
+        "WSG_BYBIT_REST_URL": f"http://127.0.0.1:{venue_port}",
+        "WSG_BYBIT_API_KEY": key,
+        "WSG_BYBIT_API_SECRET": secret,
+        "WSG_CONNECTION_STRATEGY": "dual",
+        "WSG_ENABLED_CATEGORIES": "spot,linear,inverse,option,spread",
+        "WSG_AMQP_PREFIX": PREFIX,
+        "WSG_API_KEY": api_key,
+        "WSG_HTTP_HOST": "127.0.0.1",
+        "WSG_HTTP_PORT": str(http_port),
+        "WSG_DATA_DIR": str(folder.resolve()),
+        "WSG_LOG_FORMAT": "json",
+    }
+    for name in ("WSG_BYBIT_API_KEY_FILE", "WSG_BYBIT_API_SECRET_FILE", "WSG_API_KEY_FILE"):
+        environ.pop(name, None)
+    serve = [sys.executable, "-m", "ws_gateway", "serve"]
+    async with (
+        _running("simulator", venue, None, folder / "simulator.log"),
+        _running("gateway", serve, environ, log_file) as gateway,
+    ):
+        stage = Stage(
+            f"ws://127.0.0.1:{venue_port}",
+            f"http://127.0.0.1:{http_port}",
+            api_key,
+            settings.amqp_url.get_secret_value(),
+            log_file,
+            gateway,
+        )
+        await _until_ready(stage)
+        yield stage
+
+
+@asynccontextmanager
+async def _running(
+    name: str, words: list[str], environ: dict[str, str] | None, log_file: Path
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    with log_file.open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            # Its own group: Ctrl-C is for the demo, which stops the others in order.
+            *words,
+            env=environ,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        await _end(name, process, log_file)
+
+
+async def _end(name: str, process: asyncio.subprocess.Process, log_file: Path) -> None:
+    if process.returncode is None:
+        process.terminate()
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        sys.stderr.write(f"the {name} had to be killed; see {log_file}\n")
+
+
+async def _until_ready(stage: Stage) -> None:
+    """Wait until the gateway is ready; a gateway that ended says why in its log."""
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            while True:
+                if stage.gateway.returncode is not None:
+                    raise Fatal(f"the gateway ended at once: {_last_line(stage.log_file)}")
+                try:
+                    await stage.call("GET", "/readyz")
+                except Fatal:
+                    await asyncio.sleep(_POLL_SECONDS)
+                else:
+                    return
+    except TimeoutError as exc:
+        raise Fatal(
+            f"the gateway did not come up in {READY_SECONDS:.0f} s; see {stage.log_file}"
+        ) from exc
+
+
+def _last_line(log_file: Path) -> str:
+    lines = log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"without a word; see {log_file}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _preferred_port(wanted: int) -> int:
+    """Take the configured port if nobody has it: addresses people know are easier to try."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return _free_port()
+        port: int = probe.getsockname()[1]
+        return port
