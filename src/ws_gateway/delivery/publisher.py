@@ -151,12 +151,12 @@ class Publisher:
     async def run(self) -> None:
         """Keep a connection to the broker until `close`; never gives up."""
         delays = full_jitter(base_seconds=0.1, cap_seconds=5.0, rng=self._rng)
-        while self._state is not BrokerState.CLOSED:
+        while not self.is_closed:
             try:
                 await self._one_connection()
             except BrokerLost as exc:
-                if self._state is BrokerState.CLOSED:
-                    return  # by `close`
+                if self.is_closed:
+                    return
                 self._note_loss(str(exc))
             if self._progress:
                 self._progress = False
@@ -335,6 +335,11 @@ class Publisher:
     def in_flight(self) -> int:
         """Count the observations taken and neither confirmed nor given up."""
         return self._outbox.events + sum(m.is_observed for m in self._unroutable)
+
+    @property
+    def is_closed(self) -> bool:
+        """Say whether `close` was called; nothing is sent any more."""
+        return self._state is BrokerState.CLOSED
 
     @property
     def _is_empty(self) -> bool:
