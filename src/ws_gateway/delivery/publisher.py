@@ -155,13 +155,10 @@ class Publisher:
             try:
                 await self._one_connection()
             except BrokerLost as exc:
-                if self.is_closed:
-                    return
                 self._note_loss(str(exc))
             if self._progress:
                 self._progress = False
                 delays = full_jitter(base_seconds=0.1, cap_seconds=5.0, rng=self._rng)
-            self._state = BrokerState.BACKING_OFF
             await asyncio.sleep(next(delays))
 
     async def _one_connection(self) -> None:
@@ -232,6 +229,9 @@ class Publisher:
         self._flush()
 
     def _note_loss(self, why: str) -> None:
+        if self.is_closed:
+            return  # it was us
+        self._state = BrokerState.BACKING_OFF
         if why != self._last_error:
             log.warning("delivery.broker_lost", why=why, held=self._outbox.messages)
         self._last_error = why
