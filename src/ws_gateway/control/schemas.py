@@ -97,7 +97,29 @@ class SubscriptionRequest(BaseModel):
 class SubscriptionAnswer(BaseModel):
     """A subscription that stands."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "01999e4d-5a30-7c12-9a44-2f1be3d0c7a1",
+                    "topic": "orderbook.50.BTCUSDT",
+                    "channel": "orderbook",
+                    "category": "linear",
+                    "symbol": "BTCUSDT",
+                    "depth": 50,
+                    "interval": None,
+                    "delivery": "shared",
+                    "requesting_service": "strategy-1",
+                    "chosen_by": "explicit",
+                    "state": "active",
+                    "last_error": None,
+                    "created_at": "2026-10-01T12:00:00Z",
+                    "state_since": "2026-10-01T12:00:01Z",
+                }
+            ]
+        },
+    )
 
     id: UUID
     topic: str = Field(description="The exchange's own text.", examples=["orderbook.50.BTCUSDT"])
@@ -157,10 +179,10 @@ class ListQuery(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     requesting_service: ServiceName | None = None
-    channel: Channel | None = None
-    category: Category | None = None
+    channel: Channel | None = Field(None, description="Only this kind of data.")
+    category: Category | None = Field(None, description="Only this product line.")
     symbol: Symbol | None = None
-    state: SubscriptionState | None = None
+    state: SubscriptionState | None = Field(None, description="Only what is in this state now.")
     limit: int = Field(100, ge=1, le=500, description="Most items in the answer.")
     cursor: str | None = Field(
         None, max_length=64, description="`next_cursor` of the answer before; opaque."
