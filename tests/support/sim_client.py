@@ -26,8 +26,8 @@ PRIVATE = "/v5/private"
 @asynccontextmanager
 async def running(**settings: Any) -> AsyncIterator[Simulator]:
     """Run a simulator on a free port."""
-    settings = {"seed": 7, "rate": 50.0, "api_key": KEY, "api_secret": SECRET} | settings
-    simulator = Simulator(SimulatorConfig(**settings))
+    defaults: dict[str, Any] = {"seed": 7, "rate": 50.0, "api_key": KEY, "api_secret": SECRET}
+    simulator = Simulator(SimulatorConfig(**defaults | settings))
     await simulator.start(port=0)
     try:
         yield simulator

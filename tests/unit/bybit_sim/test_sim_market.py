@@ -24,9 +24,7 @@ def topic_of(market: Market, category: str, name: str) -> PublicTopic:
     return topic
 
 
-def book_feed(
-    category: str, symbol: str, depth: int, seed: int = 7
-) -> tuple[Market, BookFeed]:
+def book_feed(category: str, symbol: str, depth: int, seed: int = 7) -> tuple[Market, BookFeed]:
     """Build a market and one of its book feeds, caught up."""
     market = Market(listing(), seed)
     kind = RepushingBookFeed if depth == 1 else BookFeed

@@ -89,9 +89,7 @@ def test_rest_wrong_signature_echoes_the_signed_text() -> None:
     refusal = check_rest(rest_headers(), "category=linear", GET_TS, api_key=KEY, secret=SECRET)
     assert refusal is not None
     assert refusal.code == 10004
-    assert refusal.message == (
-        f"error sign! origin_string[{GET_TS}{KEY}5000category=linear]"
-    )
+    assert refusal.message == (f"error sign! origin_string[{GET_TS}{KEY}5000category=linear]")
 
 
 def test_rest_without_headers() -> None:

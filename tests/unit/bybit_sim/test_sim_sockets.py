@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import socket as sockets
 from typing import Any
 
 import pytest
-from support.sim_client import LINEAR, OPTION, PRIVATE, SPOT, Client, client_of, eventually, running
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
+
+from support.sim_client import LINEAR, OPTION, PRIVATE, SPOT, Client, client_of, eventually, running
 
 BOOK = "orderbook.50.BTCUSDT"
 
@@ -172,7 +174,7 @@ async def test_skipped_updates_make_a_hole() -> None:
         await client.subscribe(BOOK)
         sim.skip_updates(LINEAR, BOOK, 3)
         numbers = [(await client.topic(BOOK))["data"]["u"] for _ in range(10)]
-        steps = {b - a for a, b in zip(numbers, numbers[1:], strict=False)}
+        steps = {b - a for a, b in itertools.pairwise(numbers)}
         assert steps == {1, 4}
 
 

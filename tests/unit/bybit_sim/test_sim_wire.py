@@ -8,6 +8,7 @@ import re
 import pytest
 
 from bybit_sim import wire
+from bybit_sim.feed import encode
 
 ID = "d6ki1eae0cl5msgggj7g-1uoz2"
 
@@ -15,36 +16,55 @@ ID = "d6ki1eae0cl5msgggj7g-1uoz2"
 @pytest.mark.parametrize(
     ("kind", "req_id", "expected"),
     [
-        ("spot", "7", {"success": True, "ret_msg": "pong", "conn_id": ID, "req_id": "7", "op": "ping"}),
-        ("spot", None, {"success": True, "ret_msg": "pong", "conn_id": ID, "op": "ping"}),
-        ("linear", None, {"success": True, "ret_msg": "pong", "conn_id": ID, "req_id": "", "op": "ping"}),
-        ("inverse", "7", {"success": True, "ret_msg": "pong", "conn_id": ID, "req_id": "7", "op": "ping"}),
-        ("option", "7", {"args": ["1672916271846"], "op": "pong"}),
-        ("spread", None, {"args": ["1672916271846"], "op": "pong"}),
-        ("private", "7", {"req_id": "7", "op": "pong", "args": ["1672916271846"], "conn_id": ID}),
-        ("private", None, {"op": "pong", "args": ["1672916271846"], "conn_id": ID}),
+        ("spot", "7", '{"success":true,"ret_msg":"pong","conn_id":"x","req_id":"7","op":"ping"}'),
+        ("spot", None, '{"success":true,"ret_msg":"pong","conn_id":"x","op":"ping"}'),
+        ("linear", None, '{"success":true,"ret_msg":"pong","conn_id":"x","req_id":"","op":"ping"}'),
+        (
+            "inverse",
+            "7",
+            '{"success":true,"ret_msg":"pong","conn_id":"x","req_id":"7","op":"ping"}',
+        ),
+        ("option", "7", '{"args":["1672916271846"],"op":"pong"}'),
+        ("spread", None, '{"args":["1672916271846"],"op":"pong"}'),
+        ("private", "7", '{"req_id":"7","op":"pong","args":["1672916271846"],"conn_id":"x"}'),
+        ("private", None, '{"op":"pong","args":["1672916271846"],"conn_id":"x"}'),
     ],
-)  # fmt: skip
-def test_pong(kind: str, req_id: str | None, expected: dict[str, object]) -> None:
+)
+def test_pong(kind: str, req_id: str | None, expected: str) -> None:
     """Each socket answers a ping in its own shape and key order."""
-    assert list(wire.pong(kind, ID, req_id, 1672916271846).items()) == list(expected.items())
+    assert encode(wire.pong(kind, "x", req_id, 1672916271846)).decode() == expected
 
 
 @pytest.mark.parametrize(
     ("kind", "req_id", "expected"),
     [
-        ("private", "7", {"req_id": "7", "success": True, "ret_msg": "", "op": "subscribe", "conn_id": ID}),
-        ("private", None, {"success": True, "ret_msg": "", "op": "subscribe", "conn_id": ID}),
-        ("spot", "7", {"success": True, "ret_msg": "subscribe", "conn_id": ID, "req_id": "7", "op": "subscribe"}),
-        ("spot", None, {"success": True, "ret_msg": "subscribe", "conn_id": ID, "op": "subscribe"}),
-        ("linear", "7", {"success": True, "ret_msg": "", "conn_id": ID, "req_id": "7", "op": "subscribe"}),
-        ("inverse", None, {"success": True, "ret_msg": "", "conn_id": ID, "req_id": "", "op": "subscribe"}),
+        (
+            "private",
+            "7",
+            '{"req_id":"7","success":true,"ret_msg":"","op":"subscribe","conn_id":"x"}',
+        ),
+        ("private", None, '{"success":true,"ret_msg":"","op":"subscribe","conn_id":"x"}'),
+        ("spot", None, '{"success":true,"ret_msg":"subscribe","conn_id":"x","op":"subscribe"}'),
+        (
+            "linear",
+            "7",
+            '{"success":true,"ret_msg":"","conn_id":"x","req_id":"7","op":"subscribe"}',
+        ),
+        (
+            "inverse",
+            None,
+            '{"success":true,"ret_msg":"","conn_id":"x","req_id":"","op":"subscribe"}',
+        ),
+        (
+            "spot",
+            "7",
+            '{"success":true,"ret_msg":"subscribe","conn_id":"x","req_id":"7","op":"subscribe"}',
+        ),
     ],
-)  # fmt: skip
-def test_subscribe_ack(kind: str, req_id: str | None, expected: dict[str, object]) -> None:
+)
+def test_subscribe_ack(kind: str, req_id: str | None, expected: str) -> None:
     """Each socket acknowledges a subscribe in its own shape and key order."""
-    ack = wire.command_ack(kind, ID, req_id, "subscribe")
-    assert list(ack.items()) == list(expected.items())
+    assert encode(wire.command_ack(kind, "x", req_id, "subscribe")).decode() == expected
 
 
 def test_command_response() -> None:
