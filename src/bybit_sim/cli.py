@@ -47,13 +47,41 @@ async def serve_until_signalled(config: SimulatorConfig, *, host: str, port: int
             loop.remove_signal_handler(number)
 
 
-def run(config: SimulatorConfig, *, host: str = "127.0.0.1", port: int = 8899) -> int:
-    """Run a simulator in the foreground; return the exit code.
+def run(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8899,
+    seed: int = 1,
+    rate: float = 20.0,
+    api_key: str | None = None,
+    api_secret: str | None = None,
+    symbols: int = 0,
+    trade_every_seconds: float | None = None,
+) -> int:
+    """Run a simulator in the foreground; for this command and for another program's.
+
+    Args:
+        host: address to listen on.
+        port: 0 takes any free one.
+        seed: as in `SimulatorConfig`, like all that follow.
+        rate: ticks per second of each watched symbol.
+        api_key: the one valid key.
+        api_secret: its secret.
+        symbols: extra synthetic linear symbols.
+        trade_every_seconds: pace of the background trader, None for none.
 
     Returns:
         0 after SIGTERM or SIGINT; 2, with one sentence on stderr, if it could not start.
     """
     try:
+        config = SimulatorConfig(
+            seed=seed,
+            rate=rate,
+            api_key=api_key,
+            api_secret=api_secret,
+            symbols=symbols,
+            trade_every_seconds=trade_every_seconds,
+        )
         asyncio.run(serve_until_signalled(config, host=host, port=port))
     except SimulatorError as exc:
         sys.stderr.write(f"bybit-sim: {exc}\n")
@@ -82,19 +110,17 @@ def command(  # noqa: PLR0917 - typer reads options from parameters
     ] = None,
 ) -> None:
     """Serve a local Bybit: sockets and REST on one port."""
-    try:
-        config = SimulatorConfig(
-            seed=seed,
-            rate=rate,
-            api_key=api_key,
-            api_secret=api_secret,
-            symbols=symbols,
-            trade_every_seconds=trade_every,
-        )
-    except SimulatorError as exc:
-        sys.stderr.write(f"bybit-sim: {exc}\n")
-        raise typer.Exit(_REFUSED) from None
-    raise typer.Exit(run(config, host=host, port=port))
+    code = run(
+        host=host,
+        port=port,
+        seed=seed,
+        rate=rate,
+        api_key=api_key,
+        api_secret=api_secret,
+        symbols=symbols,
+        trade_every_seconds=trade_every,
+    )
+    raise typer.Exit(code)
 
 
 def main() -> None:

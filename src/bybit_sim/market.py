@@ -48,6 +48,7 @@ class SymbolMarket:
 
     def __init__(self, instrument: Instrument, seed: int) -> None:
         self.instrument = instrument
+        self._seed = seed
         # Seeding by text is stable across processes and Python versions (sha512 inside).
         self.rng = random.Random(f"{seed}:{instrument.category}:{instrument.symbol}")
         self.prices = Grid.of(instrument.tick, trims=instrument.trims_zeros)
@@ -87,7 +88,7 @@ class SymbolMarket:
         view = self._views.get(depth)
         if view is None:
             # Its own source: asking for a view must not change what the market does next.
-            source = random.Random(f"{self.instrument.symbol}:{depth}:{self.instrument.symbol_id}")
+            source = random.Random(f"{self._seed}:{self.instrument.symbol_id}:{depth}")
             view = BookView(self.book, depth, source.randrange(10**6, 3 * 10**7))
             self._views[depth] = view
         return view

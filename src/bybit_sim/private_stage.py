@@ -35,6 +35,10 @@ class PrivateStage:
     """Private topics with their listeners, and the choreography of orders and fills.
 
     No topic has a first snapshot; nothing is kept for who is not there (v5 reference 7.1).
+
+    Attributes:
+        stalled: topics held silent by a fault; what they would have said is lost.
+        last_told_ms: when each topic last had something to say.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class PrivateStage:
         self._rng = random.Random(f"{seed}:stage")
         self._listeners: dict[str, set[ServerConnection]] = {}
         self.stalled: set[str] = set()
+        self.last_told_ms: dict[str, float] = {}
 
     def subscribe(self, socket: ServerConnection, topic: str) -> None:
         """Add a listener of a private topic."""
@@ -121,6 +126,7 @@ class PrivateStage:
             elif label is not None:
                 frame["id"] = label
             frame |= {"creationTime": int(now_ms), "data": rows}
+            self.last_told_ms[name] = now_ms
             self._deliver(sockets, encode(frame))
 
 

@@ -182,7 +182,7 @@ def _by_symbol(instrument: Instrument) -> str:
 def _limit(query: Query, what: str) -> int | None:
     default, most = _PAGE_LIMITS[what]
     text = query.get("limit", "") or str(default)
-    return int(text) if text.isdigit() and 1 <= int(text) <= most else None
+    return int(text) if text.isdecimal() and 1 <= int(text) <= most else None
 
 
 def _symbol_page(chosen: list[Instrument], limit: int, cursor: str) -> tuple[list[Instrument], str]:
@@ -202,7 +202,7 @@ def _symbol_page(chosen: list[Instrument], limit: int, cursor: str) -> tuple[lis
 def _offset_page(rows: list[Position], limit: int, cursor: str) -> tuple[list[Position], str]:
     """Cut a page; the cursor reads `offset,limit` and is handed out percent-encoded."""
     start_text = cursor.partition(",")[0]
-    start = int(start_text) if start_text.isdigit() else 0
+    start = int(start_text) if start_text.isdecimal() else 0
     end = start + limit
     return rows[start:end], quote(f"{end},{limit}", safe="") if end < len(rows) else ""
 

@@ -283,7 +283,10 @@ class Simulator:
         """Abort connections with neither client ping nor server data for too long."""
         now = self._pulse.now_ms()
         for each in list(self.connections):
-            data = (stream.last_push_ms for stream in each.topics.values() if stream is not None)
+            data = (
+                stream.last_push_ms if stream else self.stage.last_told_ms.get(topic, 0.0)
+                for topic, stream in each.topics.items()
+            )
             quiet_ms = now - max([each.last_ping_ms, *data])
             if quiet_ms > each.max_idle_seconds * 1000.0:
                 each.socket.transport.abort()
@@ -332,7 +335,7 @@ class Simulator:
         """Read `max_active_time` (`45s`, `2m`) of the private socket; nonsense is ignored."""
         text = parse_qs(query).get("max_active_time", [""])[0]
         unit = {"s": 1.0, "m": 60.0}.get(text[-1:], 0.0)
-        if path == PRIVATE_PATH and unit and text[:-1].isdigit():
+        if path == PRIVATE_PATH and unit and text[:-1].isdecimal():
             shortest, longest = _ACTIVE_TIME_RANGE
             return min(max(float(text[:-1]) * unit, shortest), longest)
         return self.config.idle_timeout_seconds

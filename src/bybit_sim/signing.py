@@ -80,7 +80,7 @@ def check_rest(
     window = headers.get("X-BAPI-RECV-WINDOW", _DEFAULT_RECV_WINDOW)
     if key is None or timestamp is None or signature is None:
         return RestRefusal(401, 10003, "API key is invalid.")
-    if not (timestamp.isdigit() and window.isdigit()):
+    if not (timestamp.isdecimal() and window.isdecimal()):
         return RestRefusal(200, 10001, "params error: timestamp or recv_window is not a number")
     if not now_ms - int(window) <= int(timestamp) < now_ms + _AHEAD_MS:
         return RestRefusal(
