@@ -326,7 +326,7 @@ class broker_errors:  # noqa: N801 - reads as a statement: `with broker_errors()
             raise BrokerLost(f"{exc}" or type(exc).__name__) from exc
 
 
-class _Deaf:
+class Deaf:
     """Listens to a connection that publishes nothing."""
 
     def on_confirm(self, tag: int, *, multiple: bool) -> None: ...
@@ -342,5 +342,5 @@ async def prove_broker(url: str, *, deadline_seconds: float = 5.0) -> None:
     Raises:
         BrokerLost: the broker cannot be used as named.
     """
-    link = await open_link(url, _Deaf(), deadline_seconds=deadline_seconds)
+    link = await open_link(url, Deaf(), deadline_seconds=deadline_seconds)
     await link.close(1.0)
