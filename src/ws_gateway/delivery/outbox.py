@@ -37,7 +37,6 @@ class Message(msgspec.Struct, gc=False):
     received_at: int
     is_observed: bool
     attempts: int = 0
-    confirmed: bool = False
     returned: bool = False
 
 
@@ -53,7 +52,8 @@ class Outbox:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._waiting: deque[Message] = deque()
-        self._window: deque[Message] = deque()
+        # None stands for a message that was answered for before older ones.
+        self._window: deque[Message | None] = deque()
         self._first_tag = 1
         self._messages = 0
         self._observed = 0
@@ -155,31 +155,26 @@ class Outbox:
         if index < 0 or index >= len(window):
             return
         if not multiple and index > 0:
-            message = window[index]
-            if not message.confirmed:
-                message.confirmed = True  # leaves the window when it becomes the oldest
-                self._release(message)
-                take(message)
+            message, window[index] = window[index], None
+            self._release(message, take)
             return
         for _ in range(index + 1):
-            message = window.popleft()
-            if not message.confirmed:
-                message.confirmed = True
-                self._release(message)
-                take(message)
+            self._release(window.popleft(), take)
         self._first_tag = tag + 1
-        while window and window[0].confirmed:
+        while window and window[0] is None:
             window.popleft()
             self._first_tag += 1
 
     def find_unconfirmed(self, event_id: str) -> Message | None:
         """Find a message in the window by its id; a return names nothing else."""
-        return next((m for m in self._window if m.event_id == event_id and not m.returned), None)
+        return next(
+            (m for m in self._window if m and m.event_id == event_id and not m.returned), None
+        )
 
     def put_back(self, messages: list[Message]) -> None:
         """Make messages that were settled wait again, before all others, in the given order."""
         for message in reversed(messages):
-            message.confirmed = message.returned = False
+            message.returned = False
             self._waiting.appendleft(message)
             self._messages += 1
             self._observed += message.is_observed
@@ -187,7 +182,7 @@ class Outbox:
 
     def rewind(self) -> int:
         """Make all unconfirmed messages wait again, in their old order; answers how many."""
-        again = [m for m in self._window if not m.confirmed]
+        again = [m for m in self._window if m is not None]
         for message in again:
             message.returned = False
         self._waiting.extendleft(reversed(again))
@@ -195,7 +190,10 @@ class Outbox:
         self._first_tag = 1
         return len(again)
 
-    def _release(self, message: Message) -> None:
+    def _release(self, message: Message | None, take: Callable[[Message], None]) -> None:
+        if message is None:
+            return
         self._messages -= 1
         self._observed -= message.is_observed
         self._bytes -= len(message.data)
+        take(message)
