@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import aio_pika.exceptions
 
@@ -92,7 +94,8 @@ def _introduce(stage: Stage, screen: Screen) -> None:
         " -H 'Content-Type: application/json' -d "
         '\'{"channel":"trades","symbol":"SOLUSDT","category":"linear","requesting_service":"me"}\''
     )
-    screen.say(f"  WSG_AMQP_URL={stage.amqp_url} WSG_AMQP_PREFIX={PREFIX} ws-gateway tail trade\n")
+    command = Path(sys.executable).with_name("ws-gateway")
+    screen.say(f"  WSG_AMQP_URL={stage.amqp_url} WSG_AMQP_PREFIX={PREFIX} {command} tail trade\n")
 
 
 async def _watch(
