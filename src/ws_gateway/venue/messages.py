@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Annotated
 
 import msgspec
 
@@ -20,6 +21,10 @@ MAX_REQUEST_ARGS = {Category.SPOT: 10}
 """Most topics per request, where the category limits it (Bybit v5 docs, Connect)."""
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""An integer that fits where it goes: times, update ids, sequences."""
+
+
 class WireFrame(
     msgspec.Struct, gc=False, rename={"creation_time": "creationTime", "ret_code": "retCode"}
 ):
@@ -31,10 +36,10 @@ class WireFrame(
 
     topic: str | None = None
     type: str | None = None
-    ts: int | None = None
-    cts: int | None = None
-    cs: int | None = None
-    creation_time: int | None = None
+    ts: Count | None = None
+    cts: Count | None = None
+    cs: Count | None = None
+    creation_time: Count | None = None
     data: msgspec.Raw = msgspec.Raw()
     op: str | None = None
     success: bool | None = None
@@ -70,13 +75,16 @@ def decode_frame(raw: bytes) -> WireFrame:
     """Decode the envelope of a frame.
 
     Raises:
-        Quarantine: too large, not JSON, or a field of another type than documented.
+        Quarantine: too large, not JSON in UTF-8, nested beyond reason, or a field of another type
+            than documented.
     """
     if len(raw) > MAX_FRAME_BYTES:
         raise Quarantine("too_large", f"{len(raw)} bytes, at most {MAX_FRAME_BYTES} are read")
     try:
+        if not raw.isascii():
+            raw.decode()  # msgspec does not check what it skips, and consumers get it as it came
         return _decode_frame(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise Quarantine("malformed", str(exc)) from exc
 
 

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import blake2b
+from typing import Annotated
 
 import msgspec
 
 from ws_gateway.domain.event import Kind, Observation
 from ws_gateway.domain.topic import Channel, Topic
 from ws_gateway.errors import Quarantine
-from ws_gateway.venue.messages import WireFrame
+from ws_gateway.venue.messages import Count, WireFrame
 
 _MAX_ID_BYTES = 255  # an AMQP short string
 
 
+# Both become words of a routing key, which has 255 bytes in all.
+_Symbol = Annotated[str, msgspec.Meta(max_length=48)]
+_Category = Annotated[str, msgspec.Meta(max_length=10)]
+
+
 class _Book(msgspec.Struct, gc=False):
-    u: int
-    seq: int = 0
+    u: Count
+    seq: Count = 0
 
 
 class _Trade(msgspec.Struct, gc=False):
@@ -29,16 +35,16 @@ class _Trade(msgspec.Struct, gc=False):
 
 
 class _Candle(msgspec.Struct, gc=False):
-    start: int
+    start: Count
     confirm: bool
-    timestamp: int = 0
+    timestamp: Count = 0
 
 
 class _Order(msgspec.Struct, gc=False, rename="camel"):
     order_id: str
     updated_time: str
-    symbol: str
-    category: str = ""
+    symbol: _Symbol
+    category: _Category = ""
     order_status: str = ""
     cum_exec_qty: str = ""
     leaves_qty: str = ""
@@ -53,19 +59,19 @@ class _Order(msgspec.Struct, gc=False, rename="camel"):
 
 class _Execution(msgspec.Struct, gc=False, rename="camel"):
     exec_id: str
-    symbol: str
-    category: str = ""
+    symbol: _Symbol
+    category: _Category = ""
 
 
 class _Position(msgspec.Struct, gc=False, rename="camel"):
-    symbol: str
-    position_idx: int
-    category: str = ""
-    seq: int | str = 0
+    symbol: _Symbol
+    position_idx: Count
+    category: _Category = ""
+    seq: Count | str = 0
 
 
 class _Greeks(msgspec.Struct, gc=False, rename="camel"):
-    base_coin: str
+    base_coin: _Symbol
 
 
 _decode_book = msgspec.json.Decoder(_Book).decode
@@ -98,7 +104,7 @@ def read_observations(
         if topic.is_private:
             return _private(topic, frame, received_at, trace_id)
         return [_PUBLIC[topic.channel](topic, frame, received_at, trace_id)]
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, RecursionError) as exc:
         raise Quarantine("missing_field", f"{topic.name}: {exc}") from exc
 
 
@@ -160,7 +166,8 @@ def _fact(
     topic: Topic, frame: WireFrame, received_at: int, trace_id: str, what: tuple[Kind, str]
 ) -> Observation:
     kind, identity = what
-    if not frame.data:
+    payload = bytes(frame.data)
+    if payload in (b"", b"null"):
         raise Quarantine("missing_field", f"{topic.name}: a frame without data")
     return Observation(
         topic,
@@ -173,7 +180,7 @@ def _fact(
         received_at,
         trace_id,
         None,
-        bytes(frame.data),
+        payload,
     )
 
 
