@@ -25,6 +25,7 @@ from ws_gateway.venue.messages import (
 )
 
 _ASKED_ANEW = (SubscriptionState.REJECTED, SubscriptionState.REMOVING)
+_NOT_ASKED = (SubscriptionState.REQUESTED, SubscriptionState.REMOVING)
 
 
 class Phase(Enum):
@@ -128,7 +129,10 @@ class Conversation:
             self._left.discard(topic.name)
             fresh.append(topic)
         if self._phase is Phase.READY:
-            self._subscribe(fresh, now)
+            # What still comes of a topic being unsubscribed belongs to its former life; asking
+            # for it again before that has ended would hide the hole in between.
+            leaving = self._leaving()
+            self._subscribe([topic for topic in fresh if topic.name not in leaving], now)
 
     def drop(self, topics: Iterable[Topic], now: float) -> None:
         """Take topics out of the intent, unsubscribing where the venue may know them."""
@@ -230,7 +234,7 @@ class Conversation:
                 return None  # still in flight when we unsubscribed
             raise Quarantine("unknown_topic", f"nobody asked for {name!r}")
         if entry.state is not SubscriptionState.ACTIVE:
-            if entry.state is SubscriptionState.REMOVING:
+            if entry.state in _NOT_ASKED:
                 return None
             # Data may arrive before its ack, and on the option socket it is the only proof.
             self._set(entry, SubscriptionState.ACTIVE)
@@ -306,6 +310,8 @@ class Conversation:
             raise Quarantine("unexpected_reply", f"op {frame.op!r}: {frame.ret_msg or ''}".strip())
 
     def _receive_login(self, frame: WireFrame, now: float) -> None:
+        if self._phase is not Phase.AUTHENTICATING:
+            raise Quarantine("unexpected_reply", f"nobody logged in: {frame.ret_msg or ''}".strip())
         self._login_due = None
         if not frame.is_success:
             raise VenueLost("login", f"the venue refused the login: {frame.ret_msg or 'no reason'}")
@@ -318,7 +324,7 @@ class Conversation:
             return  # rule: an answer to a request of no concern any more changes nothing
         if frame.is_success:
             self.made_progress = True
-            self._confirm(request)
+            self._confirm(request, now)
         else:
             self._refuse(request, frame.ret_msg or "refused without a reason", now)
 
@@ -333,7 +339,7 @@ class Conversation:
         failed = set(decode_outcome(frame).failed)
         self.made_progress = True
         if request.op == "unsubscribe":
-            self._confirm(request)
+            self._confirm(request, now)
             return
         for topic in request.topics:
             if topic.name in failed:
@@ -345,7 +351,9 @@ class Conversation:
         oldest = next(iter(self._requests), None)
         return None if oldest is None else self._requests.pop(oldest)
 
-    def _confirm(self, request: _Request) -> None:
+    def _confirm(self, request: _Request, now: float) -> None:
+        leaving = self._leaving()
+        again = []
         for topic in request.topics:
             entry = self._entries.get(topic.name)
             if entry is None:
@@ -353,12 +361,17 @@ class Conversation:
             if request.op == "unsubscribe":
                 if entry.state is SubscriptionState.REMOVING:
                     self._forget(entry)
+                elif entry.state is SubscriptionState.REQUESTED and topic.name not in leaving:
+                    again.append(topic)
             elif entry.state is SubscriptionState.PENDING:
                 self._set(entry, SubscriptionState.ACTIVE)
+        self._subscribe(again, now)
 
     def _refuse(self, request: _Request, words: str, now: float) -> None:
         if request.op == "unsubscribe":
-            self._confirm(request)  # the venue does not know it: it is gone, which was the wish
+            self._confirm(
+                request, now
+            )  # the venue does not know it: it is gone, which was the wish
             return
         standing = [
             topic
@@ -406,6 +419,11 @@ class Conversation:
     def _request_id(self) -> str:
         self._next_id += 1
         return str(self._next_id)
+
+    def _leaving(self) -> set[str]:
+        """Name the topics whose unsubscription is unanswered."""
+        unsubscribes = (r for r in self._requests.values() if r.op == "unsubscribe")
+        return {topic.name for request in unsubscribes for topic in request.topics}
 
     def _oldest_request(self) -> _Request | None:
         return next(iter(self._requests.values()), None)
