@@ -81,7 +81,7 @@ class BybitFeed:
                 continue
             session = self._open(category)
             session.want(group)
-            if self._group is not None:
+            if self._group is not None and not self._stopping.is_set():
                 self._group.create_task(session.run(), name=f"session {session.name}")
 
     def drop(self, topics: Sequence[Topic]) -> None:

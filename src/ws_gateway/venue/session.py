@@ -65,10 +65,9 @@ class Session:
         self._socket: VenueSocket | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
+        self._connecting: asyncio.Timeout | None = None
         self._state = SessionState.IDLE
-        self._streaming_since: float | None = None
         self._opened_at: float | None = None
-        self._last_pong: datetime | None = None
         self._lives = 0
         self._last_error: str | None = None
 
@@ -120,6 +119,9 @@ class Session:
     def stop(self) -> None:
         """Close the socket and let `run` end."""
         self._stopping.set()
+        if self._connecting is not None:
+            self._connecting.reschedule(asyncio.get_running_loop().time())
+            self._connecting = None
         if self._socket is not None:
             self._socket.close("stopped")
 
@@ -131,11 +133,9 @@ class Session:
         """
         self._enter(SessionState.CONNECTING)
         self._lives += 1
-        socket = await open_socket(
-            self._url,
-            self._take_frame,
-            deadline_seconds=self._context.connect_deadline_seconds,
-        )
+        socket = await self._connect()
+        if socket is None:
+            return
         self._socket = socket
         self._opened_at = time.monotonic()
         try:
@@ -155,6 +155,20 @@ class Session:
             raise VenueLost("closed", why)
         self._conversation.lost()
         self._report_changes()
+
+    async def _connect(self) -> VenueSocket | None:
+        """Open a socket; answers None if the session was stopped meanwhile."""
+        try:
+            async with asyncio.timeout(None) as self._connecting:
+                return await open_socket(
+                    self._url,
+                    self._take_frame,
+                    deadline_seconds=self._context.connect_deadline_seconds,
+                )
+        except TimeoutError:
+            return None  # only `stop` sets this limit; the deadline of connecting is a VenueLost
+        finally:
+            self._connecting = None
 
     def _lose(self, exc: VenueLost) -> None:
         self._last_error = exc.detail
@@ -233,11 +247,10 @@ class Session:
     def _on_timer(self) -> None:
         try:
             self._conversation.tick(time.monotonic())
-        except VenueLost as exc:
+            self._carry_out()
+        except Exception as exc:  # noqa: BLE001 - out of a callback: carried to `run`, which raises it
             if self._socket is not None:
                 self._socket.fail(exc)
-            return
-        self._carry_out()
 
     # ── state ─────────────────────────────────────────────────────────────────────────────────
 
