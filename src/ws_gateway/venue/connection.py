@@ -24,7 +24,8 @@ class VenueSocket(WSListener):
     def __init__(self, on_message: Callable[[bytes], None]) -> None:
         self._on_message = on_message
         self._transport: WSTransport | None = None
-        self._parts: list[bytes] = []
+        self._parts = bytearray()
+        self._in_parts = False
         self._why: str | None = None
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.failure: Exception | None = None
@@ -58,11 +59,15 @@ class VenueSocket(WSListener):
         kind = frame.msg_type
         if kind is WSMsgType.TEXT or kind is WSMsgType.BINARY or kind is WSMsgType.CONTINUATION:
             payload = frame.get_payload_as_bytes()
-            if not frame.fin or self._parts:
-                self._parts.append(payload)
-                if not frame.fin:
+            if not frame.fin or self._in_parts:
+                self._parts += payload
+                self._in_parts = not frame.fin
+                if len(self._parts) > _MAX_WIRE_BYTES:
+                    self.fail(VenueLost("closed", f"a message of over {_MAX_WIRE_BYTES} bytes"))
+                    self._parts.clear()
+                if self._in_parts:
                     return
-                payload = b"".join(self._parts)
+                payload = bytes(self._parts)
                 self._parts.clear()
             try:
                 self._on_message(payload)
