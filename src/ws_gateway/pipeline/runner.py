@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ws_gateway.domain.event import Event, GapReason, Kind, Observation, marker_payload
-from ws_gateway.domain.topic import Topic
+from ws_gateway.domain.topic import Lane, Topic
 from ws_gateway.pipeline.sequence import BookContinuity, Verdict
 from ws_gateway.ports import EventOutlet, Resync
 from ws_gateway.runtime.counters import Counters
+
+_SNAPSHOT_PATIENCE_US = 5_000_000
+"""How long a snapshot that was asked for may take before it is asked for again."""
 
 
 class _Stream:
@@ -16,6 +19,7 @@ class _Stream:
 
     __slots__ = (
         "announced",
+        "asked_at",
         "book",
         "broken",
         "detail",
@@ -37,6 +41,8 @@ class _Stream:
         self.detail = detail
         # Own numbers given to events that found no room; announced as soon as there is some.
         self.hole: tuple[int, int] | None = None
+        # When a snapshot was asked for that has not come yet, µs.
+        self.asked_at: int | None = None
 
 
 class Runner:
@@ -80,11 +86,12 @@ class Runner:
                 self._counters.suppressed["unchanged"] += 1
                 return
             stream.last_update_id = observation.update_id
-        if stream.hole is not None and not self._close_hole(stream):
+        has_snapshot = observation.kind is Kind.SNAPSHOT
+        if stream.hole is not None and not self._close_hole(stream, has_snapshot=has_snapshot):
             self._shed(stream)
             return
         if stream.broken is not None:
-            if stream.book is not None and observation.kind is not Kind.SNAPSHOT:
+            if stream.book is not None and not has_snapshot:
                 self._withhold(stream)
                 return
             self._resume(stream)
@@ -97,10 +104,14 @@ class Runner:
         """Announce that facts of these topics are being missed from now on."""
         for topic in topics:
             stream = self._streams.get(topic.key)
-            if stream is not None:
-                self._break(stream, reason, detail)
-                if reason is not GapReason.RESUBSCRIBE:
-                    self._announce(stream)
+            if stream is None:
+                continue
+            self._break(stream, reason, detail)
+            if reason is not GapReason.RESUBSCRIBE:
+                self._announce(stream)
+            if reason is GapReason.SEQUENCE and stream.book is not None:
+                stream.book.forget()
+                self._ask_snapshot(stream)
 
     # ── from delivery ─────────────────────────────────────────────────────────────────────────
 
@@ -112,9 +123,10 @@ class Runner:
 
     def room_again(self) -> None:
         """Announce the holes that opened while there was no room."""
+        full: set[Lane] = set()
         for stream in list(self._holed.values()):
-            if not self._close_hole(stream):
-                return
+            if stream.topic.lane not in full and not self._close_hole(stream):
+                full.add(stream.topic.lane)
 
     # ── continuity ────────────────────────────────────────────────────────────────────────────
 
@@ -133,7 +145,6 @@ class Runner:
                     f"update id {fact.update_id} after {before}; a fresh snapshot was asked for",
                 )
                 self._announce(stream)
-                self._resync.resync(stream.topic)
             self._withhold(stream)
             return False
         if verdict is Verdict.RESETS and stream.broken is None:
@@ -148,6 +159,15 @@ class Runner:
         if stream.book is not None:
             stream.book.forget()
         self._counters.shed["awaiting_snapshot"] += 1
+        if stream.hole is None:  # without room a snapshot would be lost too
+            self._ask_snapshot(stream)
+
+    def _ask_snapshot(self, stream: _Stream) -> None:
+        """Ask for a fresh snapshot, unless one was asked for a moment ago and may be on its way."""
+        now_us, asked_at = self._clock_us(), stream.asked_at
+        if asked_at is None or not 0 <= now_us - asked_at < _SNAPSHOT_PATIENCE_US:
+            stream.asked_at = now_us
+            self._resync.resync(stream.topic)
 
     # ── holes and markers ─────────────────────────────────────────────────────────────────────
 
@@ -168,13 +188,15 @@ class Runner:
         if stream.announced or stream.broken is None:
             return
         stream.announced = True
+        if stream.hole is not None:
+            self._close_hole(stream)  # no marker may stand before the one that names the hole
         self._mark(stream, Kind.GAP, stream.broken, None, stream.detail)
 
     def _resume(self, stream: _Stream) -> None:
         self._announce(stream)
         reason = stream.broken
         if reason is not None:
-            stream.broken = None
+            stream.broken = stream.asked_at = None
             self._mark(stream, Kind.RESUMED, reason, None, "data flows")
 
     def _shed(self, stream: _Stream) -> None:
@@ -191,8 +213,8 @@ class Runner:
             self._break(stream, GapReason.SHED, detail)
             stream.announced = True  # by the marker that names the hole
 
-    def _close_hole(self, stream: _Stream) -> bool:
-        """Announce a stream's hole if there is room; a book then needs a fresh snapshot."""
+    def _close_hole(self, stream: _Stream, *, has_snapshot: bool = False) -> bool:
+        """Announce a stream's hole if there is room; a book then needs a snapshot."""
         if stream.hole is None:
             return True
         if not self._outlet.has_room(stream.topic):
@@ -200,9 +222,10 @@ class Runner:
         hole, stream.hole = stream.hole, None
         del self._holed[stream.topic.key]
         self._mark(stream, Kind.GAP, GapReason.SHED, hole, stream.detail)
-        if stream.book is not None:
+        if stream.book is not None and not has_snapshot:
             stream.book.forget()
-            self._resync.resync(stream.topic)
+            stream.asked_at = None  # what came while there was no room is gone
+            self._ask_snapshot(stream)
         return True
 
     def _mark(
