@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -11,13 +11,15 @@ from typing import Any
 class _Stream:
     epoch: str
     sequence: int
+    holes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class ContinuityChecker:
     """Follows every stream of the events it is shown, in the order one consumer received them.
 
     Attributes:
-        problems: one sentence per unexplained hole or disorder.
+        problems: one sentence per unexplained hole or disorder; a hole that a later marker names
+            (an event that delivery gave up after others had followed it) is taken off again.
         repeats: events seen again (delivery is at least once).
         markers: gap markers seen, by reason.
     """
@@ -49,7 +51,20 @@ class ContinuityChecker:
             self.repeats += 1
             return None
         stream.sequence = sequence
-        return None if sequence == before + 1 else self._explain(key, before, sequence, envelope)
+        problem = self._explain(key, before, sequence, envelope)
+        if problem is not None:
+            stream.holes[problem] = (before + 1, sequence - 1)
+        self._take_off(stream, envelope)
+        return problem
+
+    def _take_off(self, stream: _Stream, envelope: Mapping[str, Any]) -> None:
+        payload = envelope["payload"]
+        if not stream.holes or envelope["kind"] != "gap" or payload["from_sequence"] is None:
+            return
+        for problem, (first, last) in list(stream.holes.items()):
+            if payload["from_sequence"] <= first and last <= payload["to_sequence"]:
+                del stream.holes[problem]
+                self.problems.remove(problem)
 
     def _explain(
         self, key: tuple[str, str], before: int, sequence: int, envelope: Mapping[str, Any]
