@@ -75,7 +75,9 @@ class Consumer:
                 f"no such event in {seconds:g} s; {seen - after} came, the last {tail}"
             ) from None
 
-    async def until_flows(self, *streams: tuple[str | None, str], after: int | None = None) -> None:
+    async def until_flows(
+        self, *streams: tuple[str | None, str], after: int | None = None, seconds: float = 10
+    ) -> None:
         """Wait for a fact (not a marker) of each (category, topic) that comes from now on."""
         begin = len(self.events) if after is None else after
         for category, topic in streams:
@@ -85,6 +87,7 @@ class Consumer:
                     and event["topic"] == topic
                     and (category is None or event["category"] == category)
                 ),
+                seconds=seconds,
                 after=begin,
             )
 

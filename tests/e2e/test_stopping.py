@@ -1,0 +1,149 @@
+"""SIGTERM: intake stops, buffers drain, confirms are awaited, the process is gone in time."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import pytest
+
+from support.programs import STOP_SECONDS, Gateway, Program
+from support.proxy import TcpProxy, address, through
+from support.site import Site
+
+OpenProxy = Callable[[str, int], Awaitable[TcpProxy]]
+
+SYMBOLS = 6
+
+
+async def _subscribe(gateway: Gateway, *, least_received: int) -> None:
+    """Put it under load and wait until so much came."""
+    for number in range(1, SYMBOLS + 1):
+        for channel in ("orderbook", "trades"):
+            await gateway.add(channel, f"SIM{number:04}USDT", category="linear")
+    await gateway.until_health(lambda h: h["delivery"]["received"] >= least_received)
+
+
+async def test_sigterm_under_load_confirms_all_that_was_taken(
+    site: Site, record_property: Callable[[str, object], None]
+) -> None:
+    """Exit code 0 in time, nothing in flight, no process left; the embedded database ends too."""
+    site = replace(site, database_url=None)
+    async with site.venue(rate=50, symbols=SYMBOLS) as venue, site.gateway(venue.url) as gateway:
+        await _subscribe(gateway, least_received=500)
+        family = gateway.descendants()
+        asked_at = time.monotonic()
+        assert await gateway.terminate() == 0
+        took = time.monotonic() - asked_at
+        print(f"SIGTERM under load: gone after {took:.2f} s")  # noqa: T201 - a figure to look at
+        record_property("stop_seconds", round(took, 2))
+        last = gateway.logged("gateway.stopped")[-1]
+        assert (last["in_flight"], last["spooled"]) == (0, 0)
+        ended = sum(sum(last[name].values()) for name in ("suppressed", "shed", "rejected"))
+        assert last["received"] == last["confirmed"] + ended
+        assert last["confirmed"] >= 500
+        assert [process.pid for process in family if process.is_running()] == []
+
+
+async def test_what_was_confirmed_waits_in_the_queues(site: Site) -> None:
+    """A consumer that comes after the gateway's end finds everything, without a hole."""
+    async with site.venue(rate=50, symbols=SYMBOLS) as venue, site.gateway(venue.url) as gateway:
+        await _subscribe(gateway, least_received=300)
+        assert await gateway.terminate() == 0
+        last = gateway.logged("gateway.stopped")[-1]
+    expected = last["confirmed"] + last["markers"]
+    async with site.consumer("orderbook", "trade") as consumer:
+        await consumer.until(lambda _: len(consumer.events) == expected)
+    assert len({event["event_id"] for event in consumer.events}) == expected
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_forces(
+    site: Site, open_proxy: OpenProxy, number: signal.Signals
+) -> None:
+    """The first waits for a broker that answers nothing; the second does not."""
+    broker = await open_proxy(*address(site.amqp_url, 5672))
+    async with (
+        site.venue(rate=50, symbols=SYMBOLS) as venue,
+        site.gateway(venue.url, WSG_AMQP_URL=through(site.amqp_url, broker)) as gateway,
+    ):
+        await _subscribe(gateway, least_received=50)
+        await broker.stall()
+        await gateway.until_health(lambda h: h["delivery"]["in_flight"] > 10)
+        gateway.process.send_signal(number)
+        await _until_logged(gateway, "gateway.stopping")
+        asked_at = time.monotonic()
+        gateway.process.send_signal(number)
+        assert await gateway.ended(2) == 1
+        assert time.monotonic() - asked_at < 1
+
+
+async def _until_logged(gateway: Gateway, event: str) -> None:
+    async with asyncio.timeout(5):
+        while not gateway.logged(event):  # noqa: ASYNC110 - another process's log has no event
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("trouble", ["broker refuses", "all is a black hole", "venue refuses"])
+async def test_sigterm_ends_in_time_whoever_is_away(
+    site: Site, open_proxy: OpenProxy, trouble: str
+) -> None:
+    """Neither an absent nor a silent peer holds the process; what is lost is said."""
+    async with AsyncExitStack() as stack:
+        venue = await stack.enter_async_context(site.venue(rate=50, symbols=SYMBOLS))
+        exchange = await open_proxy("127.0.0.1", venue.port)
+        broker = await open_proxy(*address(site.amqp_url, 5672))
+        gateway = await stack.enter_async_context(
+            site.gateway(
+                f"ws://127.0.0.1:{exchange.port}", WSG_AMQP_URL=through(site.amqp_url, broker)
+            )
+        )
+        await _subscribe(gateway, least_received=100)
+        if trouble == "broker refuses":
+            await broker.cut()
+            await gateway.until_not_ready("broker_lost")
+            await gateway.until_health(lambda h: h["delivery"]["in_flight"] > 10)
+        elif trouble == "all is a black hole":
+            await broker.stall()
+            await gateway.until_health(lambda h: h["delivery"]["in_flight"] > 10)
+            await exchange.cut()
+            await exchange.stall()  # what connects now never hears an answer
+            await gateway.until_not_ready("connection_not_streaming")
+        else:
+            await exchange.cut()
+            await gateway.until_not_ready("connection_not_streaming")
+        asked_at = time.monotonic()
+        assert await gateway.terminate() == 0
+        took = time.monotonic() - asked_at
+        print(f"SIGTERM while {trouble}: gone after {took:.2f} s")  # noqa: T201 - a figure to look at
+        assert took < STOP_SECONDS - 1
+        if trouble == "venue refuses":
+            assert gateway.logged("gateway.stopped")[-1]["in_flight"] == 0
+        else:
+            words = gateway.logged("gateway.stopped_with_loss")[-1]
+            assert words["lost"] == words["in_flight"] > 0
+
+
+async def test_sigterm_while_it_starts_ends_it(site: Site, open_proxy: OpenProxy) -> None:
+    """A broker that never answers the first proof does not hold the process either."""
+    broker = await open_proxy(*address(site.amqp_url, 5672))
+    await broker.stall()
+    settings = {
+        **site.settings,
+        "WSG_AMQP_URL": through(site.amqp_url, broker),
+        "WSG_HTTP_PORT": "0",
+    }
+    program = Program("ws_gateway", ["serve"], settings, site.folder)
+    try:
+        async with asyncio.timeout(10):
+            while not broker.accepted:  # noqa: ASYNC110 - the proxy has no event for it
+                await asyncio.sleep(0.02)
+        assert await program.terminate() == 2
+        assert "WSG_AMQP_URL" in program.words
+        assert "Traceback" not in program.words
+    finally:
+        await program.kill()
