@@ -75,15 +75,15 @@ class PrivateStage:
         fills = [self._account.fill(order, qty, int(now_ms)) for qty in parts if qty > 0]
         for fill in fills:
             self._publish("execution.fast", order, None, now_ms, [fast_execution_row(order, fill)])
-        later = now_ms + _ORDER_AFTER_MS
-        self._pulse.at(later, partial(self._tell_fill, order, fills))
-        later += self._rng.randint(*_POSITION_AFTER_ORDER_MS)
-        self._pulse.at(later, partial(self._tell_position_and_wallet, order))
+        self._pulse.at(now_ms + _ORDER_AFTER_MS, partial(self._tell_fill, order, fills))
 
     def _tell_fill(self, order: Order, fills: Sequence[Fill], now_ms: float) -> None:
         self._tell_order(order, now_ms)
         rows = [execution_row(order, fill) for fill in fills]
         self._publish("execution", order, self._match_id(order), now_ms, rows)
+        # Counted from here, so that a late order frame is still told of before its results.
+        later = now_ms + self._rng.randint(*_POSITION_AFTER_ORDER_MS)
+        self._pulse.at(later, partial(self._tell_position_and_wallet, order))
 
     def _tell_order(self, order: Order, now_ms: float) -> None:
         self._publish("order", order, self._match_id(order), now_ms, [order_row(order)])
