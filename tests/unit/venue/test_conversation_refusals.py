@@ -1,0 +1,122 @@
+"""Refusals: the bad topic stands alone with the venue's words, and the others flow."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support.scripted_venue import Naming, ScriptedVenue, ack, requests_of, ticker
+from ws_gateway.domain.subscription import SubscriptionState as State
+from ws_gateway.domain.topic import Category, Topic
+from ws_gateway.venue.protocol import Conversation
+
+bounded = settings(deadline=None, max_examples=150)
+
+
+def topics_of(count: int, category: Category = Category.LINEAR) -> list[Topic]:
+    """Build as many tickers."""
+    return [ticker(f"T{n}USDT", category) for n in range(count)]
+
+
+def opened(topics: list[Topic], category: Category = Category.LINEAR) -> Conversation:
+    """Open a conversation that wants these."""
+    conversation = Conversation(category)
+    conversation.want(topics, 0.0)
+    conversation.opened(0.0, 0)
+    return conversation
+
+
+@bounded
+@given(
+    count=st.integers(1, 40),
+    bad=st.sets(st.integers(0, 39), max_size=12),
+    naming=st.sampled_from(Naming),
+    category=st.sampled_from([Category.LINEAR, Category.SPOT]),
+)
+def test_whatever_is_refused_the_others_become_active(
+    count: int, bad: set[int], naming: Naming, category: Category
+) -> None:
+    """Every bad topic is rejected with words, every other is active; requests stay bounded."""
+    topics = topics_of(count, category)
+    wrong = {topics[n] for n in bad if n < count}
+    conversation = opened(topics, category)
+    venue = ScriptedVenue(wrong, naming)
+    venue.talk(conversation)
+    expected = {topic: State.REJECTED if topic in wrong else State.ACTIVE for topic in topics}
+    assert conversation.states() == expected
+    assert venue.subscribed == {topic.name for topic in topics if topic not in wrong}
+    assert not conversation.awaits_acks
+    first = math.ceil(count / 10) if category is Category.SPOT else 1
+    halvings = math.ceil(math.log2(count)) + 1
+    # A name that is wrong costs one more request for each time it is believed.
+    dearer = count if naming is Naming.WRONGLY else 0
+    assert venue.answered <= first + 2 * len(wrong) * halvings + dearer
+
+
+@pytest.mark.parametrize("naming", [Naming.AT_THE_END, Naming.IN_BRACKETS])
+def test_a_named_topic_is_set_apart_at_once(naming: Naming) -> None:
+    """One refusal that names its reason costs two more requests, however many topics there are."""
+    topics = topics_of(1000)
+    conversation = opened(topics)
+    venue = ScriptedVenue([topics[500]], naming)
+    venue.talk(conversation)
+    assert venue.answered == 3
+    assert conversation.states()[topics[500]] is State.REJECTED
+
+
+def test_a_rejected_topic_has_the_venues_own_words() -> None:
+    """The change that reports it carries them, and nothing else is reported as rejected."""
+    good, bad = topics_of(2)
+    conversation = opened([good, bad])
+    ScriptedVenue([bad]).talk(conversation)
+    rejected = [each for each in conversation.take_changes() if each.state is State.REJECTED]
+    assert [(each.topic, each.error) for each in rejected] == [
+        (bad, f"error:handler not found,topic:{bad.name}")
+    ]
+
+
+def test_a_rejected_topic_is_tried_again_when_it_is_wanted_again() -> None:
+    """A new wish is a new try: it may have been listed meanwhile."""
+    (topic,) = topics_of(1)
+    conversation = opened([topic])
+    ScriptedVenue([topic]).talk(conversation)
+    conversation.want([topic], 1.0)
+    ScriptedVenue().talk(conversation)
+    assert conversation.states() == {topic: State.ACTIVE}
+
+
+def test_already_subscribed_is_the_state_that_was_wanted() -> None:
+    """A topic the venue already sends is active, and the others of the request are asked again."""
+    topics = topics_of(3)
+    conversation = opened(topics)
+    venue = ScriptedVenue()
+    venue.subscribed.add(topics[1].name)
+    venue.talk(conversation)
+    assert set(conversation.states().values()) == {State.ACTIVE}
+    assert venue.subscribed == {topic.name for topic in topics}
+
+
+def test_topics_dropped_while_refused_are_not_asked_again() -> None:
+    """The division of a refused request leaves out what nobody wants any more."""
+    topics = topics_of(4)
+    conversation = opened(topics)
+    (subscribe,) = requests_of(conversation)
+    conversation.drop(topics[:3], 0.1)
+    requests_of(conversation)
+    conversation.receive(ack(subscribe, "Params Error"), 0.2)
+    assert [request["args"] for request in requests_of(conversation)] == [[topics[3].name]]
+
+
+def test_a_refused_unsubscribe_is_the_end_of_it_too() -> None:
+    """What the venue does not know is gone, which was the wish."""
+    (topic,) = topics_of(1)
+    conversation = opened([topic])
+    ScriptedVenue().talk(conversation)
+    conversation.drop([topic], 1.0)
+    (request,) = requests_of(conversation)
+    conversation.take_changes()
+    conversation.receive(ack(request, "error:handler not found"), 1.1)
+    assert [change.state for change in conversation.take_changes()] == [State.REMOVED]
