@@ -29,8 +29,10 @@ _confirm_arguments = Struct(">QB").unpack_from
 _HEAD = 7
 _OVERHEAD = 8
 _METHOD, _HEADER, _BODY = 1, 2, 3
-_BASIC, _RETURN, _ACK, _NACK = 60, 50, 80, 120
-_CONNECTION, _BLOCKED, _UNBLOCKED = 10, 60, 61
+_RETURN, _ACK, _NACK = (60, 50), (60, 80), (60, 120)
+_BLOCKED, _UNBLOCKED = (10, 60), (10, 61)
+_CONNECTION_CLOSE = (10, 50)
+_CHANNEL_CLOSE = (20, 40)
 _HEARTBEAT_FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 
 
@@ -119,10 +121,14 @@ async def open_link(url: str, listener: LinkListener, *, deadline_seconds: float
                 await connection.connect()
                 _check_frame_max(connection.connection_tune.frame_max)
                 await connection.channel(PUBLISH_CHANNEL, publisher_confirms=True)
-    except BaseException:
+    except BaseException as exc:
+        refusal = None
         if factory.tap is not None:
+            refusal = factory.tap.refusal
             factory.tap.abort("opening failed")
         await _swallow_close(connection)
+        if refusal is not None and isinstance(exc, BrokerLost):
+            raise BrokerLost(refusal) from exc  # the driver keeps the broker's words to itself
         raise
     tap = factory.tap
     if tap is None:
@@ -164,9 +170,10 @@ class _Tap(asyncio.StreamReaderProtocol):
         self._tapping = False
         self._writable = True
         self._heartbeat_at = 0.0
-        self._returning: tuple[str, str | None] | None = None
+        self._returning: str | None = None
         self._wire: asyncio.Transport | None = None
         self._why: str | None = None
+        self.refusal: str | None = None
         self.lost: asyncio.Future[str] = loop.create_future()
 
     @property
@@ -210,6 +217,9 @@ class _Tap(asyncio.StreamReaderProtocol):
 
     def data_received(self, data: bytes) -> None:
         if not self._tapping:
+            # In the opening one side speaks at a time: a refusal comes alone in its segment.
+            if len(data) > _HEAD + _OVERHEAD and _frame_head(data)[:2] == (_METHOD, 0):
+                self._watch(data, _HEAD)
             super().data_received(data)
             return
         if self._rest:
@@ -246,23 +256,22 @@ class _Tap(asyncio.StreamReaderProtocol):
             return True
         if frame_type != _METHOD:
             return False
-        class_id, method_id = _method_head(data, at)
-        if class_id != _BASIC:
-            return False
-        if method_id in (_ACK, _NACK):
+        method = _method_head(data, at)
+        if method in (_ACK, _NACK):
             self._returning = None
             tag, bits = _confirm_arguments(data, at + 4)
-            if method_id == _ACK:
+            if method == _ACK:
                 self._listener.on_confirm(tag, multiple=bool(bits & 1))
             else:
                 self._listener.on_nack(tag, multiple=bool(bits & 1))
-            return True
-        if method_id == _RETURN:
-            length = data[at + 6]
-            reply = data[at + 7 : at + 7 + length].decode("utf-8", "replace")
-            self._returning = (reply, None)
-            return True
-        return False
+        elif method == _RETURN:
+            self._returning = _reply(data, at + 4)
+        elif method == _CHANNEL_CLOSE:
+            # Nothing written from here on would ever be answered: begin anew at once.
+            self.abort(f"the broker closed the publishing channel: {_reply(data, at + 4)}")
+        else:
+            return False
+        return True
 
     def _take_returned(self, payload: bytes, frame_type: int) -> None:
         """Read the id of a returned message from its header; its body is of no use."""
@@ -271,12 +280,21 @@ class _Tap(asyncio.StreamReaderProtocol):
             header.unmarshal(payload)
             message_id = header.properties.message_id
             if message_id is not None:
-                self._listener.on_return(message_id, self._returning[0])
+                self._listener.on_return(message_id, self._returning)
 
     def _watch(self, data: bytes, at: int) -> None:
-        class_id, method_id = _method_head(data, at)
-        if class_id == _CONNECTION and method_id in (_BLOCKED, _UNBLOCKED):
-            self._listener.on_blocked(blocked=method_id == _BLOCKED)
+        method = _method_head(data, at)
+        if method in (_BLOCKED, _UNBLOCKED):
+            self._listener.on_blocked(blocked=method == _BLOCKED)
+        elif method == _CONNECTION_CLOSE:
+            self._why = self.refusal = _reply(data, at + 4)
+
+
+def _reply(data: bytes, at: int) -> str:
+    """Read reply code and text, with which the broker closes or returns something."""
+    code = int.from_bytes(data[at : at + 2], "big")
+    text = data[at + 3 : at + 3 + data[at + 2]].decode("utf-8", "replace")
+    return f"{code} {text}"
 
 
 class _TappedTransports(TransportFactory):
@@ -322,18 +340,39 @@ class broker_errors:  # noqa: N801 - reads as a statement: `with broker_errors()
             return
         if isinstance(exc, TimeoutError):
             raise BrokerLost("the broker did not answer in time") from exc
-        if isinstance(exc, _BROKER_ERRORS):
+        if isinstance(exc, _BROKER_ERRORS) or _is_drivers_goodbye(exc):
             raise BrokerLost(f"{exc}" or type(exc).__name__) from exc
+
+
+def _is_drivers_goodbye(exc: BaseException) -> bool:
+    """Say whether aiormq rejected a pending call because its connection closed.
+
+    It does so with a bare `Exception`, or with a `CancelledError` that nobody asked for; taken for
+    a real cancellation, that would end the publisher without a word.
+    """
+    if isinstance(exc, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and not task.cancelling()
+    return type(exc) is Exception
 
 
 class Deaf:
     """Listens to a connection that publishes nothing."""
 
-    def on_confirm(self, tag: int, *, multiple: bool) -> None: ...
-    def on_nack(self, tag: int, *, multiple: bool) -> None: ...
-    def on_return(self, message_id: str, reply: str) -> None: ...
-    def on_blocked(self, *, blocked: bool) -> None: ...
-    def on_writable(self) -> None: ...
+    def on_confirm(self, tag: int, *, multiple: bool) -> None:
+        """Cannot happen."""
+
+    def on_nack(self, tag: int, *, multiple: bool) -> None:
+        """Cannot happen."""
+
+    def on_return(self, message_id: str, reply: str) -> None:
+        """Cannot happen."""
+
+    def on_blocked(self, *, blocked: bool) -> None:
+        """Concerns only who publishes."""
+
+    def on_writable(self) -> None:
+        """Concerns only who publishes."""
 
 
 async def prove_broker(url: str, *, deadline_seconds: float = 5.0) -> None:
