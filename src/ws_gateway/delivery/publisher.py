@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -19,6 +20,7 @@ import structlog
 from ws_gateway.config import QueueType
 from ws_gateway.delivery.envelope import Address, quarantine_frames
 from ws_gateway.delivery.link import Link, open_link
+from ws_gateway.delivery.news import News
 from ws_gateway.delivery.outbox import Message, Outbox
 from ws_gateway.delivery.topology import Names, declare_topology
 from ws_gateway.domain.event import Event, Observation
@@ -33,6 +35,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 _MAX_ATTEMPTS = 3
 _MAX_ADDRESSES = 50_000
 _CONNECT_DEADLINE_SECONDS = 10.0
+_RETRY_SECONDS = 0.2  # what was refused or came back is set aside so long: causes need time
+_BATCH_MOST = 1000  # messages in one write; more would pile up copies in this process
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +82,11 @@ class Publisher:
         self._flush_due = False
         self._sent: deque[tuple[int, float]] = deque()  # (last tag, monotonic time) per batch
         self._now_us = 0
-        self._unroutable: list[Message] = []
-        self._topology_suspect = asyncio.Event()
+        self._set_aside: list[Message] = []  # refused or returned; sent again after a while
+        self._attention = asyncio.Event()
+        self._topology_suspect = False
+        self._news = News(clock_us)
+        self._closing = asyncio.Event()
         self._progress = False
         self._drained = asyncio.Event()
 
@@ -159,29 +166,40 @@ class Publisher:
             if self._progress:
                 self._progress = False
                 delays = full_jitter(base_seconds=0.1, cap_seconds=5.0, rng=self._rng)
-            await asyncio.sleep(next(delays))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(next(delays)):
+                    await self._closing.wait()
 
     async def _one_connection(self) -> None:
         self._state = BrokerState.CONNECTING
-        settings = self._settings
-        link = await open_link(settings.url, self, deadline_seconds=_CONNECT_DEADLINE_SECONDS)
+        url = self._settings.url
+        link = await open_link(url, self, deadline_seconds=_CONNECT_DEADLINE_SECONDS)
         try:
-            async with asyncio.timeout(_CONNECT_DEADLINE_SECONDS):
-                self._problems = await declare_topology(link, settings.names, settings.queue_type)
-            self._begin(link)
-            await self._watch(link)
-        except TimeoutError as exc:
-            raise BrokerLost("declaring the queues took too long") from exc
+            await self._declare(link)
+            if not self.is_closed:
+                self._begin(link)
+                await self._watch(link)
         finally:
             self._end()
             link.abort("left")
         raise BrokerLost(link.lost.result() if link.lost.done() else "left")
 
+    async def _declare(self, link: Link) -> None:
+        settings = self._settings
+        try:
+            async with asyncio.timeout(_CONNECT_DEADLINE_SECONDS):
+                problems = await declare_topology(link, settings.names, settings.queue_type)
+        except TimeoutError as exc:
+            raise BrokerLost("declaring the queues took too long") from exc
+        for problem in problems:
+            if problem not in self._problems:
+                log.error("delivery.topology_drifted", problem=problem)
+        self._problems = problems
+
     def _begin(self, link: Link) -> None:
-        again = self._outbox.rewind() + len(self._unroutable)
-        self._outbox.put_back(self._unroutable)  # these are older than what was unconfirmed
-        self._unroutable = []
+        again = self._outbox.rewind()
         self._counters.resent += again
+        again += self._take_back()  # older than what was unconfirmed
         self._link = link
         self._state = BrokerState.READY
         self._last_error = None
@@ -193,21 +211,23 @@ class Publisher:
         self._sent.clear()
 
     async def _watch(self, link: Link) -> None:
-        """Wait until the link is lost, minding deadlines and returned messages meanwhile."""
+        """Wait until the link is lost, minding deadlines and refused messages meanwhile."""
         while not link.lost.done():
-            suspect = asyncio.ensure_future(self._topology_suspect.wait())
+            attention = asyncio.ensure_future(self._attention.wait())
+            # A blocked broker reads nothing, so it could not mend anything either.
+            heeded = {attention} if self._state is not BrokerState.BLOCKED else set()
+            either: set[asyncio.Future[Any]] = {link.lost, *heeded}
             try:
-                either: set[asyncio.Future[Any]] = {link.lost, suspect}
                 await asyncio.wait(
                     either,
                     timeout=self._settings.deadline_seconds / 10,
                     return_when=asyncio.FIRST_COMPLETED,
                 )
             finally:
-                suspect.cancel()
+                attention.cancel()
             self._check_deadline(link)
-            if self._topology_suspect.is_set() and not link.lost.done():
-                await self._mend_topology(link)
+            if heeded and self._attention.is_set() and not link.lost.done():
+                await self._try_again(link)
 
     def _check_deadline(self, link: Link) -> None:
         if not self._sent or self._state is BrokerState.BLOCKED:
@@ -216,17 +236,21 @@ class Publisher:
         if waited > self._settings.deadline_seconds:
             link.abort(f"no confirm for {waited:.1f} s")
 
-    async def _mend_topology(self, link: Link) -> None:
-        """Declare everything again, because a message came back, and send what came back."""
-        await asyncio.sleep(0.2)  # let the returns of the same moment gather
-        self._topology_suspect.clear()
-        self._problems = await declare_topology(
-            link, self._settings.names, self._settings.queue_type
-        )
-        again, self._unroutable = self._unroutable, []
-        self._counters.resent += len(again)
-        self._outbox.put_back(again)
+    async def _try_again(self, link: Link) -> None:
+        """Send what was refused or came back; in the latter case declare everything before."""
+        await asyncio.sleep(_RETRY_SECONDS)  # refusals of the same moment gather
+        self._attention.clear()
+        if self._topology_suspect:
+            self._topology_suspect = False
+            await self._declare(link)
+        self._take_back()
         self._flush()
+
+    def _take_back(self) -> int:
+        again, self._set_aside = self._set_aside, []
+        self._outbox.put_back(again)
+        self._counters.resent += len(again)
+        return len(again)
 
     def _note_loss(self, why: str) -> None:
         if self.is_closed:
@@ -243,12 +267,14 @@ class Publisher:
         link = self._link
         if link is None or self._state is not BrokerState.READY or not link.is_writable:
             return
-        room = self._settings.window - self._outbox.unconfirmed
-        if room <= 0 or not self._outbox.waiting:
-            return
-        batch = self._outbox.next_batch(room)
-        link.write(b"".join([message.data for message in batch]))
-        self._sent.append((self._outbox.next_tag - 1, time.monotonic()))
+        most = self._settings.window - len(self._set_aside)
+        while self._outbox.waiting and link.is_writable:
+            room = most - self._outbox.unconfirmed
+            if room <= 0:
+                return
+            batch = self._outbox.next_batch(min(room, _BATCH_MOST))
+            link.write(b"".join([message.data for message in batch]))
+            self._sent.append((self._outbox.next_tag - 1, time.monotonic()))
 
     # ── what the broker answers (LinkListener) ────────────────────────────────────────────────
 
@@ -260,18 +286,12 @@ class Publisher:
         self._after_answer()
 
     def on_nack(self, tag: int, *, multiple: bool) -> None:
-        """Send again what the broker refused, or give it up and say so."""
+        """Send again later what the broker refused, or give it up and say so."""
         refused: list[Message] = []
         self._outbox.settle(tag, multiple=multiple, take=refused.append)
         self._counters.nacked += len(refused)
-        again = []
         for message in refused:
-            if self._may_retry(message):
-                again.append(message)
-            else:
-                self._give_up(message, self._counters.shed, "refused_by_broker")
-        self._outbox.put_back(again)
-        self._counters.resent += len(again)
+            self._retry_or_give_up(message, self._counters.shed, "refused_by_broker")
         self._after_answer()
 
     def on_return(self, message_id: str, reply: str) -> None:
@@ -280,12 +300,15 @@ class Publisher:
         self._counters.returned += 1
         if message is not None:
             message.returned = True
-        if not self._topology_suspect.is_set():
+        self._topology_suspect = True
+        self._attention.set()
+        if self._news.is_due("returned"):
             log.error("delivery.message_returned", reply=reply, event_id=message_id)
-            self._topology_suspect.set()
 
     def on_blocked(self, *, blocked: bool) -> None:
         """Stop or go on writing; a blocked broker is alive, so no deadline runs."""
+        if self._link is None:
+            return  # not ready yet, or closing: there is nothing to stop
         self._state = BrokerState.BLOCKED if blocked else BrokerState.READY
         log.warning("delivery.broker_blocked" if blocked else "delivery.broker_unblocked")
         now = time.monotonic()
@@ -299,18 +322,21 @@ class Publisher:
     def _confirmed(self, message: Message) -> None:
         counters = self._counters
         if message.returned:
-            if self._may_retry(message):
-                self._unroutable.append(message)
-            else:
-                self._give_up(message, counters.rejected, "unroutable")
+            self._retry_or_give_up(message, counters.rejected, "unroutable")
         elif message.is_observed:
             counters.confirmed += 1
             counters.latencies_us.append(self._now_us - message.received_at)
 
-    def _give_up(self, message: Message, tally: Counter[str], reason: str) -> None:
+    def _retry_or_give_up(self, message: Message, tally: Counter[str], reason: str) -> None:
+        message.attempts += 1
+        if message.attempts < _MAX_ATTEMPTS:
+            self._set_aside.append(message)
+            self._attention.set()
+            return
         if message.is_observed:
             tally[reason] += 1
-        log.error("delivery.event_given_up", reason=reason, event_id=message.event_id)
+        if self._news.is_due(reason):
+            log.error("delivery.event_given_up", reason=reason, so_far=tally[reason])
         if message.topic is not None and self._losses is not None:
             self._losses.event_lost(message.topic, message.sequence, reason)
 
@@ -325,16 +351,12 @@ class Publisher:
         if self._is_empty:
             self._drained.set()
 
-    def _may_retry(self, message: Message) -> bool:
-        message.attempts += 1
-        return message.attempts < _MAX_ATTEMPTS
-
     # ── reports and the end ───────────────────────────────────────────────────────────────────
 
     @property
     def in_flight(self) -> int:
         """Count the observations taken and neither confirmed nor given up."""
-        return self._outbox.events + sum(m.is_observed for m in self._unroutable)
+        return self._outbox.events + sum(m.is_observed for m in self._set_aside)
 
     @property
     def is_closed(self) -> bool:
@@ -343,15 +365,15 @@ class Publisher:
 
     @property
     def _is_empty(self) -> bool:
-        return not self._outbox.messages and not self._unroutable
+        return not self._outbox.messages and not self._set_aside
 
     def status(self) -> DeliveryStatus:
         """Return the state right now."""
         return DeliveryStatus(
             state=self._state,
             last_error=self._last_error,
-            buffered_events=self._outbox.messages + len(self._unroutable),
-            buffered_bytes=self._outbox.size_bytes,
+            buffered_events=self._outbox.messages + len(self._set_aside),
+            buffered_bytes=self._outbox.size_bytes + sum(len(m.data) for m in self._set_aside),
             problems=self._problems,
         )
 
@@ -371,5 +393,6 @@ class Publisher:
         """Say goodbye to the broker and let `run` end."""
         link, self._link = self._link, None
         self._state = BrokerState.CLOSED
+        self._closing.set()
         if link is not None:
             await link.close(timeout_seconds)

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from ws_gateway.delivery.news import News
 from ws_gateway.runtime.counters import Counters
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -18,7 +19,6 @@ KEPT_BYTES = 65_536
 """Most raw bytes kept of one frame."""
 
 _SAMPLE_BYTES = 200
-_LOG_EVERY_US = 60_000_000
 
 
 class QuarantineOutlet(Protocol):
@@ -43,7 +43,7 @@ class Quarantine:
         self._counters = counters
         self._clock_us = clock_us
         self._new_trace_id = new_trace_id
-        self._logged_at: dict[tuple[str, str], int] = {}
+        self._news = News(clock_us)
 
     def quarantine(self, *, reason: str, origin: str, detail: str, raw: bytes) -> None:
         """Keep the bytes (bounded) with the reason; count them; log once per kind and minute."""
@@ -70,8 +70,7 @@ class Quarantine:
         )
         if not taken:
             self._counters.quarantined["not_kept"] += 1
-        if now_us - self._logged_at.get((origin, reason), -_LOG_EVERY_US) >= _LOG_EVERY_US:
-            self._logged_at[(origin, reason)] = now_us
+        if self._news.is_due((origin, reason)):
             log.warning(
                 "delivery.frame_quarantined",
                 reason=reason,

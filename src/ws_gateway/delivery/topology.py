@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import aiormq.exceptions
-import structlog
 from aiormq.abc import AbstractChannel
 from pamqp.common import FieldTable
 
 from ws_gateway.config import QueueType
 from ws_gateway.delivery.link import Link, broker_errors
 from ws_gateway.domain.topic import EventClass
-
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 MESSAGE_TTL_MS = 86_400_000
 MAX_LENGTH = 100_000
@@ -80,8 +77,6 @@ async def declare_topology(link: Link, names: Names, queue_type: QueueType) -> t
         drift = await _declare_queue(link, names.exchange, queue, binding, queue_type)
         if drift is not None:
             problems.append(drift)
-    for problem in problems:
-        log.error("delivery.topology_drifted", problem=problem)
     return tuple(problems)
 
 

@@ -1,0 +1,268 @@
+"""Events on their way through the real broker: order, confirms, refusals, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiormq
+import pytest
+from aiormq.abc import AbstractChannel
+
+from support.delivery_rig import (
+    ORDERS,
+    TICKER,
+    TRADES,
+    consuming,
+    delivering,
+    eventually,
+    now_us,
+)
+from ws_gateway.config import QueueType
+from ws_gateway.delivery.quarantine import Quarantine
+from ws_gateway.delivery.topology import QUARANTINE, Names
+from ws_gateway.ports import BrokerState
+from ws_gateway.runtime.identity import TraceIds
+
+
+@asynccontextmanager
+async def channel_to(url: str) -> AsyncIterator[AbstractChannel]:
+    """Have an AMQP channel of the test's own."""
+    connection = await aiormq.connect(url)
+    try:
+        yield await connection.channel()
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("queue_type", [QueueType.QUORUM, QueueType.CLASSIC])
+async def test_events_arrive_in_order_and_are_counted(
+    amqp_url: str, amqp_prefix: str, queue_type: QueueType
+) -> None:
+    """What was accepted reaches the consumer once and in order; the counters agree."""
+    async with delivering(amqp_url, amqp_prefix, window=300, queue_type=queue_type) as rig:
+        await rig.until_ready()
+        async with consuming(amqp_url, rig.names.queue("trade")) as consumer:
+            for _ in range(20):
+                rig.feed(100)
+                rig.assert_balance()
+                await asyncio.sleep(0)
+            await rig.until_delivered()
+            await eventually(lambda: len(consumer.messages) == 2002)
+        checker = consumer.checked()
+        assert (checker.problems, checker.repeats) == ([], 0)
+        assert [one["sequence"] for one in consumer.envelopes] == list(range(1, 2003))
+        counters = rig.counters
+        assert (counters.received, counters.confirmed, counters.markers) == (2000, 2000, 2)
+        assert (counters.resent, counters.returned, counters.nacked) == (0, 0, 0)
+        assert counters.latency_quantile(0.99) is not None
+        assert rig.publisher.status().buffered_events == 0
+        assert rig.publisher.status().buffered_bytes == 0
+
+
+async def test_no_more_than_the_window_is_unconfirmed(amqp_url: str, amqp_prefix: str) -> None:
+    """However much waits, at most `window` messages are with the broker at once."""
+    async with delivering(amqp_url, amqp_prefix, window=7) as rig:
+        await rig.until_ready()
+        rig.feed(500)
+        seen = 0
+        while rig.publisher.in_flight:
+            seen = max(seen, rig.outbox.unconfirmed)
+            rig.assert_balance()
+            await asyncio.sleep(0)
+        assert seen == 7
+        assert rig.counters.confirmed == 500
+
+
+async def test_large_body_arrives_whole(amqp_url: str, amqp_prefix: str) -> None:
+    """A payload of several frames is the same at the consumer, byte for byte."""
+    payload = json.dumps(["x" * 1000] * 400).encode()
+    assert len(payload) > 400_000
+    async with delivering(amqp_url, amqp_prefix) as rig:
+        await rig.until_ready()
+        async with consuming(amqp_url, rig.names.queue("trade")) as consumer:
+            rig.feed(payload=payload)
+            await eventually(lambda: len(consumer.facts) == 1)
+        assert consumer.messages[-1].body.endswith(b'"payload":' + payload + b"}")
+
+
+async def test_events_before_the_connection_wait_for_it(amqp_url: str, amqp_prefix: str) -> None:
+    """What is offered while the connection opens is delivered, in order, once it stands."""
+    async with delivering(amqp_url, amqp_prefix) as rig:
+        rig.feed(50)
+        assert rig.publisher.status().state is BrokerState.CONNECTING
+        assert rig.publisher.in_flight == 50
+        await rig.until_delivered()
+        async with consuming(amqp_url, rig.names.queue("trade")) as consumer:
+            await eventually(lambda: len(consumer.facts) == 50)
+        assert consumer.checked().problems == []
+
+
+async def test_private_event_is_routed_by_its_record(amqp_url: str, amqp_prefix: str) -> None:
+    """Records of one private topic go out under their own category and symbol."""
+    async with delivering(amqp_url, amqp_prefix) as rig:
+        await rig.until_ready()
+        async with consuming(amqp_url, rig.names.queue("order")) as consumer:
+            rig.feed(topic=ORDERS, symbol="BTCUSDT")
+            rig.feed(topic=ORDERS, symbol="ETHUSDT")
+            await eventually(lambda: len(consumer.facts) == 2)
+        keys = [one.routing_key for one in consumer.messages]
+        assert keys == ["order.-.-", "order.-.-", "order.linear.BTCUSDT", "order.linear.ETHUSDT"]
+        assert [one["symbol"] for one in consumer.facts] == ["BTCUSDT", "ETHUSDT"]
+
+
+async def test_unreadable_frame_reaches_its_queue(amqp_url: str, amqp_prefix: str) -> None:
+    """Quarantined bytes arrive with reason and origin, and stay out of the balance."""
+    async with delivering(amqp_url, amqp_prefix) as rig:
+        quarantine = Quarantine(
+            rig.publisher, counters=rig.counters, clock_us=now_us, new_trace_id=TraceIds()
+        )
+        await rig.until_ready()
+        async with consuming(amqp_url, rig.names.queue(QUARANTINE)) as consumer:
+            quarantine.quarantine(reason="malformed", origin="linear", detail="bad", raw=b"\xff{")
+            await eventually(lambda: len(consumer.messages) == 1)
+        (kept,) = consumer.envelopes
+        assert (kept["reason"], kept["origin"], kept["raw_base64"]) == (
+            "malformed",
+            "linear",
+            "/3s=",
+        )
+        await rig.until_delivered()
+        assert rig.counters.confirmed == 0
+
+
+async def test_queue_deleted_while_running_is_declared_again(
+    amqp_url: str, amqp_prefix: str
+) -> None:
+    """A message that came back is not counted as confirmed; the queue is mended and it arrives."""
+    async with delivering(amqp_url, amqp_prefix) as rig, channel_to(amqp_url) as channel:
+        await rig.until_ready()
+        rig.feed(5)
+        await rig.until_delivered()
+        await channel.queue_delete(rig.names.queue("trade"))
+        rig.feed(20)
+        await eventually(lambda: rig.counters.returned > 0)
+        assert rig.counters.confirmed == 5
+        rig.assert_balance()
+        await rig.until_delivered()
+        async with consuming(amqp_url, rig.names.queue("trade")) as consumer:
+            await eventually(lambda: len(consumer.facts) == 20)
+        assert [one["sequence"] for one in consumer.facts] == list(range(8, 28))
+        assert (rig.counters.confirmed, rig.counters.rejected.total()) == (25, 0)
+        assert (rig.counters.returned, rig.counters.resent) == (20, 20)
+
+
+async def test_exchange_deleted_while_running_is_declared_again(
+    amqp_url: str, amqp_prefix: str
+) -> None:
+    """Without its exchange the publisher begins anew at once, not at the publish deadline."""
+    async with delivering(amqp_url, amqp_prefix, deadline_seconds=60) as rig:
+        await rig.until_ready()
+        async with channel_to(amqp_url) as channel:
+            await channel.exchange_delete(rig.names.exchange)
+        rig.feed(20)
+        async with consuming(amqp_url, rig.names.queue("trade")) as consumer:
+            await eventually(lambda: len(consumer.facts) == 20, 5)
+        await rig.until_delivered()
+        assert consumer.checked().problems == []
+
+
+async def test_event_without_any_queue_is_rejected_and_announced(
+    amqp_url: str, amqp_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes back every time is counted as unroutable, and a marker names its number."""
+    every = Names.queues
+    async with delivering(amqp_url, amqp_prefix) as rig, channel_to(amqp_url) as channel:
+        await rig.until_ready()
+        rig.feed(2)
+        await rig.until_delivered()
+        name = rig.names.queue("trade")
+        monkeypatch.setattr(
+            Names, "queues", lambda self: {q: k for q, k in every(self).items() if q != name}
+        )
+        await channel.queue_delete(name)
+        rig.feed(3)
+        await eventually(lambda: rig.counters.rejected["unroutable"] == 3)
+        rig.assert_balance()
+        monkeypatch.undo()
+        await rig.until_delivered()
+        async with consuming(amqp_url, name) as consumer:
+            await eventually(lambda: bool(consumer.markers))
+        lost = {
+            number
+            for one in consumer.markers
+            for number in range(one["payload"]["from_sequence"], one["payload"]["to_sequence"] + 1)
+        }
+        assert {5, 6, 7} <= lost
+
+
+async def test_event_the_broker_refuses_is_tried_again_then_announced(
+    amqp_url: str, amqp_prefix: str
+) -> None:
+    """A full queue that refuses is retried, then the loss is counted and a marker names it."""
+    async with channel_to(amqp_url) as channel:
+        name = Names(amqp_prefix).queue("trade")
+        await channel.queue_declare(
+            name, durable=True, arguments={"x-max-length": 3, "x-overflow": "reject-publish"}
+        )
+        async with delivering(amqp_url, amqp_prefix) as rig:
+            await rig.until_ready()
+            rig.feed(4)  # two markers come first: at most two fit
+            await eventually(lambda: rig.counters.shed["refused_by_broker"] > 0)
+            rig.assert_balance()
+            assert rig.counters.nacked >= 3
+            await channel.queue_purge(name)
+            async with consuming(amqp_url, name) as consumer:
+                await rig.until_delivered()
+                await eventually(lambda: bool(consumer.markers))
+            given_up = rig.counters.shed["refused_by_broker"]
+            assert rig.counters.confirmed == 4 - given_up
+
+
+async def test_queue_that_refuses_everything_does_not_busy_the_gateway(
+    amqp_url: str, amqp_prefix: str
+) -> None:
+    """Refused again and again, messages and the markers for them go out at a walking pace."""
+    async with channel_to(amqp_url) as channel:
+        await channel.queue_declare(
+            Names(amqp_prefix).queue("trade"),
+            durable=True,
+            arguments={"x-max-length": 0, "x-overflow": "reject-publish"},
+        )
+        async with delivering(amqp_url, amqp_prefix) as rig:
+            await rig.until_ready()
+            rig.feed(5)
+            await asyncio.sleep(1.5)
+            rig.assert_balance()
+            assert rig.counters.nacked < 200
+
+
+async def test_other_streams_flow_while_one_queue_refuses(amqp_url: str, amqp_prefix: str) -> None:
+    """One refusing queue takes nothing from the others."""
+    async with channel_to(amqp_url) as channel:
+        await channel.queue_declare(
+            Names(amqp_prefix).queue("trade"),
+            durable=True,
+            arguments={"x-max-length": 0, "x-overflow": "reject-publish"},
+        )
+        async with delivering(amqp_url, amqp_prefix) as rig:
+            await rig.until_ready()
+            async with consuming(amqp_url, rig.names.queue("ticker")) as consumer:
+                for _ in range(30):
+                    rig.feed(1, TRADES)
+                    rig.feed(1, TICKER)
+                    await asyncio.sleep(0.01)
+                await eventually(lambda: len(consumer.facts) == 30, 3)
+            assert consumer.checked().problems == []
+
+
+async def test_close_ends_the_publisher_in_any_state(amqp_url: str, amqp_prefix: str) -> None:
+    """Closed while connecting, ready, or backing off, `run` returns by itself and stays closed."""
+    for delay in (0.0, 0.02, 0.05, 0.1, 0.3):
+        async with delivering(amqp_url, amqp_prefix) as rig:
+            await asyncio.sleep(delay)
+            await rig.publisher.close(1.0)
+            await asyncio.wait_for(asyncio.shield(rig.running), 2.0)
+            assert rig.publisher.status().state is BrokerState.CLOSED
