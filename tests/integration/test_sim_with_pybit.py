@@ -140,6 +140,7 @@ async def pybit(simulator: Simulator, channel: str, **settings: Any) -> AsyncIte
         ping_timeout=1.5,
         **settings,
     )
+    raw = socket.ws.sock.sock
     try:
         yield PybitSocket(socket)
     finally:
@@ -148,6 +149,7 @@ async def pybit(simulator: Simulator, channel: str, **settings: Any) -> AsyncIte
         await simulator.drop_connections(code=1000)
         await asyncio.to_thread(socket.wst.join, PATIENCE_SECONDS)
         await asyncio.to_thread(socket.exit)
+        raw.close()  # the library forgets it when the other side has closed
 
 
 def topics_of(messages: list[dict[str, Any]]) -> set[str]:
