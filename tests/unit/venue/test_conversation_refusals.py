@@ -51,8 +51,8 @@ def test_whatever_is_refused_the_others_become_active(
     assert not conversation.awaits_acks
     first = math.ceil(count / 10) if category is Category.SPOT else 1
     halvings = math.ceil(math.log2(count)) + 1
-    # A name that is wrong costs one more request for each time it is believed.
-    dearer = count if naming is Naming.WRONGLY else 0
+    # A name that is wrong sets a good topic apart each time it is believed.
+    dearer = 2 * count if naming is Naming.WRONGLY else 0
     assert venue.answered <= first + 2 * len(wrong) * halvings + dearer
 
 
