@@ -73,12 +73,16 @@ def migrate() -> None:
     _run(bring)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(
+    add_help_option=False,  # the simulator's own help tells its options
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
 def simulate(context: typer.Context) -> None:
     """Run the local Bybit; takes the options of `bybit-sim`."""
     from bybit_sim.cli import main as simulator_main  # noqa: PLC0415 - the only door to it
 
-    sys.argv = ["ws-gateway simulate", *context.args]
+    words = ["--help" if word == "-h" else word for word in context.args]
+    sys.argv = ["ws-gateway simulate", *words]
     simulator_main()
 
 
