@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+_Range = tuple[int, int]
+
 
 @dataclass(slots=True)
 class _Stream:
     epoch: str
     sequence: int
-    holes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    missing: dict[str, list[_Range]] = field(default_factory=dict)
 
 
 class ContinuityChecker:
@@ -42,47 +44,65 @@ class ContinuityChecker:
             self.markers[reason] = self.markers.get(reason, 0) + 1
         stream = self._streams.get(key)
         if stream is None or stream.epoch != epoch:
-            self._streams[key] = _Stream(epoch, sequence)
+            is_new_epoch = stream is not None
+            stream = self._streams[key] = _Stream(epoch, sequence)
             if sequence == 1 and envelope["kind"] != "gap":
                 return self._note(f"{key}: epoch {epoch} begins without a marker")
-            return self._explain(key, 0, sequence, envelope) if stream is not None else None
+            return self._explain(stream, key, 0, envelope) if is_new_epoch else None
         before = stream.sequence
         if sequence <= before:
             self.repeats += 1
             return None
         stream.sequence = sequence
-        problem = self._explain(key, before, sequence, envelope)
-        if problem is not None:
-            stream.holes[problem] = (before + 1, sequence - 1)
         self._take_off(stream, envelope)
+        return None if sequence == before + 1 else self._explain(stream, key, before, envelope)
+
+    def _explain(
+        self, stream: _Stream, key: tuple[str, str], before: int, envelope: Mapping[str, Any]
+    ) -> str | None:
+        """Accept a step over a hole only from the marker that names it, or from conflation."""
+        sequence = stream.sequence
+        if int(envelope.get("conflated", 0)) >= sequence - before - 1:
+            return None
+        missing = _without([(before + 1, sequence - 1)], _named_hole(envelope))
+        if not missing:
+            return None
+        problem = self._note(f"{key}: {before} is followed by {sequence}, and nothing says why")
+        stream.missing[problem] = missing
         return problem
 
     def _take_off(self, stream: _Stream, envelope: Mapping[str, Any]) -> None:
-        payload = envelope["payload"]
-        if not stream.holes or envelope["kind"] != "gap" or payload["from_sequence"] is None:
+        """Strike what a later marker names off the holes that were found."""
+        hole = _named_hole(envelope)
+        if hole is None:
             return
-        for problem, (first, last) in list(stream.holes.items()):
-            if payload["from_sequence"] <= first and last <= payload["to_sequence"]:
-                del stream.holes[problem]
+        for problem, missing in list(stream.missing.items()):
+            stream.missing[problem] = _without(missing, hole)
+            if not stream.missing[problem]:
+                del stream.missing[problem]
                 self.problems.remove(problem)
-
-    def _explain(
-        self, key: tuple[str, str], before: int, sequence: int, envelope: Mapping[str, Any]
-    ) -> str | None:
-        """Accept a step over a hole only from the marker that names it, or from conflation."""
-        if sequence == before + 1:
-            return None
-        payload = envelope["payload"]
-        names_a_hole = envelope["kind"] == "gap" and payload["from_sequence"] is not None
-        first, last = (
-            (payload["from_sequence"], payload["to_sequence"]) if names_a_hole else (0, -1)
-        )
-        if first <= before + 1 and last >= sequence - 1:
-            return None
-        if int(envelope.get("conflated", 0)) >= sequence - before - 1:
-            return None
-        return self._note(f"{key}: {before} is followed by {sequence}, and nothing says why")
 
     def _note(self, problem: str) -> str:
         self.problems.append(problem)
         return problem
+
+
+def _named_hole(envelope: Mapping[str, Any]) -> _Range | None:
+    """Return the first and last number a gap marker names, None if it names none."""
+    payload = envelope["payload"]
+    if envelope["kind"] != "gap" or payload["from_sequence"] is None:
+        return None
+    return int(payload["from_sequence"]), int(payload["to_sequence"])
+
+
+def _without(ranges: list[_Range], hole: _Range | None) -> list[_Range]:
+    """Take the numbers of a hole out of ranges of numbers."""
+    if hole is None:
+        return ranges
+    first, last = hole
+    parts = [
+        part
+        for low, high in ranges
+        for part in ((low, min(high, first - 1)), (max(low, last + 1), high))
+    ]
+    return [(low, high) for low, high in parts if low <= high]
