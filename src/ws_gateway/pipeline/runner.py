@@ -159,8 +159,8 @@ class Runner:
         if stream.book is not None:
             stream.book.forget()
         self._counters.shed["awaiting_snapshot"] += 1
-        if stream.hole is None:  # without room a snapshot would be lost too
-            self._ask_snapshot(stream)
+        if stream.hole is None or self._close_hole(stream):
+            self._ask_snapshot(stream)  # without room a snapshot would be lost too
 
     def _ask_snapshot(self, stream: _Stream) -> None:
         """Ask for a fresh snapshot, unless one was asked for a moment ago and may be on its way."""
