@@ -1,0 +1,425 @@
+"""The pipeline: numbering, markers, and what happens to a book that broke."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from support.memory_outlet import MemoryOutlet, MemoryResync
+from support.scripted_venue import book, ticker
+from ws_gateway.domain.event import GapReason, Kind, Observation
+from ws_gateway.domain.topic import Category, Channel, Lane, Topic, build_topic
+from ws_gateway.pipeline.runner import Runner
+from ws_gateway.runtime.counters import Counters
+
+SECOND_US = 1_000_000
+BOOK = book()
+TICKER = ticker("BTCUSDT")
+ORDERS = build_topic(Channel.ORDER)
+TOP = book(depth=1)
+TRADES = build_topic(Channel.TRADES, category=Category.LINEAR, symbol="BTCUSDT")
+
+
+@dataclass
+class Stage:
+    """A runner between a script and a memory."""
+
+    outlet: MemoryOutlet = field(default_factory=MemoryOutlet)
+    resync: MemoryResync = field(default_factory=MemoryResync)
+    counters: Counters = field(default_factory=Counters)
+    now_us: int = 1_790_000_000_000_000
+
+    def __post_init__(self) -> None:
+        """Build the runner."""
+        self.runner = Runner(
+            outlet=self.outlet,
+            resync=self.resync,
+            counters=self.counters,
+            epoch="E",
+            clock_us=lambda: self.now_us,
+            new_trace_id=lambda: "0" * 32,
+        )
+
+    def tell(self, topic: Topic, kind: Kind = Kind.UPDATE, u: int | None = None) -> None:
+        """Let the venue tell a fact."""
+        self.runner.accept(
+            Observation(
+                topic, kind, f"{topic.key}:{kind}:{u}", topic.category, topic.symbol,
+                1, None, self.now_us, "0" * 32, u, b'{"u":%d}' % (u or 0),
+            )
+        )  # fmt: skip
+
+    def snapshot(self, u: int) -> None:
+        """Let the venue tell the whole book."""
+        self.tell(BOOK, Kind.SNAPSHOT, u)
+
+    def deltas(self, *ids: int) -> None:
+        """Let the venue tell changes of the book."""
+        for u in ids:
+            self.tell(BOOK, Kind.DELTA, u)
+
+    def told(self, topic: Topic = BOOK) -> list[str]:
+        """Say in short what a consumer got of a stream, and check its numbers on the way."""
+        words = []
+        events = self.outlet.of(topic)
+        for event in events:
+            fact = event.observation
+            word = f"{fact.kind}"
+            if event.is_marker:
+                word += f" {payload_of(fact)['reason']}"
+            elif fact.update_id is not None:
+                word += f" {fact.update_id}"
+            words.append(word)
+        return words
+
+    def markers(self, topic: Topic) -> list[dict[str, Any]]:
+        """Return the payloads of a stream's gap markers."""
+        events = self.outlet.of(topic)
+        return [payload_of(e.observation) for e in events if e.observation.kind is Kind.GAP]
+
+    def numbers(self, topic: Topic) -> list[int]:
+        """Return the numbers a consumer got."""
+        return [event.sequence for event in self.outlet.of(topic)]
+
+
+def payload_of(fact: Observation) -> dict[str, Any]:
+    """Read a payload."""
+    payload = msgspec.json.decode(fact.payload)
+    assert isinstance(payload, dict)
+    return payload
+
+
+def flowing() -> Stage:
+    """Begin with a book that flows."""
+    stage = Stage()
+    stage.snapshot(5)
+    stage.deltas(6)
+    stage.outlet.taken.clear()
+    return stage
+
+
+# ── the beginning ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_epoch_begins_with_a_marker_that_says_why() -> None:
+    """Each stream starts at 1 with its own gap and resumed markers, then its first fact."""
+    stage = Stage()
+    stage.tell(TICKER)
+    stage.snapshot(5)
+    assert stage.told(TICKER) == ["gap restart", "resumed restart", "update"]
+    assert stage.told(BOOK) == ["gap restart", "resumed restart", "snapshot 5"]
+    assert stage.numbers(TICKER) == stage.numbers(BOOK) == [1, 2, 3]
+    (marker,) = stage.markers(TICKER)
+    assert (marker["from_sequence"], marker["to_sequence"]) == (None, None)
+
+
+def test_a_book_that_begins_with_a_delta_is_asked_for_its_snapshot() -> None:
+    """The delta has nothing to apply to: it is withheld, and the snapshot begins the stream."""
+    stage = Stage()
+    stage.deltas(6, 7)
+    assert stage.told() == []
+    assert stage.resync.asked == [BOOK]
+    stage.snapshot(8)
+    assert stage.told() == ["gap restart", "resumed restart", "snapshot 8"]
+
+
+def test_markers_have_ids_of_their_own() -> None:
+    """No two markers share an id, and none is shared with a fact."""
+    stage = Stage()
+    stage.snapshot(5)
+    stage.runner.break_streams([BOOK], GapReason.DISCONNECT, "gone")
+    stage.snapshot(9)
+    ids = [event.observation.event_id for event in stage.outlet.taken]
+    assert len(set(ids)) == len(ids) == 6
+
+
+# ── breaks at the venue ───────────────────────────────────────────────────────────────────────
+
+
+def test_a_disconnect_is_announced_at_once_and_ended_by_data() -> None:
+    """The gap marker does not wait for the reconnect; resumed stands right before the data."""
+    stage = Stage()
+    stage.tell(TICKER)
+    stage.outlet.taken.clear()
+    stage.runner.break_streams([TICKER], GapReason.DISCONNECT, "it broke")
+    assert stage.told(TICKER) == ["gap disconnect"]
+    assert stage.markers(TICKER)[0]["detail"] == "it broke"
+    stage.tell(TICKER)
+    assert stage.told(TICKER) == ["gap disconnect", "resumed disconnect", "update"]
+
+
+def test_breaks_in_a_row_are_one_gap() -> None:
+    """A reconnect that fails again does not repeat the marker."""
+    stage = Stage()
+    stage.tell(TICKER)
+    stage.outlet.taken.clear()
+    for _ in range(3):
+        stage.runner.break_streams([TICKER], GapReason.DISCONNECT, "it broke")
+    assert stage.told(TICKER) == ["gap disconnect"]
+
+
+def test_a_break_of_a_stream_that_never_spoke_says_nothing() -> None:
+    """Nothing was told, so nothing is missing."""
+    stage = Stage()
+    stage.runner.break_streams([TICKER], GapReason.DISCONNECT, "it broke")
+    assert stage.outlet.taken == []
+
+
+def test_a_resubscribe_is_announced_with_the_next_data() -> None:
+    """Until then nobody asks for the stream; its numbers go on."""
+    stage = flowing()
+    stage.runner.break_streams([BOOK], GapReason.RESUBSCRIBE, "it was unsubscribed")
+    assert stage.told() == []
+    stage.snapshot(50)
+    assert stage.told() == ["gap resubscribe", "resumed resubscribe", "snapshot 50"]
+    assert stage.numbers(BOOK) == [5, 6, 7]
+
+
+def test_a_hole_in_update_ids_is_marked_and_mended_by_one_snapshot() -> None:
+    """Deltas are withheld until the snapshot, which is asked for once."""
+    stage = flowing()
+    stage.deltas(8, 9, 10)
+    assert stage.told() == ["gap sequence"]
+    assert stage.resync.asked == [BOOK]
+    stage.snapshot(11)
+    stage.deltas(12)
+    assert stage.told() == ["gap sequence", "resumed sequence", "snapshot 11", "delta 12"]
+    assert stage.counters.shed == {"awaiting_snapshot": 3}
+
+
+def test_every_hole_gets_a_snapshot_of_its_own() -> None:
+    """A second hole right after the first is mended was not yet asked about."""
+    stage = flowing()
+    stage.deltas(8)
+    stage.snapshot(11)
+    stage.deltas(13)
+    assert stage.resync.asked == [BOOK, BOOK]
+
+
+def test_a_snapshot_that_does_not_come_is_asked_for_again() -> None:
+    """Patiently: once in five seconds, not with every delta."""
+    stage = flowing()
+    stage.deltas(8, 9)
+    stage.now_us += 4 * SECOND_US
+    stage.deltas(10)
+    assert len(stage.resync.asked) == 1
+    stage.now_us += SECOND_US
+    stage.deltas(11, 12)
+    assert len(stage.resync.asked) == 2
+
+
+def test_a_restart_of_the_venues_service_is_marked() -> None:
+    """A snapshot with `u` 1 replaces the book, and nothing needs to be asked for."""
+    stage = flowing()
+    stage.snapshot(1)
+    stage.deltas(2)
+    assert stage.told() == ["gap sequence", "resumed sequence", "snapshot 1", "delta 2"]
+    assert "restarted" in stage.markers(BOOK)[0]["detail"]
+    assert stage.resync.asked == []
+
+
+def test_a_delta_labelled_one_is_not_applied() -> None:
+    """It says restart and brings no book: a snapshot is asked for."""
+    stage = flowing()
+    stage.deltas(1)
+    assert stage.told() == ["gap sequence"]
+    assert stage.resync.asked == [BOOK]
+
+
+def test_a_snapshot_that_does_not_continue_is_marked() -> None:
+    """Something between was not told."""
+    stage = flowing()
+    stage.snapshot(40)
+    assert stage.told() == ["gap sequence", "resumed sequence", "snapshot 40"]
+
+
+def test_repeated_frames_of_a_book_are_suppressed() -> None:
+    """An update id that was told is not told again, and is counted."""
+    stage = flowing()
+    stage.deltas(6, 5)
+    stage.deltas(7)
+    assert stage.told() == ["delta 7"]
+    assert stage.counters.suppressed == {"duplicate": 2}
+
+
+def test_a_quiet_top_of_book_is_suppressed_while_it_repeats() -> None:
+    """Depth 1 tells the same `u` every three seconds; any other `u` is news, without a gap."""
+    stage = Stage()
+    for u in (5, 5, 9, 9, 8):
+        stage.tell(TOP, Kind.SNAPSHOT, u)
+    assert stage.told(TOP)[2:] == ["snapshot 5", "snapshot 9", "snapshot 8"]
+    assert stage.counters.suppressed == {"unchanged": 2}
+
+
+def test_the_first_top_of_book_after_a_break_is_told_although_it_is_unchanged() -> None:
+    """A consumer waits for the end of the gap."""
+    stage = Stage()
+    stage.tell(TOP, Kind.SNAPSHOT, 5)
+    stage.runner.break_streams([TOP], GapReason.DISCONNECT, "it broke")
+    stage.tell(TOP, Kind.SNAPSHOT, 5)
+    assert stage.told(TOP)[3:] == ["gap disconnect", "resumed disconnect", "snapshot 5"]
+
+
+def test_an_unreadable_frame_does_not_silence_a_book_for_ever() -> None:
+    """What it said is missing: marked, a snapshot asked for, and everything flows again."""
+    stage = flowing()
+    stage.runner.break_streams([BOOK], GapReason.SEQUENCE, "a frame could not be read")
+    assert stage.resync.asked == [BOOK]
+    stage.deltas(8)
+    stage.snapshot(9)
+    stage.deltas(10)
+    assert stage.told() == ["gap sequence", "resumed sequence", "snapshot 9", "delta 10"]
+
+
+def test_unreadable_snapshots_are_not_asked_for_without_pause() -> None:
+    """A venue whose snapshots cannot be read is not flooded with requests."""
+    stage = flowing()
+    for _ in range(50):
+        stage.runner.break_streams([BOOK], GapReason.SEQUENCE, "a frame could not be read")
+    assert stage.resync.asked == [BOOK]
+    assert stage.told() == ["gap sequence"]
+
+
+def test_a_snapshot_unchanged_since_an_unreadable_frame_is_told() -> None:
+    """After a break the same update id is no repeat."""
+    stage = flowing()
+    stage.runner.break_streams([BOOK], GapReason.SEQUENCE, "a frame could not be read")
+    stage.snapshot(6)
+    assert stage.told() == ["gap sequence", "resumed sequence", "snapshot 6"]
+
+
+# ── holes of our own ──────────────────────────────────────────────────────────────────────────
+
+
+def test_a_shed_hole_is_named_by_its_numbers_when_room_returns() -> None:
+    """The marker stands where the hole ends and names its first and last number."""
+    stage = Stage()
+    stage.tell(TRADES)
+    stage.outlet.room[Lane.LEDGER] = 0
+    for _ in range(3):
+        stage.tell(TRADES)
+    stage.outlet.room[Lane.LEDGER] = 100
+    stage.tell(TRADES)
+    assert stage.told(TRADES)[3:] == ["gap shed", "resumed shed", "update"]
+    assert stage.numbers(TRADES) == [1, 2, 3, 7, 8, 9]
+    marker = stage.markers(TRADES)[-1]
+    assert (marker["from_sequence"], marker["to_sequence"]) == (4, 6)
+    assert stage.counters.shed == {"no_room": 3}
+
+
+def test_a_stream_that_is_quiet_afterwards_announces_its_hole_too() -> None:
+    """Room is enough; no further fact is needed."""
+    stage = Stage()
+    stage.tell(TRADES)
+    stage.outlet.room[Lane.LEDGER] = 0
+    stage.tell(TRADES)
+    stage.runner.room_again()
+    assert stage.told(TRADES)[3:] == []
+    stage.outlet.room[Lane.LEDGER] = 100
+    stage.runner.room_again()
+    stage.runner.room_again()
+    assert stage.told(TRADES)[3:] == ["gap shed"]
+
+
+def test_a_full_lane_does_not_keep_the_others_quiet() -> None:
+    """Private holes are announced while the public lanes still have no room."""
+    stage = Stage()
+    for topic in (TRADES, ORDERS):
+        stage.tell(topic)
+    stage.outlet.room = {Lane.LEDGER: 0, Lane.PRIVATE: 0}
+    for topic in (TRADES, ORDERS):
+        stage.tell(topic)
+    stage.outlet.room[Lane.PRIVATE] = 100
+    stage.runner.room_again()
+    assert stage.told(ORDERS)[3:] == ["gap shed"]
+    assert stage.told(TRADES)[3:] == []
+
+
+def test_a_book_with_a_hole_gets_a_fresh_snapshot() -> None:
+    """The deltas before it would change a book nobody has."""
+    stage = flowing()
+    stage.outlet.room[Lane.BOOK] = 0
+    stage.deltas(7, 8)
+    stage.outlet.room[Lane.BOOK] = 100
+    stage.deltas(9)
+    assert stage.told() == ["gap shed"]
+    assert stage.resync.asked == [BOOK]
+    stage.snapshot(10)
+    assert stage.told() == ["gap shed", "resumed shed", "snapshot 10"]
+
+
+def test_a_snapshot_at_hand_when_room_returns_is_used() -> None:
+    """No other one is asked for, and what follows it flows."""
+    stage = flowing()
+    stage.outlet.room[Lane.BOOK] = 0
+    stage.deltas(7)
+    stage.resync.asked.clear()
+    stage.outlet.room[Lane.BOOK] = 100
+    stage.snapshot(8)
+    stage.deltas(9)
+    assert stage.told() == ["gap shed", "resumed shed", "snapshot 8", "delta 9"]
+    assert stage.resync.asked == []
+
+
+def test_no_snapshot_is_asked_for_while_there_is_no_room_for_it() -> None:
+    """A broker that is away must not make the venue work."""
+    stage = flowing()
+    stage.outlet.room[Lane.BOOK] = 0
+    for u in range(7, 60):
+        stage.deltas(u)
+        stage.now_us += SECOND_US
+    assert stage.resync.asked == []
+
+
+def test_a_snapshot_lost_for_want_of_room_is_asked_for_again() -> None:
+    """What was asked for before the buffer was full does not count."""
+    stage = flowing()
+    stage.deltas(8)
+    stage.outlet.room[Lane.BOOK] = 0
+    stage.snapshot(9)
+    stage.outlet.room[Lane.BOOK] = 100
+    stage.runner.room_again()
+    assert stage.resync.asked == [BOOK, BOOK]
+
+
+def test_markers_without_room_become_part_of_the_hole() -> None:
+    """A break in the middle of a hole is inside what the hole's marker names."""
+    stage = Stage()
+    stage.tell(TRADES)
+    stage.outlet.room[Lane.LEDGER] = 0
+    stage.runner.break_streams([TRADES], GapReason.DISCONNECT, "it broke")
+    stage.tell(TRADES)
+    stage.outlet.room[Lane.LEDGER] = 100
+    stage.tell(TRADES)
+    numbers = stage.numbers(TRADES)
+    marker = stage.markers(TRADES)[-1]
+    assert marker["from_sequence"] == 4
+    assert marker["to_sequence"] == numbers[3] - 1
+
+
+def test_an_event_given_up_is_named() -> None:
+    """Delivery took it and could not keep its word: the consumer is told which number it was."""
+    stage = Stage()
+    for _ in range(3):
+        stage.tell(TRADES)
+    stage.runner.event_lost(TRADES, 4, "returned")
+    assert stage.told(TRADES)[-1] == "gap shed"
+    marker = stage.markers(TRADES)[-1]
+    assert (marker["from_sequence"], marker["to_sequence"]) == (4, 4)
+    assert marker["detail"] == "returned"
+    stage.tell(TRADES)
+    assert stage.told(TRADES)[-2:] == ["resumed shed", "update"]
+
+
+def test_a_hole_is_named_before_any_other_marker() -> None:
+    """A dropped stream with a hole of its own: the hole first, then the disconnect."""
+    stage = Stage()
+    stage.tell(TRADES)
+    stage.runner.break_streams([TRADES], GapReason.RESUBSCRIBE, "it was unsubscribed")
+    stage.outlet.room[Lane.LEDGER] = 0
+    stage.runner.event_lost(TRADES, 3, "returned")
+    stage.outlet.room[Lane.LEDGER] = 100
+    stage.runner.break_streams([TRADES], GapReason.DISCONNECT, "it broke")
+    assert [marker["from_sequence"] for marker in stage.markers(TRADES)[1:]] == [3, None]
