@@ -14,13 +14,17 @@ import aio_pika.exceptions
 import msgspec
 
 from ws_gateway.config import Settings
+from ws_gateway.delivery.link import prove_broker
 from ws_gateway.delivery.topology import Names
-from ws_gateway.errors import ConfigError
+from ws_gateway.errors import BrokerLost, ConfigError
 
 _HELD = 10_000
 """Most events the broker keeps for a terminal that is slower than the market."""
 
 _SUMMARY_CHARS = 100
+
+_LOST = (aio_pika.exceptions.AMQPError, OSError, StopAsyncIteration, asyncio.CancelledError)
+"""How aio-pika tells that nothing more will come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +51,14 @@ async def run_tail(settings: Settings, options: TailOptions, stop: asyncio.Event
 
     Raises:
         ConfigError: the broker or the exchange is not there.
+        BrokerLost: the connection went away meanwhile.
     """
     names = Names(settings.amqp_prefix)
+    url = settings.amqp_url.get_secret_value()
     try:
-        connection = await aio_pika.connect(settings.amqp_url.get_secret_value(), timeout=5)
-    except (OSError, aio_pika.exceptions.AMQPError, TimeoutError) as exc:
+        await prove_broker(url)  # it finds the broker's own words where the driver hides them
+        connection = await aio_pika.connect(url, timeout=5)
+    except (BrokerLost, OSError, aio_pika.exceptions.AMQPError) as exc:
         raise ConfigError(
             "WSG_AMQP_URL", f"RabbitMQ refuses ({exc})", "start it, or correct the URL"
         ) from exc
@@ -86,7 +93,11 @@ async def _print_events(
                 if not coming.done():
                     coming.cancel()
                     return
-                message = coming.result()
+                try:
+                    message = coming.result()
+                except _LOST as exc:
+                    why = str(exc) or "it was closed"
+                    raise BrokerLost(f"the connection to RabbitMQ was lost ({why})") from exc
                 printed += 1
                 try:
                     print_event(message.body, as_json=options.as_json)
@@ -100,7 +111,9 @@ async def _print_events(
 def print_event(body: bytes, *, as_json: bool) -> None:
     """Print one event: the whole envelope, or what a person wants to see of it."""
     if as_json:
-        sys.stdout.write(body.decode() + "\n")
+        # The venue's own line breaks would tear the line.
+        line = msgspec.json.format(body, indent=-1) if b"\n" in body else body
+        sys.stdout.write(line.decode() + "\n")
     else:
         sys.stdout.write(_summary(msgspec.json.decode(body)) + "\n")
     sys.stdout.flush()
