@@ -52,6 +52,6 @@ def configure_logging(*, level: str, as_json: bool) -> None:
     root.setLevel(level.upper())
     # These report every lost connection with a traceback of their own; the rooms that use them
     # say the same in one line.
-    for name in ("aiormq", "aio_pika", "picows"):
+    for name in ("aiormq", "aio_pika", "asyncpg", "picows"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, root.level))
