@@ -9,11 +9,11 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import SystemRandom
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 import uvicorn
@@ -42,6 +42,8 @@ from ws_gateway.storage.subscriptions import PostgresSubscriptions
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.feed import BybitFeed, Endpoints
 from ws_gateway.venue.session import SessionContext
+
+T = TypeVar("T")
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -129,15 +131,15 @@ class _LateObserver:
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Run the gateway until `stop` is set, then drain and leave.
+    """Run the gateway until `stop` is set, then drain and leave; a stop ends the start too.
 
     Raises:
         ConfigError: something outside refused at start; a person must act.
         ExceptionGroup: a defect of ours ended a room, and with it the gateway.
     """
-    with _listening(settings) as listener:
-        async with _database(settings) as store:
-            await _require_broker(settings)
+    with _listening(settings) as listener, _unstarted_if_stopped():
+        async with _database(settings, stop) as store:
+            await _or_stop(_require_broker(settings), stop)
             observer = _LateObserver()
             path = build_data_path(settings, observer)
             reconciler = observer.reconciler = Reconciler(store, path.feed)
@@ -223,11 +225,39 @@ def _figures(path: DataPath) -> dict[str, Any]:
 # ── what stands outside ───────────────────────────────────────────────────────────────────────
 
 
+class _StoppedEarly(Exception):
+    """The stop came before the start was complete."""
+
+
+async def _or_stop(step: Coroutine[Any, Any, T], stop: asyncio.Event) -> T:
+    """Await a step of the start, or give it up: one may wait for minutes on another's lock."""
+    doing, stopping = asyncio.ensure_future(step), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            raise _StoppedEarly
+        return await doing
+    finally:
+        stopping.cancel()
+        doing.cancel()
+        await asyncio.wait({doing, stopping})
+
+
+@contextlib.contextmanager
+def _unstarted_if_stopped() -> Iterator[None]:
+    try:
+        yield
+    except _StoppedEarly:
+        log.info("gateway.stopped_before_start")
+
+
 @asynccontextmanager
-async def _database(settings: Settings) -> AsyncIterator[PostgresSubscriptions]:
+async def _database(
+    settings: Settings, stop: asyncio.Event
+) -> AsyncIterator[PostgresSubscriptions]:
     async with database_url(settings) as url:
-        await migrate(url)
-        pool = await open_pool(url)
+        await _or_stop(migrate(url), stop)
+        pool = await _or_stop(open_pool(url), stop)
         try:
             yield PostgresSubscriptions(pool)
         finally:

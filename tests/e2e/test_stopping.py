@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
+import asyncpg
 import pytest
 
-from support.programs import STOP_SECONDS, Gateway, Program
+from support.programs import STOP_SECONDS, Gateway, Program, until
 from support.proxy import TcpProxy, address, through
 from support.site import Site
 
@@ -128,22 +129,46 @@ async def test_sigterm_ends_in_time_whoever_is_away(
             assert words["lost"] == words["in_flight"] > 0
 
 
-async def test_sigterm_while_it_starts_ends_it(site: Site, open_proxy: OpenProxy) -> None:
-    """A broker that never answers the first proof does not hold the process either."""
+async def test_sigterm_ends_the_start_too(site: Site, open_proxy: OpenProxy) -> None:
+    """A broker that never answers the first proof does not hold the process; nothing was begun."""
     broker = await open_proxy(*address(site.amqp_url, 5672))
     await broker.stall()
-    settings = {
-        **site.settings,
-        "WSG_AMQP_URL": through(site.amqp_url, broker),
-        "WSG_HTTP_PORT": "0",
-    }
-    program = Program("ws_gateway", ["serve"], settings, site.folder)
-    try:
+    async with _starting(site, WSG_AMQP_URL=through(site.amqp_url, broker)) as program:
         async with asyncio.timeout(10):
             while not broker.accepted:  # noqa: ASYNC110 - the proxy has no event for it
                 await asyncio.sleep(0.02)
-        assert await program.terminate() == 2
-        assert "WSG_AMQP_URL" in program.words
+        assert await program.terminate(4) == 0
+        assert [r["event"] for r in program.records][-1] == "gateway.stopped_before_start"
+
+
+async def test_sigterm_ends_the_wait_for_a_locked_schema(site: Site) -> None:
+    """Whoever holds the database's schema, a stop is heard; the start itself would wait on."""
+    holder = await asyncpg.connect(site.database_url)
+    try:
+        async with holder.transaction(), _starting(site) as program:
+            await holder.execute("LOCK TABLE schema_migrations IN ACCESS EXCLUSIVE MODE")
+
+            async def waiting() -> int | None:
+                blocked: int = await holder.fetchval(
+                    "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database"
+                    " WHERE d.datname = current_database() AND NOT granted"
+                )
+                return blocked
+
+            await until(waiting, seconds=10, what="the migration waits for the lock")
+            assert await program.terminate(4) == 0
+            assert [r["event"] for r in program.records][-1] == "gateway.stopped_before_start"
+    finally:
+        await holder.close()
+
+
+@asynccontextmanager
+async def _starting(site: Site, **settings: str) -> AsyncIterator[Program]:
+    """Have a gateway that was started and has not come up."""
+    environ = {**site.settings, "WSG_HTTP_PORT": "0", **settings}
+    program = Program("ws_gateway", ["serve"], environ, site.folder)
+    try:
+        yield program
         assert "Traceback" not in program.words
     finally:
         await program.kill()
