@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import aiormq
 import pytest
 from aiormq.abc import AbstractChannel
+from structlog.testing import capture_logs
 
 from support.delivery_rig import (
     ORDERS,
@@ -224,19 +225,22 @@ async def test_event_the_broker_refuses_is_tried_again_then_announced(
 async def test_queue_that_refuses_everything_does_not_busy_the_gateway(
     amqp_url: str, amqp_prefix: str
 ) -> None:
-    """Refused again and again, messages and the markers for them go out at a walking pace."""
+    """Refused again and again, messages and markers go out at a walking pace, told once."""
     async with channel_to(amqp_url) as channel:
         await channel.queue_declare(
             Names(amqp_prefix).queue("trade"),
             durable=True,
             arguments={"x-max-length": 0, "x-overflow": "reject-publish"},
         )
-        async with delivering(amqp_url, amqp_prefix) as rig:
-            await rig.until_ready()
-            rig.feed(5)
-            await asyncio.sleep(1.5)
-            rig.assert_balance()
-            assert rig.counters.nacked < 200
+        with capture_logs() as lines:
+            async with delivering(amqp_url, amqp_prefix) as rig:
+                await rig.until_ready()
+                rig.feed(5)
+                await asyncio.sleep(1.5)
+                rig.assert_balance()
+                assert rig.counters.nacked < 200
+        told = [one for one in lines if one["event"] == "delivery.event_given_up"]
+        assert len(told) == 1
 
 
 async def test_other_streams_flow_while_one_queue_refuses(amqp_url: str, amqp_prefix: str) -> None:
@@ -266,3 +270,28 @@ async def test_close_ends_the_publisher_in_any_state(amqp_url: str, amqp_prefix:
             await rig.publisher.close(1.0)
             await asyncio.wait_for(asyncio.shield(rig.running), 2.0)
             assert rig.publisher.status().state is BrokerState.CLOSED
+
+
+async def test_order_is_kept_when_a_queue_is_deleted_under_load(
+    amqp_url: str, amqp_prefix: str
+) -> None:
+    """New events never overtake those that came back: the stream has no unexplained step."""
+    async with (
+        delivering(amqp_url, amqp_prefix, window=5000) as rig,
+        channel_to(amqp_url) as channel,
+    ):
+        await rig.until_ready()
+        name = rig.names.queue("trade")
+        rig.feed(5)
+        await rig.until_delivered()
+        await channel.queue_delete(name)
+        for _ in range(150):
+            rig.feed(5)
+            rig.assert_balance()
+            await asyncio.sleep(0.004)
+        await rig.until_delivered()
+        assert rig.counters.returned > 0
+        async with consuming(amqp_url, name) as consumer:
+            await eventually(lambda: len(consumer.facts) == 750)
+        assert [one["sequence"] for one in consumer.facts] == list(range(8, 758))
+        assert rig.counters.rejected.total() == 0

@@ -40,6 +40,7 @@ _content_head = Struct(">BHIHHQH").pack
 _u64 = Struct(">Q").pack
 _u8 = Struct(">B").pack
 
+_MAX_ADDRESSES = 50_000
 _QUARANTINE_CLASS = "quarantine"
 
 
@@ -127,6 +128,27 @@ class Address:
         if size <= _BODY_MAX:
             return b"".join((*head, _frame_head(3, PUBLISH_CHANNEL, size), body, _FRAME_END))
         return b"".join((*head, *_body_frames(body)))
+
+
+class Addresses:
+    """The addresses of every stream met so far; a private topic has one per symbol."""
+
+    def __init__(self, exchange: str, account: str) -> None:
+        self._exchange = exchange
+        self._account = account
+        self._known: dict[str, Address] = {}
+
+    def of(self, fact: Observation) -> Address:
+        """Return the address of a fact's stream, built when it is first met."""
+        key = fact.topic.key
+        if fact.topic.is_private:
+            key = f"{key} {fact.category} {fact.symbol}"
+        address = self._known.get(key)
+        if address is None:
+            if len(self._known) >= _MAX_ADDRESSES:
+                self._known.clear()  # far above any real number of streams: begin anew
+            address = self._known[key] = Address(self._exchange, fact, self._account)
+        return address
 
 
 def routing_key(event_class: EventClass, category: str | None, symbol: str | None) -> str:

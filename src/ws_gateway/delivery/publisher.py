@@ -18,12 +18,12 @@ from typing import Any
 import structlog
 
 from ws_gateway.config import QueueType
-from ws_gateway.delivery.envelope import Address, quarantine_frames
+from ws_gateway.delivery.envelope import Addresses, quarantine_frames
 from ws_gateway.delivery.link import Link, open_link
 from ws_gateway.delivery.news import News
 from ws_gateway.delivery.outbox import Message, Outbox
 from ws_gateway.delivery.topology import Names, declare_topology
-from ws_gateway.domain.event import Event, Observation
+from ws_gateway.domain.event import Event
 from ws_gateway.domain.topic import Lane, Topic
 from ws_gateway.errors import BrokerLost
 from ws_gateway.ports import BrokerState, DeliveryStatus, LossObserver
@@ -33,7 +33,6 @@ from ws_gateway.runtime.counters import Counters
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _MAX_ATTEMPTS = 3
-_MAX_ADDRESSES = 50_000
 _CONNECT_DEADLINE_SECONDS = 10.0
 _RETRY_SECONDS = 0.2  # what was refused or came back is set aside so long: causes need time
 _BATCH_MOST = 1000  # messages in one write; more would pile up copies in this process
@@ -74,7 +73,7 @@ class Publisher:
         self._rng = rng
         self._clock_us = clock_us
         self._losses: LossObserver | None = None
-        self._addresses: dict[str, Address] = {}
+        self._addresses = Addresses(settings.names.exchange, settings.account)
         self._link: Link | None = None
         self._state = BrokerState.CONNECTING
         self._last_error: str | None = None
@@ -84,7 +83,8 @@ class Publisher:
         self._now_us = 0
         self._set_aside: list[Message] = []  # refused or returned; sent again after a while
         self._attention = asyncio.Event()
-        self._topology_suspect = False
+        self._topology_suspect = False  # then nothing is sent: it would overtake what comes back
+        self._quiet = asyncio.Event()  # all that was sent is answered for
         self._news = News(clock_us)
         self._closing = asyncio.Event()
         self._progress = False
@@ -104,7 +104,7 @@ class Publisher:
             return False
         self._put(
             Message(
-                self._address(fact).frames(event),
+                self._addresses.of(fact).frames(event),
                 topic,
                 event.sequence,
                 fact.event_id,
@@ -140,18 +140,6 @@ class Publisher:
             self._flush_due = True
             # After this socket read: all its events leave in one write.
             asyncio.get_running_loop().call_soon(self._flush)
-
-    def _address(self, fact: Observation) -> Address:
-        key = fact.topic.key
-        if fact.topic.is_private:
-            key = f"{key} {fact.category} {fact.symbol}"
-        address = self._addresses.get(key)
-        if address is None:
-            if len(self._addresses) >= _MAX_ADDRESSES:
-                self._addresses.clear()
-            address = Address(self._settings.names.exchange, fact, self._settings.account)
-            self._addresses[key] = address
-        return address
 
     # ── the broker connection's life ──────────────────────────────────────────────────────────
 
@@ -200,6 +188,7 @@ class Publisher:
         again = self._outbox.rewind()
         self._counters.resent += again
         again += self._take_back()  # older than what was unconfirmed
+        self._topology_suspect = False
         self._link = link
         self._state = BrokerState.READY
         self._last_error = None
@@ -213,20 +202,12 @@ class Publisher:
     async def _watch(self, link: Link) -> None:
         """Wait until the link is lost, minding deadlines and refused messages meanwhile."""
         while not link.lost.done():
-            attention = asyncio.ensure_future(self._attention.wait())
             # A blocked broker reads nothing, so it could not mend anything either.
-            heeded = {attention} if self._state is not BrokerState.BLOCKED else set()
-            either: set[asyncio.Future[Any]] = {link.lost, *heeded}
-            try:
-                await asyncio.wait(
-                    either,
-                    timeout=self._settings.deadline_seconds / 10,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-            finally:
-                attention.cancel()
+            heeds = self._state is not BrokerState.BLOCKED
+            event = self._attention if heeds else asyncio.Event()
+            await _lost_or(event, link, self._settings.deadline_seconds / 10)
             self._check_deadline(link)
-            if heeded and self._attention.is_set() and not link.lost.done():
+            if heeds and self._attention.is_set() and not link.lost.done():
                 await self._try_again(link)
 
     def _check_deadline(self, link: Link) -> None:
@@ -241,8 +222,12 @@ class Publisher:
         await asyncio.sleep(_RETRY_SECONDS)  # refusals of the same moment gather
         self._attention.clear()
         if self._topology_suspect:
-            self._topology_suspect = False
+            # What is still on its way would arrive once the queue stands, before what came back.
+            self._quiet.clear()
+            if self._outbox.unconfirmed:
+                await _lost_or(self._quiet, link, self._settings.deadline_seconds)
             await self._declare(link)
+            self._topology_suspect = False
         self._take_back()
         self._flush()
 
@@ -265,7 +250,7 @@ class Publisher:
     def _flush(self) -> None:
         self._flush_due = False
         link = self._link
-        if link is None or self._state is not BrokerState.READY or not link.is_writable:
+        if link is None or self._state is not BrokerState.READY or self._topology_suspect:
             return
         most = self._settings.window - len(self._set_aside)
         while self._outbox.waiting and link.is_writable:
@@ -348,6 +333,8 @@ class Publisher:
             self._flush()
         if self._outbox.is_refusing and self._losses is not None:
             self._losses.room_again()
+        if not self._outbox.unconfirmed:
+            self._quiet.set()
         if self._is_empty:
             self._drained.set()
 
@@ -396,3 +383,13 @@ class Publisher:
         self._closing.set()
         if link is not None:
             await link.close(timeout_seconds)
+
+
+async def _lost_or(event: asyncio.Event, link: Link, seconds: float) -> None:
+    """Wait for an event, the loss of the link, or so long at most."""
+    waiting = asyncio.ensure_future(event.wait())
+    either: set[asyncio.Future[Any]] = {link.lost, waiting}
+    try:
+        await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
