@@ -51,8 +51,10 @@ class VenueSocket(WSListener):
     # ── picows callbacks ──────────────────────────────────────────────────────────────────────
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        """Remember the transport."""
+        """Remember the transport; one that comes after it was given up is closed again."""
         self._transport = transport
+        if self._why is not None:
+            transport.disconnect(graceful=False)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Hand complete messages on; a fault in handling them must not be lost in a callback."""
@@ -95,10 +97,12 @@ async def open_socket(
     Raises:
         VenueLost: refused, unreachable, or not ready in time; `reason` tells which.
     """
+    socket = VenueSocket(on_message)
+    listener: WSListener | None = None
     try:
         async with asyncio.timeout(deadline_seconds):
             _, listener = await ws_connect(
-                lambda: VenueSocket(on_message),
+                lambda: socket,
                 url,
                 websocket_handshake_timeout=deadline_seconds,
                 max_frame_size=_MAX_WIRE_BYTES,
@@ -111,6 +115,9 @@ async def open_socket(
         raise VenueLost("handshake", str(exc)) from exc
     except OSError as exc:
         raise VenueLost("connect", str(exc)) from exc
-    if not isinstance(listener, VenueSocket):
-        raise VenueLost("connect", "the socket came up without its listener")
-    return listener
+    finally:
+        if listener is None:  # picows carries a handshake on that nobody awaits any more
+            socket.close("the attempt was given up")
+    if listener is None:
+        raise VenueLost("handshake", "the venue ended the connection during the handshake")
+    return socket
