@@ -1,0 +1,140 @@
+"""A feed before a real simulator, with everything it says kept in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from support.memory_outlet import MemoryOutlet, envelope_of
+from support.sim_client import KEY, SECRET, eventually
+from ws_gateway.client.continuity import ContinuityChecker
+from ws_gateway.domain.event import Event
+from ws_gateway.domain.subscription import SubscriptionState
+from ws_gateway.domain.topic import Topic
+from ws_gateway.pipeline.runner import Runner
+from ws_gateway.ports import ConnectionStatus
+from ws_gateway.runtime.counters import Counters
+from ws_gateway.runtime.identity import TraceIds
+from ws_gateway.venue.auth import Credentials
+from ws_gateway.venue.feed import BybitFeed, Endpoints
+from ws_gateway.venue.protocol import Timing
+from ws_gateway.venue.session import SessionContext
+
+QUICK = Timing(
+    ping_interval=0.1, pong_deadline=0.4, ack_deadline=0.6, login_deadline=0.6, login_validity=8.0
+)
+PATIENT = Timing()
+PATIENCE_SECONDS = 8.0
+
+
+@dataclass
+class FeedStage:
+    """A feed and its pipeline.
+
+    Attributes:
+        outlet: what the pipeline gave to delivery.
+        changes: states reported of topics, in order.
+        quarantined: what could not be read, as (reason, origin, raw).
+    """
+
+    outlet: MemoryOutlet = field(default_factory=MemoryOutlet)
+    counters: Counters = field(default_factory=Counters)
+    changes: list[tuple[Topic, SubscriptionState, str | None]] = field(default_factory=list)
+    quarantined: list[tuple[str, str, bytes]] = field(default_factory=list)
+    feed: BybitFeed = field(init=False)
+
+    def build(self, url: str, timing: Timing, credentials: Credentials | None, **more: Any) -> None:
+        """Put feed and runner together."""
+        traces = TraceIds()
+        runner = Runner(
+            outlet=self.outlet,
+            resync=self,
+            counters=self.counters,
+            epoch="E",
+            clock_us=clock_us,
+            new_trace_id=traces,
+        )
+        context = SessionContext(
+            environment="testnet",
+            sink=runner,
+            unreadable=self,
+            observer=self,
+            rng=Random(5),
+            clock_us=clock_us,
+            new_trace_id=traces,
+            **({"backoff_base_seconds": 0.02, "backoff_cap_seconds": 0.2} | more),
+        )
+        self.feed = BybitFeed(Endpoints(url, url), context, credentials=credentials, timing=timing)
+
+    def resync(self, topic: Topic) -> None:
+        """Pass on what the pipeline asks for."""
+        self.feed.resync(topic)
+
+    def topic_changed(self, topic: Topic, state: SubscriptionState, error: str | None) -> None:
+        """Take note of a new state."""
+        self.changes.append((topic, state, error))
+
+    def quarantine(self, *, reason: str, origin: str, detail: str, raw: bytes) -> None:  # noqa: ARG002
+        """Keep what could not be read."""
+        self.quarantined.append((reason, origin, raw))
+
+    def connection(self, category: str) -> ConnectionStatus | None:
+        """Return the status of one connection."""
+        return next((each for each in self.feed.connections() if each.category == category), None)
+
+    def is_active(self, *topics: Topic) -> bool:
+        """Say whether all of them are active."""
+        states = self.feed.wanted()
+        return all(states.get(topic) is SubscriptionState.ACTIVE for topic in topics)
+
+    def facts(self, topic: Topic) -> list[Event]:
+        """List the events of a topic that are no markers."""
+        return [event for event in self.outlet.of(topic) if not event.is_marker]
+
+    def gaps(self, topic: Topic) -> list[str]:
+        """List the reasons of a topic's gap markers."""
+        envelopes = [envelope_of(each) for each in self.outlet.of(topic) if each.is_marker]
+        return [each["payload"]["reason"] for each in envelopes if each["kind"] == "gap"]
+
+    async def more(self, topics: Iterable[Topic], count: int = 3) -> None:
+        """Wait until each topic told this many more facts."""
+        goals = {topic: len(self.facts(topic)) + count for topic in topics}
+        await eventually(lambda: all(len(self.facts(topic)) >= n for topic, n in goals.items()))
+
+    def problems(self) -> list[str]:
+        """Show everything to the consumer's checker."""
+        checker = ContinuityChecker()
+        for event in self.outlet.taken:
+            checker.check(envelope_of(event))
+        return checker.problems
+
+
+def clock_us() -> int:
+    """Return Unix time, µs."""
+    return time.time_ns() // 1000
+
+
+@asynccontextmanager
+async def feeding(
+    url: str, *, timing: Timing = PATIENT, secret: str | None = SECRET, **more: Any
+) -> AsyncIterator[FeedStage]:
+    """Run a feed against a venue; at the end it must stop promptly, whatever its state."""
+    stage = FeedStage()
+    stage.build(url, timing, None if secret is None else Credentials(KEY, secret), **more)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(stage.feed.run())
+        await asyncio.sleep(0)
+        try:
+            yield stage
+        finally:
+            started = time.monotonic()
+            stage.feed.stop()
+            await asyncio.wait([task], timeout=PATIENCE_SECONDS)
+            took = time.monotonic() - started
+            task.cancel()
+    assert took < 1.0, f"stopping took {took:.1f} s"
