@@ -11,7 +11,7 @@ import pytest
 
 from support.delivery_rig import delivering
 from support.proxy import TcpProxy, address
-from ws_gateway.delivery.link import prove_broker
+from ws_gateway.delivery.link import HEARTBEAT_SECONDS, Deaf, open_link, prove_broker
 from ws_gateway.errors import BrokerLost
 
 
@@ -140,6 +140,7 @@ async def test_broker_that_falls_silent_in_the_opening_is_left_at_the_deadline(
         ("amqp://guest:s3cret-w0rd@{host}:{port}/", "ACCESS_REFUSED"),
         ("amqp://guest:guest@{host}:{port}/no-such-vhost", "no-such-vhost"),
         ("amqp://guest:s3cret-w0rd@{host}:1/", "Connect call failed"),
+        ("amqps://guest:s3cret-w0rd@{host}:{port}/", "SSL"),
     ],
 )
 async def test_refusal_at_the_start_is_one_sentence_without_the_password(
@@ -181,3 +182,18 @@ async def test_port_of_another_protocol_is_refused_in_a_sentence() -> None:
     finally:
         server.close()
         await server.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("tail", "heartbeat"),
+    [("", HEARTBEAT_SECONDS), ("%2F", HEARTBEAT_SECONDS), ("?heartbeat=7", 7)],
+)
+async def test_heartbeat_is_short_unless_the_url_says_otherwise(
+    amqp_url: str, tail: str, heartbeat: int
+) -> None:
+    """A broker that vanished while nothing is sent is noticed within about half a minute."""
+    link = await open_link(amqp_url + tail, Deaf(), deadline_seconds=5)
+    try:
+        assert link._connection.connection_tune.heartbeat == heartbeat
+    finally:
+        await link.close(1)

@@ -26,6 +26,9 @@ from ws_gateway.errors import BrokerLost
 _frame_head = Struct(">BHI").unpack_from
 _method_head = Struct(">HH").unpack_from
 _confirm_arguments = Struct(">QB").unpack_from
+HEARTBEAT_SECONDS = 10
+"""Asked of the broker unless the URL names another; aiormq gives up after three silent ones."""
+
 _HEAD = 7
 _OVERHEAD = 8
 _METHOD, _HEADER, _BODY = 1, 2, 3
@@ -114,7 +117,10 @@ async def open_link(url: str, listener: LinkListener, *, deadline_seconds: float
         BrokerLost: refused, unreachable, or not ready in time.
     """
     factory = _TappedTransports(listener)
-    connection = aiormq.Connection(url, transport_factory=factory)
+    address = URL(url)
+    if "heartbeat" not in address.query:
+        address = address.update_query(heartbeat=HEARTBEAT_SECONDS)
+    connection = aiormq.Connection(address, transport_factory=factory)
     try:
         with broker_errors():
             async with asyncio.timeout(deadline_seconds):
