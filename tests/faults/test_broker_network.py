@@ -10,8 +10,10 @@ from random import Random
 import aiormq
 import pytest
 
-from support.delivery_rig import Rig, consuming, delivering, eventually
+from support.delivery_rig import ORDERS, Rig, consuming, delivering, eventually
 from support.proxy import TcpProxy, address, through
+from ws_gateway.domain.event import Kind
+from ws_gateway.domain.topic import Category, parse_topic
 from ws_gateway.ports import BrokerState
 
 OpenProxy = Callable[[str, int], Awaitable[TcpProxy]]
@@ -184,3 +186,66 @@ async def test_stormy_network_loses_nothing(
         checker = consumer.checked()
         assert checker.problems == []
         assert set(checker.markers) == {"restart"}
+
+
+async def test_full_buffer_tears_each_stream_once_and_names_the_hole(
+    amqp_url: str, amqp_prefix: str, open_proxy: OpenProxy
+) -> None:
+    """Many streams shed while the broker is away: one marker each, books begin with a snapshot."""
+    trades = [parse_topic(f"publicTrade.S{n}USDT", Category.LINEAR) for n in range(20)]
+    book = parse_topic("orderbook.50.BTCUSDT", Category.LINEAR)
+    proxy, url = await proxied(amqp_url, open_proxy)
+    async with delivering(url, amqp_prefix, max_events=1000) as rig:
+        await rig.until_ready()
+        rig.venue.asked.append(book)
+
+        def round_of_facts(update_id: int) -> None:
+            for topic in trades:
+                rig.feed(1, topic)
+            is_asked = book in rig.venue.asked
+            rig.venue.asked.clear()
+            rig.feed(1, book, kind=Kind.SNAPSHOT if is_asked else Kind.DELTA, update_id=update_id)
+            rig.feed(1, ORDERS)
+            rig.assert_balance()
+
+        for update_id in range(1, 20):
+            round_of_facts(update_id)
+        await rig.until_delivered()
+        await proxy.cut()
+        for update_id in range(20, 200):
+            round_of_facts(update_id)
+            assert rig.publisher.status().buffered_events <= 1000
+        assert rig.counters.shed["no_room"] > 100
+        await proxy.restore()
+        await rig.until_delivered()
+        for update_id in range(200, 220):
+            round_of_facts(update_id)
+        await rig.until_delivered()
+        for name, streams in (("trade", 20), ("orderbook", 1), ("order", 1)):
+            async with consuming(amqp_url, rig.names.queue(name)) as consumer:
+                await eventually(lambda c=consumer: bool(c.facts))  # type: ignore[misc]
+                await asyncio.sleep(0.2)
+            assert consumer.checked().problems == []
+            assert len(consumer.markers) == streams
+            assert len({one["topic"] for one in consumer.markers}) == streams
+            if name == "orderbook":
+                after = [one["kind"] for one in consumer.envelopes]
+                hole = next(
+                    n for n, one in enumerate(consumer.envelopes) if one in consumer.markers
+                )
+                assert after[hole : hole + 4] == ["gap", "resumed", "snapshot", "delta"]
+
+
+async def test_idle_connection_that_went_silent_is_found_by_its_heartbeat(
+    amqp_url: str, amqp_prefix: str, open_proxy: OpenProxy
+) -> None:
+    """Without a publish to miss, the missing heartbeats end a dead connection."""
+    proxy, url = await proxied(amqp_url, open_proxy)
+    async with delivering(f"{url}?heartbeat=1", amqp_prefix) as rig:
+        await rig.until_ready()
+        await proxy.stall()
+        await eventually(lambda: rig.publisher.status().last_error is not None, 12)
+        await proxy.restore()
+        rig.feed(3)
+        await rig.until_delivered()
+        assert rig.counters.confirmed == 3

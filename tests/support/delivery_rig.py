@@ -46,6 +46,7 @@ def observe(
     payload: bytes = b"[]",
     kind: Kind = Kind.SNAPSHOT,
     symbol: str | None = None,
+    update_id: int | None = None,
 ) -> Observation:
     """Make a fact of a topic as the venue room would, with an id of its own."""
     return Observation(
@@ -58,7 +59,7 @@ def observe(
         None,
         now_us(),
         _trace_ids(),
-        None,
+        update_id,
         payload,
     )
 
@@ -87,6 +88,7 @@ class Rig:
     counters: Counters
     outbox: Outbox
     names: Names
+    venue: NoVenue
     running: asyncio.Task[None]
 
     def feed(self, many: int = 1, topic: Topic = TRADES, **facts: Any) -> None:
@@ -137,9 +139,10 @@ async def delivering(
         rng=Random(7),
         clock_us=now_us,
     )
+    venue = NoVenue()
     runner = Runner(
         outlet=publisher,
-        resync=NoVenue(),
+        resync=venue,
         counters=counters,
         epoch=new_epoch(now_us() // 1000),
         clock_us=now_us,
@@ -148,7 +151,7 @@ async def delivering(
     publisher.report_losses_to(runner)
     running = asyncio.create_task(publisher.run(), name="publisher")
     try:
-        yield Rig(publisher, runner, counters, outbox, names, running)
+        yield Rig(publisher, runner, counters, outbox, names, venue, running)
         assert publisher.is_closed or not running.done(), (
             f"the publisher ended by itself: {running}"
         )
