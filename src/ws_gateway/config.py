@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -171,6 +172,14 @@ class Settings(BaseSettings):
     @classmethod
     def _check_amqp_url(cls, value: SecretStr) -> SecretStr:
         _checked_url(value.get_secret_value(), ("amqp", "amqps"), "amqp://user:password@host:5672/")
+        return value
+
+    @field_validator("amqp_prefix")
+    @classmethod
+    def _check_amqp_prefix(cls, value: str) -> str:
+        # The driver refuses other names, and AMQP has 255 bytes for the whole name.
+        if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,100}", value):
+            raise ValueError("use 1 to 100 letters, digits and _ . : -")
         return value
 
     @field_validator("database_url")
