@@ -143,6 +143,19 @@ async def test_the_kind_of_data_decides_the_queue(site: Site) -> None:
             assert message.routing_key == f"{event['event_type']}.{event['category']}.{symbol}"
 
 
+@pytest.mark.parametrize("queue_type", ["classic", "stream"])
+async def test_the_other_queue_types_carry_events_too(site: Site, queue_type: str) -> None:
+    """Quorum is the default of every other test."""
+    async with (
+        site.venue() as venue,
+        site.gateway(venue.url, WSG_QUEUE_TYPE=queue_type) as gateway,
+        site.consumer("orderbook") as consumer,
+    ):
+        await gateway.add("orderbook", "BTCUSDT", category="linear")
+        await consumer.until_flows(("linear", BOOK))
+        await gateway.until_ready()
+
+
 @pytest.mark.parametrize("key", [None, "wrong"])
 async def test_no_subscription_without_the_key(site: Site, key: str | None) -> None:
     """The API refuses, whatever is asked; the probes answer everybody."""

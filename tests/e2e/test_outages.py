@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from rabbitmq_node import PrivateNode, find_server
-from support.consumer import Consumer
+from support.consumer import MARKERS, Consumer
 from support.programs import Gateway, until
 from support.site import Site
 from ws_gateway.storage.embedded import EmbeddedPostgres
@@ -63,6 +63,33 @@ async def test_a_killed_exchange_that_comes_back_flows_again_by_itself(site: Sit
                 assert {state["last_error"] for state in states.values()} == {None}
                 for category, topic in streams:
                     assert _kinds_around_break(consumer, category, topic) == ["gap", "resumed"]
+
+
+async def test_wishes_change_while_the_exchange_is_away(site: Site) -> None:
+    """What is wanted when it comes back is what flows; nothing of what was given up."""
+    async with site.venue() as venue:
+        port = venue.port
+        async with (
+            site.gateway(venue.url) as gateway,
+            site.consumer("orderbook", "trade") as consumer,
+        ):
+            book = await gateway.add("orderbook", "BTCUSDT", category="linear")
+            await gateway.add("trades", "BTCUSDT", category="linear")
+            await consumer.until_flows(("linear", BOOK), ("linear", TRADES))
+            await venue.kill()
+            await gateway.until_not_ready("connection_not_streaming")
+            await gateway.remove(book)
+            await gateway.add("orderbook", "ETHUSDT", category="linear")
+            await gateway.add("orderbook", "ETHUSDT", category="spot")
+            came = len(consumer.events)
+            async with site.venue(port=port):
+                other = "orderbook.50.ETHUSDT"
+                streams = (("linear", other), ("spot", other), ("linear", TRADES))
+                await consumer.until_flows(*streams, after=came, seconds=RETURN_SECONDS)
+                await gateway.until_ready()
+                assert (await gateway.health())["subscriptions"] == {"active": 3}
+                late = [event for event in consumer.events[came:] if event["topic"] == BOOK]
+                assert [event for event in late if event["kind"] not in MARKERS] == []
 
 
 def _kinds_around_break(consumer: Consumer, category: str, topic: str) -> list[str]:

@@ -62,6 +62,8 @@ MALFORMED = [
     ({"WSG_QUEUE_TYPE": "lazy"}, ["WSG_QUEUE_TYPE", "lazy", "quorum", "classic", "stream"]),
     ({"WSG_ENABLED_CATEGORIES": "linear,futures"}, ["WSG_ENABLED_CATEGORIES", "futures"]),
     ({"WSG_BYBIT_API_SECRET_FILE": "/no/such/file"}, ["WSG_BYBIT_API_SECRET_FILE", "/no/such"]),
+    ({"WSG_AMQP_PREFIX": "my gateway"}, ["WSG_AMQP_PREFIX", "my gateway", "letters"]),
+    ({"WSG_AMQP_PREFIX": "x" * 101}, ["WSG_AMQP_PREFIX", "1 to 100"]),
     ({"WSG_BYBIT_API_KEY": "key"}, ["WSG_BYBIT_API_SECRET", "missing"]),
     ({"WSG_HTTP_HOST": "not.a.host.invalid"}, ["WSG_HTTP_HOST", "not.a.host.invalid"]),
 ]
