@@ -62,7 +62,7 @@ class Link:
     """An open connection with a confirming AMQP channel for publishing.
 
     Attributes:
-        lost: done when the connection is gone; its result says why.
+        lost: done when the connection is gone; its result says why, its exception is a defect.
     """
 
     def __init__(self, connection: aiormq.Connection, tap: _Tap) -> None:
@@ -228,6 +228,14 @@ class _Tap(asyncio.StreamReaderProtocol):
                 self._watch(data, _HEAD)
             super().data_received(data)
             return
+        try:
+            self._read(data)
+        except Exception as exc:  # noqa: BLE001 - a bug: carried to `run`, which raises it
+            if not self.lost.done():
+                self.lost.set_exception(exc)
+            self.abort("a defect of ours")
+
+    def _read(self, data: bytes) -> None:
         if self._rest:
             data = self._rest + data
         end = len(data)

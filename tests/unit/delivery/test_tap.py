@@ -163,3 +163,17 @@ def test_smaller_frames_are_refused_with_a_remedy() -> None:
     """A broker that allows only smaller frames is told apart before anything is lost."""
     with pytest.raises(BrokerLost, match="set frame_max = 131072"):
         _check_frame_max(4096)
+
+
+def test_defect_of_the_listener_is_carried_out(loop: asyncio.AbstractEventLoop) -> None:
+    """A mistake in what a confirm sets off ends the publisher, instead of a reconnect for ever."""
+
+    class Broken(Ear):
+        def on_confirm(self, tag: int, *, multiple: bool) -> None:
+            raise KeyError(tag, multiple)
+
+    tap = _Tap(asyncio.StreamReader(loop=loop), loop, Broken())
+    tap.begin()
+    tap.data_received(marshal(pamqp.commands.Basic.Ack(3, multiple=False)))
+    with pytest.raises(KeyError):
+        tap.lost.result()
