@@ -136,11 +136,34 @@ async def test_a_venue_that_accepts_and_drops_at_once_is_not_hammered() -> None:
             assert 2 <= venue.connection_attempts <= 20
 
 
+async def test_a_venue_that_answers_and_then_drops_is_not_hammered() -> None:
+    """A good message is not enough: the connection must have lasted for the delays to shrink."""
+    async with running() as venue:
+
+        async def drop_answered() -> None:
+            while True:
+                for each in [each for each in venue.connections if each.topics]:
+                    await asyncio.sleep(0.01)  # the ack and the first data get out
+                    each.socket.transport.abort()
+                await asyncio.sleep(0.001)
+
+        async with feeding(venue.ws_url, backoff_base_seconds=0.1, backoff_cap_seconds=2) as stage:
+            dropping = asyncio.create_task(drop_answered())
+            stage.feed.want([TICKER])
+            await asyncio.sleep(1.5)
+            dropping.cancel()
+            await asyncio.gather(dropping, return_exceptions=True)
+            assert stage.facts(TICKER)
+            assert 2 <= venue.connection_attempts <= 20
+
+
 async def test_delays_start_anew_after_a_good_message() -> None:
     """A connection that worked is replaced at once, whatever it took to get it."""
     async with running() as venue:
         venue.refuse_handshakes = 503
-        async with feeding(venue.ws_url, backoff_base_seconds=0.05, backoff_cap_seconds=5) as stage:
+        async with feeding(
+            venue.ws_url, backoff_base_seconds=0.05, backoff_cap_seconds=5, proven_seconds=0.0
+        ) as stage:
             stage.feed.want([TICKER])
             await eventually(lambda: venue.connection_attempts >= 5)
             venue.refuse_handshakes = None

@@ -47,11 +47,12 @@ class FeedStage:
     changes: list[tuple[Topic, SubscriptionState, str | None]] = field(default_factory=list)
     quarantined: list[tuple[str, str, bytes]] = field(default_factory=list)
     feed: BybitFeed = field(init=False)
+    runner: Runner = field(init=False)
 
     def build(self, url: str, timing: Timing, credentials: Credentials | None, **more: Any) -> None:
         """Put feed and runner together."""
         traces = TraceIds()
-        runner = Runner(
+        self.runner = Runner(
             outlet=self.outlet,
             resync=self,
             counters=self.counters,
@@ -61,7 +62,7 @@ class FeedStage:
         )
         context = SessionContext(
             environment="testnet",
-            sink=runner,
+            sink=self.runner,
             unreadable=self,
             observer=self,
             rng=Random(5),

@@ -1,0 +1,114 @@
+"""One socket: fragments, and errors in callbacks, which must not vanish there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from support.feed_stage import QUICK, FeedStage
+from support.scripted_venue import ticker
+from support.sim_client import eventually, running
+from ws_gateway.domain.event import Observation
+from ws_gateway.domain.subscription import SubscriptionState
+from ws_gateway.domain.topic import Topic
+from ws_gateway.errors import VenueLost
+from ws_gateway.venue import connection
+from ws_gateway.venue.connection import open_socket
+
+TICKER = ticker("BTCUSDT")
+
+
+@asynccontextmanager
+async def serving(act: Callable[[ServerConnection], Awaitable[None]]) -> AsyncIterator[str]:
+    """Run a WebSocket server that does one thing to every client."""
+    async with serve(act, "127.0.0.1", 0, compression=None) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        yield f"ws://127.0.0.1:{port}"
+
+
+async def test_a_message_in_fragments_arrives_whole() -> None:
+    """Also an empty last fragment ends it, and the next message is its own."""
+    got: list[bytes] = []
+
+    async def act(client: ServerConnection) -> None:
+        await client.send(["{", '"a":', "1}"])
+        await client.send(["", "x", ""])
+        await client.send("next")
+        await client.wait_closed()
+
+    async with serving(act) as url:
+        socket = await open_socket(url, got.append, deadline_seconds=2)
+        await eventually(lambda: len(got) == 3)
+        socket.close("done")
+        await socket.closed
+    assert got == [b'{"a":1}', b"x", b"next"]
+
+
+async def test_a_message_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fragments without end do not fill the memory: the socket is given up."""
+    monkeypatch.setattr(connection, "_MAX_WIRE_BYTES", 10_000)
+
+    async def act(client: ServerConnection) -> None:
+        async def endless() -> AsyncIterator[str]:
+            while True:
+                yield "x" * 1000
+
+        await client.send(endless())
+
+    got: list[bytes] = []
+    async with serving(act) as url:
+        socket = await open_socket(url, got.append, deadline_seconds=2)
+        async with asyncio.timeout(2):
+            await socket.closed
+    assert got == []
+    assert isinstance(socket.failure, VenueLost)
+
+
+async def test_a_defect_in_handling_a_frame_ends_the_feed_loudly() -> None:
+    """It is neither swallowed in a callback nor taken for a loss of the venue."""
+
+    class Broken(FeedStage):
+        """A pipeline with a defect."""
+
+        def observe(self, observation: Observation) -> None:
+            """Fail."""
+            raise ZeroDivisionError(observation.event_id)
+
+    async with running() as venue:
+        stage = Broken()
+        stage.build(venue.ws_url, QUICK, None)
+        stage.runner.accept = stage.observe  # type: ignore[method-assign]
+        stage.feed.want([TICKER])
+        with pytest.raises(ExceptionGroup) as caught:
+            await asyncio.wait_for(stage.feed.run(), 5)
+        assert caught.group_contains(ZeroDivisionError)
+
+
+async def test_a_defect_in_a_timer_ends_the_feed_loudly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it the heartbeat would stop in silence."""
+
+    class Broken(FeedStage):
+        """An observer with a defect that shows when the socket is full of life."""
+
+        def topic_changed(self, topic: Topic, state: SubscriptionState, error: str | None) -> None:
+            """Take note."""
+            super().topic_changed(topic, state, error)
+            if state is SubscriptionState.ACTIVE:
+                session = next(iter(self.feed._sessions.values()))
+                monkeypatch.setattr(session._conversation, "take_output", self.fail)
+
+        def fail(self) -> list[bytes]:
+            """Fail, as a timer's work would."""
+            raise ZeroDivisionError
+
+    async with running() as venue:
+        stage = Broken()
+        stage.build(venue.ws_url, QUICK, None)
+        stage.feed.want([TICKER])
+        with pytest.raises(ExceptionGroup) as caught:
+            await asyncio.wait_for(stage.feed.run(), 5)
+        assert caught.group_contains(ZeroDivisionError)
