@@ -192,6 +192,10 @@ async def _until_signalled(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    # A closed terminal: the shell and the kernel may both say so, and neither is in a hurry. Not
+    # under `nohup`, which asks for just that to be ignored.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, stop.set)
     return await job(stop)
 
 

@@ -80,8 +80,11 @@ async def test_the_demo_shows_every_class_without_a_hole(
 
 
 @pytest.mark.xdist_group("dev_stack")
-async def test_an_interrupted_demo_cleans_up(own_broker: PrivateNode, short_folder: Path) -> None:
-    """Ctrl-C ends it with a summary, and leaves neither process nor queue."""
+@pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGHUP, signal.SIGHUP]])
+async def test_an_interrupted_demo_cleans_up(
+    own_broker: PrivateNode, short_folder: Path, numbers: list[signal.Signals]
+) -> None:
+    """Ctrl-C or a closed terminal ends it with a summary, and leaves neither process nor queue."""
     settings = {
         "WSG_AMQP_URL": own_broker.url,
         "WSG_DATA_DIR": str(short_folder / "data"),
@@ -95,7 +98,8 @@ async def test_an_interrupted_demo_cleans_up(own_broker: PrivateNode, short_fold
 
         await until(playing, seconds=30, what="the demo shows figures")
         family = program.descendants()
-        program.process.send_signal(signal.SIGINT)
+        for number in numbers:
+            program.process.send_signal(number)
         code = await program.ended(15)
     finally:
         await program.kill()

@@ -83,6 +83,23 @@ async def test_a_second_signal_forces(
         assert time.monotonic() - asked_at < 1
 
 
+async def test_a_closed_terminal_is_a_stop_unless_it_was_to_be_ignored(site: Site) -> None:
+    """SIGHUP drains and ends with 0; started as `nohup` does, the gateway goes on."""
+    async with site.gateway("ws://127.0.0.1:9") as gateway:
+        gateway.process.send_signal(signal.SIGHUP)
+        assert await gateway.ended(5) == 0
+        assert gateway.logged("gateway.stopped")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited, as from nohup
+    try:
+        async with site.gateway("ws://127.0.0.1:9") as gateway:
+            gateway.process.send_signal(signal.SIGHUP)
+            await gateway.until_ready(2)
+            assert gateway.process.poll() is None
+            assert not gateway.logged("gateway.stopping")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 async def _until_logged(gateway: Gateway, event: str) -> None:
     async with asyncio.timeout(5):
         while not gateway.logged(event):  # noqa: ASYNC110 - another process's log has no event
