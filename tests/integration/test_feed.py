@@ -63,6 +63,22 @@ async def test_a_topic_dropped_and_wanted_again_continues_its_numbers() -> None:
         assert len(venue.connections) == 1
 
 
+async def test_the_only_topic_dropped_and_wanted_again_gets_a_connection_of_its_own() -> None:
+    """The old connection's farewell is reported before the new one's states, never after."""
+    async with running() as venue, feeding(venue.ws_url) as stage:
+        stage.feed.want([LINEAR_BOOK])
+        await stage.more([LINEAR_BOOK])
+        stage.changes.clear()
+        stage.feed.drop([LINEAR_BOOK])
+        stage.feed.want([LINEAR_BOOK])
+        await stage.more([LINEAR_BOOK])
+        states = [state for _, state, _ in stage.changes]
+        assert states == [State.REMOVING, State.REMOVED, State.PENDING, State.ACTIVE]
+        assert len(venue.connections) == 1
+        assert stage.gaps(LINEAR_BOOK) == ["restart", "resubscribe"]
+        assert stage.problems() == []
+
+
 async def test_a_rejected_topic_is_visible_and_the_others_flow() -> None:
     """The venue's own words are reported, once, for the bad topic alone."""
     bad = ticker("NOPEUSDT")
