@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import tempfile
@@ -108,6 +109,34 @@ async def test_an_interrupted_demo_cleans_up(
     assert "Traceback" not in program.words
     assert [process.pid for process in family if process.is_running()] == []
     assert await _queues(own_broker.url, queue_names("ws-gateway-demo")) == []
+
+
+@pytest.mark.xdist_group("dev_stack")
+async def test_a_demo_whose_broker_goes_ends_in_a_sentence(
+    own_broker: PrivateNode, short_folder: Path
+) -> None:
+    """It goes on showing until its time is over, and then says what it could not clean up."""
+    settings = {
+        "WSG_AMQP_URL": own_broker.url,
+        "WSG_DATA_DIR": str(short_folder / "data"),
+        "WSG_HTTP_PORT": "0",
+    }
+    program = Program("ws_gateway", ["demo", "--seconds", "6"], settings, short_folder)
+    try:
+
+        async def playing() -> bool:
+            return "confirmed" in program.out.read_text(encoding="utf-8")
+
+        await until(playing, seconds=30, what="the demo shows figures")
+        family = program.descendants()
+        await asyncio.to_thread(own_broker.stop)
+        code = await program.ended(30)
+    finally:
+        await program.kill()
+    assert code == 2, program.words
+    assert program.words.startswith("ws-gateway: WSG_AMQP_URL: ")
+    assert len(program.words.splitlines()) == 1, program.words
+    assert [process.pid for process in family if process.is_running()] == []
 
 
 async def test_tail_shows_events_without_taking_them(site: Site) -> None:

@@ -16,6 +16,8 @@ from ws_gateway.client.continuity import ContinuityChecker
 from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.topic import EventClass
 
+_LOOK_SECONDS = 1.0
+
 
 class Audience:
     """What reached the consumer so far.
@@ -54,11 +56,12 @@ class Audience:
         self._connection = None
 
     async def look_at_queues(self) -> None:
-        """Ask the broker how many messages wait in each queue."""
+        """Ask the broker how many messages wait in each queue; while it is away, leave it."""
         if self._connection is None:
             return
-        with suppress(AMQPError, ConnectionError, asyncio.InvalidStateError):
-            async with self._connection.channel() as channel:
+        # RuntimeError is what aiormq says of a connection that is gone.
+        with suppress(AMQPError, OSError, RuntimeError, TimeoutError, asyncio.InvalidStateError):
+            async with asyncio.timeout(_LOOK_SECONDS), self._connection.channel() as channel:
                 for event_class in self._classes:
                     queue = await channel.declare_queue(
                         self._names.queue(event_class), passive=True

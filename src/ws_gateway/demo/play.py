@@ -56,14 +56,7 @@ async def run_demo(settings: Settings, options: DemoOptions, stop: asyncio.Event
     """
     amqp_url = settings.amqp_url.get_secret_value()
     names = Names(PREFIX)
-    try:
-        await remove_leftovers(amqp_url, names)
-    except (OSError, aio_pika.exceptions.AMQPError, TimeoutError) as exc:
-        raise ConfigError(
-            "WSG_AMQP_URL",
-            f"RabbitMQ refuses ({exc})",
-            "use `make demo`, which brings one, or name one that runs",
-        ) from exc
+    await _clear(amqp_url, names)
     audience = Audience(names, {EVENT_CLASS_OF[Channel(str(w["channel"]))] for w in WISHES})
     screen = Screen(audience)
     screen.say("starting a simulated exchange and the gateway …")
@@ -74,8 +67,19 @@ async def run_demo(settings: Settings, options: DemoOptions, stop: asyncio.Event
             with screen.open():
                 figures = await _watch(stage, audience, screen, options.seconds, stop)
         await stage.call("DELETE", f"/api/v1/subscriptions/by-service/{SERVICE}")
-    await remove_leftovers(amqp_url, names)
+    await _clear(amqp_url, names)
     return _sum_up(audience, screen, figures)
+
+
+async def _clear(amqp_url: str, names: Names) -> None:
+    try:
+        await remove_leftovers(amqp_url, names)
+    except (OSError, aio_pika.exceptions.AMQPError, TimeoutError) as exc:
+        raise ConfigError(
+            "WSG_AMQP_URL",
+            f"RabbitMQ refuses ({exc})",
+            "use `make demo`, which brings one, or name one that runs",
+        ) from exc
 
 
 async def _subscribe(stage: Stage) -> None:
