@@ -125,7 +125,10 @@ class Settings(BaseSettings):
     )
     queue_type: QueueType = Field(QueueType.QUORUM, description="Type of the declared queues.")
     publish_deadline_seconds: float = Field(
-        10.0, gt=0, description="A publish unconfirmed for so long means the broker is lost."
+        10.0,
+        gt=0,
+        le=3600,
+        description="A publish unconfirmed for so long means the broker is lost.",
     )
     publish_window: int = Field(
         20_000, ge=1, description="Most events sent to the broker and not yet confirmed."
@@ -291,6 +294,22 @@ def _first_fault(exc: ValidationError) -> ConfigError:
 
 
 def _check_pairs(settings: Settings) -> None:
+    if not settings.enabled_categories:
+        raise ConfigError(
+            "WSG_ENABLED_CATEGORIES", "names no category", f"name some of {', '.join(Category)}"
+        )
+    default = settings.default_category
+    is_chosen = "default_category" in settings.model_fields_set
+    if is_chosen and default not in settings.enabled_categories:
+        raise ConfigError(
+            "WSG_DEFAULT_CATEGORY",
+            f"found {default.value!r}, which WSG_ENABLED_CATEGORIES does not name",
+            "name one that is enabled",
+        )
+    for name in SECRETS:
+        secret_value = getattr(settings, name)
+        if secret_value is not None and not secret_value.get_secret_value().strip():
+            raise ConfigError(PREFIX + name.upper(), "is blank", "give it a value, or unset it")
     key, secret = settings.bybit_api_key, settings.bybit_api_secret
     if (key is None) != (secret is None):
         missing = "WSG_BYBIT_API_SECRET" if secret is None else "WSG_BYBIT_API_KEY"

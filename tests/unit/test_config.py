@@ -254,3 +254,24 @@ def test_every_setting_says_what_it_means() -> None:
     for name, info in Settings.model_fields.items():
         assert info.description, name
         assert info.description.endswith("."), name
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"WSG_ENABLED_CATEGORIES": ","}, ("WSG_ENABLED_CATEGORIES", "names no category")),
+        (
+            {"WSG_ENABLED_CATEGORIES": "spot", "WSG_DEFAULT_CATEGORY": "linear"},
+            ("WSG_DEFAULT_CATEGORY", "'linear'", "enabled"),
+        ),
+        ({"WSG_API_KEY": "  "}, ("WSG_API_KEY", "is blank")),
+        ({"WSG_PUBLISH_DEADLINE_SECONDS": "inf"}, ("WSG_PUBLISH_DEADLINE_SECONDS", "inf")),
+    ],
+)
+def test_settings_that_could_never_work_are_refused(
+    environ: dict[str, str], words: tuple[str, ...]
+) -> None:
+    """A value that is well formed but leaves the gateway useless is refused by name."""
+    with pytest.raises(ConfigError) as refused:
+        load_settings(environ)
+    assert all(word in str(refused.value) for word in words)

@@ -101,6 +101,8 @@ class Publisher:
         fact = event.observation
         topic = fact.topic
         if not self._outbox.has_room(topic.lane):
+            if self._news.is_due("full"):
+                log.warning("delivery.buffer_full", lane=topic.lane, held=self._outbox.messages)
             return False
         self._put(
             Message(

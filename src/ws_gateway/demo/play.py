@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 import time
 from dataclasses import dataclass
@@ -55,12 +56,12 @@ async def run_demo(settings: Settings, options: DemoOptions, stop: asyncio.Event
         Fatal: something did not come up; the text says what to do.
     """
     amqp_url = settings.amqp_url.get_secret_value()
-    names = Names(PREFIX)
+    names = Names(f"{PREFIX}-{secrets.token_hex(2)}")
     await _clear(amqp_url, names)
     audience = Audience(names, {EVENT_CLASS_OF[Channel(str(w["channel"]))] for w in WISHES})
     screen = Screen(audience)
     screen.say("starting a simulated exchange and the gateway …")
-    async with set_up(settings, seed=options.seed, rate=options.rate) as stage:
+    async with set_up(settings, names.prefix, seed=options.seed, rate=options.rate) as stage:
         async with audience.seated(amqp_url):
             await _subscribe(stage)
             _introduce(stage, screen)
@@ -90,7 +91,7 @@ async def _subscribe(stage: Stage) -> None:
 def _introduce(stage: Stage, screen: Screen) -> None:
     screen.say(f"  exchange  {stage.venue_url}   (simulated)")
     screen.say(f"  gateway   {stage.gateway_url}/health   log: {stage.log_file}")
-    screen.say(f"  broker    exchange {PREFIX}.events, queues {PREFIX}.*")
+    screen.say(f"  broker    exchange {stage.amqp_prefix}.events, queues {stage.amqp_prefix}.*")
     screen.say("try, in another terminal:")
     screen.say(
         f"  curl -s -X POST {stage.gateway_url}/api/v1/subscriptions"
@@ -99,7 +100,8 @@ def _introduce(stage: Stage, screen: Screen) -> None:
         '\'{"channel":"trades","symbol":"SOLUSDT","category":"linear","requesting_service":"me"}\''
     )
     command = Path(sys.executable).with_name("ws-gateway")
-    screen.say(f"  WSG_AMQP_URL={stage.amqp_url} WSG_AMQP_PREFIX={PREFIX} {command} tail trade\n")
+    prefix = f"WSG_AMQP_PREFIX={stage.amqp_prefix}"
+    screen.say(f"  WSG_AMQP_URL={stage.amqp_url} {prefix} {command} tail trade\n")
 
 
 async def _watch(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,15 +25,23 @@ from ws_gateway.errors import Fatal
 READY_SECONDS = 60.0
 STOP_SECONDS = 12.0
 PREFIX = "ws-gateway-demo"
-"""Exchange and queues of the demo, apart from those of a gateway in earnest."""
+"""First word of the demo's exchange and queues; each run adds its own, so that two may run."""
 
 _POLL_SECONDS = 0.1
+_NOT_INHERITED = (
+    "WSG_BYBIT_API_KEY_FILE",
+    "WSG_BYBIT_API_SECRET_FILE",
+    "WSG_API_KEY_FILE",
+    "WSG_DATABASE_URL",
+    "WSG_DATABASE_URL_FILE",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
     """Where everything is, once it runs."""
 
+    amqp_prefix: str
     venue_url: str
     gateway_url: str
     api_key: str
@@ -67,14 +77,20 @@ class Stage:
 
 
 @asynccontextmanager
-async def set_up(settings: Settings, *, seed: int, rate: float) -> AsyncIterator[Stage]:
+async def set_up(
+    settings: Settings, amqp_prefix: str, *, seed: int, rate: float
+) -> AsyncIterator[Stage]:
     """Start simulator and gateway; both are stopped at the end, come what may.
+
+    The gateway has a database and AMQP names of its own: nothing of a gateway in earnest is
+    touched. The folder with both logs stays only if something went wrong.
 
     Raises:
         Fatal: one of them did not come up; the text says which, and where its log is.
     """
-    folder = settings.data_dir / "demo"
-    folder.mkdir(parents=True, exist_ok=True)
+    parent = settings.data_dir.absolute() / "demo"
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=parent))
     log_file = folder / "gateway.log"
     venue_port, http_port = _free_port(), _preferred_port(settings.http_port)
     key, secret, api_key = "demo-key", secrets.token_hex(16), f"demo-{secrets.token_hex(8)}"
@@ -87,14 +103,14 @@ async def set_up(settings: Settings, *, seed: int, rate: float) -> AsyncIterator
         "WSG_BYBIT_API_SECRET": secret,
         "WSG_CONNECTION_STRATEGY": "dual",
         "WSG_ENABLED_CATEGORIES": "spot,linear,inverse,option,spread",
-        "WSG_AMQP_PREFIX": PREFIX,
+        "WSG_AMQP_PREFIX": amqp_prefix,
         "WSG_API_KEY": api_key,
         "WSG_HTTP_HOST": "127.0.0.1",
         "WSG_HTTP_PORT": str(http_port),
-        "WSG_DATA_DIR": str(folder.resolve()),
+        "WSG_DATA_DIR": str(folder),
         "WSG_LOG_FORMAT": "json",
     }
-    for name in ("WSG_BYBIT_API_KEY_FILE", "WSG_BYBIT_API_SECRET_FILE", "WSG_API_KEY_FILE"):
+    for name in _NOT_INHERITED:
         environ.pop(name, None)
     serve = [sys.executable, "-m", "ws_gateway", "serve"]
     async with (
@@ -102,6 +118,7 @@ async def set_up(settings: Settings, *, seed: int, rate: float) -> AsyncIterator
         _running("gateway", serve, environ, log_file) as gateway,
     ):
         stage = Stage(
+            amqp_prefix,
             f"ws://127.0.0.1:{venue_port}",
             f"http://127.0.0.1:{http_port}",
             api_key,
@@ -111,6 +128,7 @@ async def set_up(settings: Settings, *, seed: int, rate: float) -> AsyncIterator
         )
         await _until_ready(stage)
         yield stage
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
 @asynccontextmanager
