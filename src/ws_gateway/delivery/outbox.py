@@ -54,6 +54,7 @@ class Outbox:
         self._waiting: deque[Message] = deque()
         # None stands for a message that was answered for before older ones.
         self._window: deque[Message | None] = deque()
+        self._aside: list[Message] = []
         self._first_tag = 1
         self._messages = 0
         self._observed = 0
@@ -82,6 +83,11 @@ class Outbox:
     def unconfirmed(self) -> int:
         """Count what was sent and not yet answered for."""
         return len(self._window)
+
+    @property
+    def aside(self) -> int:
+        """Count what was set aside."""
+        return len(self._aside)
 
     @property
     def waiting(self) -> int:
@@ -115,9 +121,7 @@ class Outbox:
     def put(self, message: Message) -> None:
         """Take a message; ask `has_room` first."""
         self._waiting.append(message)
-        self._messages += 1
-        self._observed += message.is_observed
-        self._bytes += len(message.data)
+        self._hold(message)
 
     # ── out ───────────────────────────────────────────────────────────────────────────────────
 
@@ -171,14 +175,18 @@ class Outbox:
             (m for m in self._window if m and m.event_id == event_id and not m.returned), None
         )
 
-    def put_back(self, messages: list[Message]) -> None:
-        """Make messages that were settled wait again, before all others, in the given order."""
-        for message in reversed(messages):
+    def set_aside(self, message: Message) -> None:
+        """Keep a message that was settled but must be sent again; `take_back` lets it go on."""
+        self._aside.append(message)
+        self._hold(message)
+
+    def take_back(self) -> int:
+        """Make what was set aside wait again, before all others; answers how many."""
+        again, self._aside = self._aside, []
+        for message in again:
             message.returned = False
-            self._waiting.appendleft(message)
-            self._messages += 1
-            self._observed += message.is_observed
-            self._bytes += len(message.data)
+        self._waiting.extendleft(reversed(again))
+        return len(again)
 
     def rewind(self) -> int:
         """Make all unconfirmed messages wait again, in their old order; answers how many."""
@@ -189,6 +197,11 @@ class Outbox:
         self._window.clear()
         self._first_tag = 1
         return len(again)
+
+    def _hold(self, message: Message) -> None:
+        self._messages += 1
+        self._observed += message.is_observed
+        self._bytes += len(message.data)
 
     def _release(self, message: Message | None, take: Callable[[Message], None]) -> None:
         if message is None:

@@ -35,6 +35,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 _MAX_ATTEMPTS = 3
 _CONNECT_DEADLINE_SECONDS = 10.0
 _RETRY_SECONDS = 0.2  # what was refused or came back is set aside so long: causes need time
+_BUSY = 500  # so many unanswered messages mean that the broker is behind
+_GATHER_SECONDS = 0.001
 _BATCH_MOST = 1000  # messages in one write; more would pile up copies in this process
 
 
@@ -81,7 +83,6 @@ class Publisher:
         self._flush_due = False
         self._sent: deque[tuple[int, float]] = deque()  # (last tag, monotonic time) per batch
         self._now_us = 0
-        self._set_aside: list[Message] = []  # refused or returned; sent again after a while
         self._attention = asyncio.Event()
         self._topology_suspect = False  # then nothing is sent: it would overtake what comes back
         self._quiet = asyncio.Event()  # all that was sent is answered for
@@ -139,9 +140,20 @@ class Publisher:
     def _put(self, message: Message) -> None:
         self._outbox.put(message)
         if not self._flush_due:
-            self._flush_due = True
-            # After this socket read: all its events leave in one write.
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._schedule_flush()
+
+    def _schedule_flush(self) -> None:
+        """Write soon: after this socket read, so that all its events leave in one write.
+
+        While the broker owes many confirms a message waits its turn there anyway; then writes are
+        gathered for a moment, which saves the broker more work than it costs anybody time.
+        """
+        self._flush_due = True
+        loop = asyncio.get_running_loop()
+        if self._outbox.unconfirmed < _BUSY:
+            loop.call_soon(self._flush)
+        else:
+            loop.call_later(_GATHER_SECONDS, self._flush)
 
     # ── the broker connection's life ──────────────────────────────────────────────────────────
 
@@ -234,10 +246,9 @@ class Publisher:
         self._flush()
 
     def _take_back(self) -> int:
-        again, self._set_aside = self._set_aside, []
-        self._outbox.put_back(again)
-        self._counters.resent += len(again)
-        return len(again)
+        again = self._outbox.take_back()
+        self._counters.resent += again
+        return again
 
     def _note_loss(self, why: str) -> None:
         if self.is_closed:
@@ -254,7 +265,7 @@ class Publisher:
         link = self._link
         if link is None or self._state is not BrokerState.READY or self._topology_suspect:
             return
-        most = self._settings.window - len(self._set_aside)
+        most = self._settings.window - self._outbox.aside
         while self._outbox.waiting and link.is_writable:
             room = most - self._outbox.unconfirmed
             if room <= 0:
@@ -317,7 +328,7 @@ class Publisher:
     def _retry_or_give_up(self, message: Message, tally: Counter[str], reason: str) -> None:
         message.attempts += 1
         if message.attempts < _MAX_ATTEMPTS:
-            self._set_aside.append(message)
+            self._outbox.set_aside(message)
             self._attention.set()
             return
         if message.is_observed:
@@ -331,13 +342,13 @@ class Publisher:
         """Use the room the answer made."""
         while self._sent and self._sent[0][0] < self._outbox.first_tag:
             self._sent.popleft()
-        if self._outbox.waiting:
-            self._flush()
+        if self._outbox.waiting and not self._flush_due:
+            self._schedule_flush()
         if self._outbox.is_refusing and self._losses is not None:
             self._losses.room_again()
         if not self._outbox.unconfirmed:
             self._quiet.set()
-        if self._is_empty:
+        if not self._outbox.messages:
             self._drained.set()
 
     # ── reports and the end ───────────────────────────────────────────────────────────────────
@@ -345,24 +356,20 @@ class Publisher:
     @property
     def in_flight(self) -> int:
         """Count the observations taken and neither confirmed nor given up."""
-        return self._outbox.events + sum(m.is_observed for m in self._set_aside)
+        return self._outbox.events
 
     @property
     def is_closed(self) -> bool:
         """Say whether `close` was called; nothing is sent any more."""
         return self._state is BrokerState.CLOSED
 
-    @property
-    def _is_empty(self) -> bool:
-        return not self._outbox.messages and not self._set_aside
-
     def status(self) -> DeliveryStatus:
         """Return the state right now."""
         return DeliveryStatus(
             state=self._state,
             last_error=self._last_error,
-            buffered_events=self._outbox.messages + len(self._set_aside),
-            buffered_bytes=self._outbox.size_bytes + sum(len(m.data) for m in self._set_aside),
+            buffered_events=self._outbox.messages,
+            buffered_bytes=self._outbox.size_bytes,
             problems=self._problems,
         )
 
@@ -370,7 +377,7 @@ class Publisher:
         """Wait until everything taken is confirmed; answers False when the deadline came first."""
         try:
             async with asyncio.timeout(deadline_seconds):
-                while not self._is_empty:
+                while self._outbox.messages:
                     self._drained.clear()
                     self._flush()
                     await self._drained.wait()

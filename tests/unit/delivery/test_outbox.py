@@ -28,6 +28,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.numbers = count(1)
         self.waiting: list[Message] = []
         self.window: list[Message | None] = []  # None: answered for, yet not the oldest
+        self.aside: list[Message] = []
         self.first_tag = 1
         self.gone: list[int] = []
         self.taken = 0
@@ -64,8 +65,9 @@ class OutboxMachine(RuleBasedStateMachine):
             self.window.pop(0)
             self.first_tag += 1
         if back:
-            self.outbox.put_back(answered)
-            self.waiting[:0] = answered
+            for one in answered:
+                self.outbox.set_aside(one)
+            self.aside += answered
         else:
             self.gone += [one.sequence for one in answered]
 
@@ -80,6 +82,13 @@ class OutboxMachine(RuleBasedStateMachine):
         raise AssertionError(one)
 
     @rule()
+    def take_back(self) -> None:
+        """Let what was set aside go on, before all others."""
+        assert self.outbox.take_back() == len(self.aside)
+        self.waiting[:0] = self.aside
+        self.aside.clear()
+
+    @rule()
     def rewind(self) -> None:
         """Begin anew on another connection."""
         again = [one for one in self.window if one is not None]
@@ -92,6 +101,8 @@ class OutboxMachine(RuleBasedStateMachine):
     def accounts_are_exact(self) -> None:
         """Levels, tags and bytes are those of the model."""
         held = [*(one for one in self.window if one is not None), *self.waiting]
+        held += self.aside
+        assert self.outbox.aside == len(self.aside)
         assert self.outbox.messages == len(held)
         assert self.outbox.events == sum(one.is_observed for one in held)
         assert self.outbox.size_bytes == sum(len(one.data) for one in held)
