@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -192,6 +192,14 @@ class Settings(BaseSettings):
             url = value.get_secret_value()
             example = "postgresql://user:password@host:5432/database"
             _checked_url(url, ("postgresql", "postgres"), example, needs_host="host=" not in url)
+            _check_query_hosts(url, example)
+        return value
+
+    @field_validator("http_host")
+    @classmethod
+    def _check_http_host(cls, value: str) -> str:
+        if not _is_host(value):
+            raise ValueError("write a host name or address of this machine, like 127.0.0.1")
         return value
 
     @property
@@ -316,6 +324,21 @@ def _check_pairs(settings: Settings) -> None:
         raise ConfigError(missing, "missing while its other half is set", "set both or neither")
 
 
+# The resolver looks up a host by its IDNA form and raises on what has none, long after the start;
+# the characters are those that no host name and no address has, which the drivers refuse variously.
+_NEVER_IN_HOST = re.compile(r'[\s\x00-\x20\x7f"<>\\^`{|}]')
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _is_host(value: str) -> bool:
+    """Say whether a name or an address can be looked up at all."""
+    try:
+        value.encode("idna")  # no empty label but the last, none above 63 bytes
+    except UnicodeError:
+        return False
+    return not _NEVER_IN_HOST.search(value)
+
+
 def _checked_url(
     value: str, schemes: tuple[str, ...], example: str, *, needs_host: bool = True
 ) -> str:
@@ -327,4 +350,19 @@ def _checked_url(
         raise ValueError(f"this is not a URL; write it like {example}") from None
     if parts.scheme not in schemes or (needs_host and not parts.hostname):
         raise ValueError(f"write a {' or '.join(schemes)} URL like {example}")
+    # The parser drops control characters without a word, the drivers do not.
+    if _CONTROL.search(value) or not _is_url_host(parts.hostname or ""):
+        raise ValueError(f"no host can have this name; write the URL like {example}")
     return value.rstrip("/") if schemes[0] in ("ws", "http") else value
+
+
+def _check_query_hosts(url: str, example: str) -> None:
+    """Check the hosts of a PostgreSQL URL that names them in its query."""
+    for name, hosts in parse_qsl(urlsplit(url).query):
+        if name == "host" and not all(_is_url_host(host) for host in hosts.split(",")):
+            raise ValueError(f"no host can have this name; write the URL like {example}")
+
+
+def _is_url_host(value: str) -> bool:
+    host = unquote(value)
+    return host.startswith("/") or _is_host(host)  # a path: PostgreSQL's socket

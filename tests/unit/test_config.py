@@ -153,6 +153,43 @@ def test_a_malformed_value_is_told_in_one_sentence(name: str, value: str, words:
         assert word in str(fault)
 
 
+BAD_HOSTS = [".example.", "a..b", "x" * 64, "a b", 'a"b', "a\tb", "a|b"]
+
+
+@pytest.mark.parametrize("host", BAD_HOSTS)
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("WSG_BYBIT_WS_URL", "ws://{}"),
+        ("WSG_BYBIT_REST_URL", "http://{}:9001/"),
+        ("WSG_AMQP_URL", "amqp://guest:guest@{}/"),
+        ("WSG_DATABASE_URL", "postgresql://u@{}/d"),
+        ("WSG_DATABASE_URL", "postgresql:///d?host=127.0.0.1,{}"),
+        ("WSG_HTTP_HOST", "{}"),
+    ],
+)
+def test_a_host_that_no_resolver_takes_is_refused_at_start(name: str, url: str, host: str) -> None:
+    """An empty or an endless label is found here, not by the first connection."""
+    assert refusal({name: url.format(host)}).setting == name
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WSG_BYBIT_WS_URL", "wss://bücher.example.:443"),
+        ("WSG_BYBIT_REST_URL", "http://[fe80::1%25lo]:80"),
+        ("WSG_AMQP_URL", "amqp://guest:a%20b@my_rabbit/%2F"),
+        ("WSG_DATABASE_URL", "postgresql://u@/d?host=/var/run/" + "long-" * 20),
+        ("WSG_DATABASE_URL", "postgresql://u@%2Fvar%2Frun/d"),
+        ("WSG_HTTP_HOST", "fe80::1%lo"),
+        ("WSG_HTTP_HOST", "0.0.0.0"),  # noqa: S104 - a value people set
+    ],
+)
+def test_every_kind_of_host_is_taken(name: str, value: str) -> None:
+    """Names, names with a dot at the end, addresses, and the path of a socket."""
+    load_settings({name: value})
+
+
 @pytest.mark.parametrize("secret", sorted(SECRETS))
 def test_each_secret_may_come_from_a_file(secret: str, tmp_path: Path) -> None:
     """`…_FILE` names a file; the newline at its end is not part of the secret."""
