@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from bisect import insort
 from dataclasses import dataclass
+from itertools import islice
+from typing import Generic, TypeVar
+
+Size = TypeVar("Size", int, tuple[int, int])
 
 _MEAN_REACH = 6.0  # changes cluster near the top: mean distance from it, in levels
 _DELETE_SHARE = 0.2
 _INSERT_SHARE = 0.35
+_RPI_EVERY = 4  # of the levels, about one in so many holds RPI orders too
+_RPI_ALONE_EVERY = 9  # of the prices, one in so many has RPI orders only, if nothing else is there
 
 
 class Ladder:
@@ -128,43 +135,87 @@ class Book:
 
 
 @dataclass(frozen=True, slots=True)
-class BookChange:
-    """What a view must tell its subscribers; a size of 0 removes a level."""
+class BookChange(Generic[Size]):
+    """What a view must tell its subscribers; an empty size removes a level."""
 
-    bids: list[tuple[int, int]]
-    asks: list[tuple[int, int]]
+    bids: list[tuple[int, Size]]
+    asks: list[tuple[int, Size]]
 
 
-class BookView:
-    """The best `depth` levels as last told to subscribers, with their update id.
+class View(ABC, Generic[Size]):
+    """The best levels as last told to subscribers, with their update id.
 
     All subscribers of a topic share one view, hence one stream of `u`; it outlives them, so
     that a later subscriber continues the numbering (v5 reference: `u` is per symbol and depth).
+
+    Attributes:
+        update_id: `u` of the last change.
+        bids: price in ticks to size, best first.
+        asks: likewise.
     """
 
     def __init__(self, book: Book, depth: int, update_id: int) -> None:
         self._book = book
         self._depth = depth
         self.update_id = update_id
-        self.bids = book.bids.top(depth)
-        self.asks = book.asks.top(depth)
+        self.bids: dict[int, Size] = self._look(book.bids)
+        self.asks: dict[int, Size] = self._look(book.asks)
 
-    def advance(self) -> BookChange | None:
+    def advance(self) -> BookChange[Size] | None:
         """Take over the book's present top; None (and the same `u`) if it looks the same."""
-        bids = self._book.bids.top(self._depth)
-        asks = self._book.asks.top(self._depth)
+        bids = self._look(self._book.bids)
+        asks = self._look(self._book.asks)
         if bids == self.bids and asks == self.asks:
             return None
-        change = BookChange(_difference(self.bids, bids), _difference(self.asks, asks))
+        change = BookChange(self._difference(self.bids, bids), self._difference(self.asks, asks))
         change.bids.sort(reverse=True)
         change.asks.sort()
         self.bids, self.asks = bids, asks
         self.update_id += 1
         return change
 
+    @abstractmethod
+    def _look(self, side: Ladder) -> dict[int, Size]:
+        """Return the levels of a side that subscribers see now."""
 
-def _difference(old: dict[int, int], new: dict[int, int]) -> list[tuple[int, int]]:
-    changed = list(new.items() - old.items())
-    # A level pushed out of the window by depth is told as removed, like a deleted one.
-    changed.extend((price, 0) for price in old.keys() - new.keys())
-    return changed
+    @property
+    @abstractmethod
+    def _gone(self) -> Size:
+        """Size that removes a level."""
+
+    def _difference(self, old: dict[int, Size], new: dict[int, Size]) -> list[tuple[int, Size]]:
+        gone = self._gone
+        changed = list(new.items() - old.items())
+        # A level pushed out of the window by depth is told as removed, like a deleted one.
+        changed.extend((price, gone) for price in old.keys() - new.keys())
+        return changed
+
+
+class BookView(View[int]):
+    """The best `depth` levels, sizes in steps."""
+
+    _gone = 0
+
+    def _look(self, side: Ladder) -> dict[int, int]:
+        return side.top(self._depth)
+
+
+class RpiBookView(View[tuple[int, int]]):
+    """The best levels with their share of retail price improvement: (other size, RPI size).
+
+    Which levels have RPI orders, and where such orders stand alone, follows from price and size,
+    so that two views of one book agree.
+    """
+
+    _gone = (0, 0)
+
+    def _look(self, side: Ladder) -> dict[int, tuple[int, int]]:
+        seen: dict[int, tuple[int, int]] = {}
+        sizes = side.sizes
+        for key in side.keys[: self._depth]:
+            size = sizes[key]
+            seen[key * side.sign] = (size, size // 2 if (key + size) % _RPI_EVERY == 0 else 0)
+            behind = key + 1
+            if behind % _RPI_ALONE_EVERY == 0 and behind not in sizes:
+                seen[behind * side.sign] = (0, size)
+        return dict(islice(seen.items(), self._depth))

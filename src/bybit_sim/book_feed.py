@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Any
+from itertools import islice
+from typing import Any, Generic
 
+from bybit_sim.book import Size, View
 from bybit_sim.feed import Feed, encode
 from bybit_sim.market import SymbolMarket
-from bybit_sim.topics import PublicTopic
+from bybit_sim.topics import Channel, PublicTopic
 
 REPUSH_MS = 3_000.0
 
 
-class BookFeed(Feed):
-    """`orderbook.{depth}.{symbol}` (v5 reference 6.1)."""
+class _AnyBookFeed(Feed, Generic[Size]):
+    """What all books have in common; `view` is theirs alone.
 
-    def __init__(self, topic: PublicTopic, market: SymbolMarket) -> None:
+    Attributes:
+        view: the levels as last told, with their `u`.
+    """
+
+    def __init__(self, topic: PublicTopic, market: SymbolMarket, view: View[Size]) -> None:
         super().__init__(topic, (market,))
         self._market = market
-        self.view = market.view(topic.depth)
+        self.view: View[Size] = view
         self._seq = market.seq
         self._matched_ms = market.matched_ms
 
@@ -60,17 +67,30 @@ class BookFeed(Feed):
         self.view.update_id = 1
         return self._snapshot(now_ms)
 
+    def picture(self, limit: int, now_ms: int) -> dict[str, Any]:
+        """Return the best `limit` levels as last told, in the form of REST."""
+        bids = self._levels(islice(self.view.bids.items(), limit))
+        asks = self._levels(islice(self.view.asks.items(), limit))
+        return {
+            "s": self.topic.symbol,
+            "b": bids,
+            "a": asks,
+            "ts": now_ms,
+            "u": self.view.update_id,
+            "seq": self._seq,
+            "cts": self._matched_ms,
+        }
+
     def _snapshot(self, now_ms: int) -> bytes:
         bids, asks = self._levels(self.view.bids.items()), self._levels(self.view.asks.items())
         return self._frame("snapshot", now_ms, bids, asks)
 
-    def _levels(self, levels: Iterable[tuple[int, int]]) -> list[tuple[str, str]]:
-        price, size = self._market.prices.text, self._market.sizes.text
-        # A removed level is "0", not "0.000", on every recorded frame since 2023.
-        return [(price(at), size(steps) if steps else "0") for at, steps in levels]
+    @abstractmethod
+    def _levels(self, levels: Iterable[tuple[int, Size]]) -> list[tuple[str, ...]]:
+        """Write levels as they travel."""
 
     def _frame(
-        self, kind: str, now_ms: int, bids: list[tuple[str, str]], asks: list[tuple[str, str]]
+        self, kind: str, now_ms: int, bids: list[tuple[str, ...]], asks: list[tuple[str, ...]]
     ) -> bytes:
         topic = self.topic
         data = {
@@ -82,7 +102,8 @@ class BookFeed(Feed):
         }
         frame: dict[str, Any]
         # Key order is the recorded one (v5 reference 6.1 rule 12).
-        if topic.category in {"linear", "inverse"} and topic.depth != 1:
+        futures = topic.category in {"linear", "inverse"}
+        if futures and topic.depth != 1 and topic.channel is not Channel.RPI_BOOK:
             frame = {"topic": topic.name, "type": kind, "ts": now_ms}
         else:
             frame = {"topic": topic.name, "ts": now_ms, "type": kind}
@@ -93,7 +114,36 @@ class BookFeed(Feed):
         return encode(frame)
 
 
+class BookFeed(_AnyBookFeed[int]):
+    """`orderbook.{depth}.{symbol}` (v5 reference 6.1)."""
+
+    def __init__(self, topic: PublicTopic, market: SymbolMarket) -> None:
+        super().__init__(topic, market, market.view(topic.depth))
+
+    def _levels(self, levels: Iterable[tuple[int, int]]) -> list[tuple[str, ...]]:
+        price, size = self._market.prices.text, self._market.sizes.text
+        # A removed level is "0", not "0.000", on every recorded frame since 2023.
+        return [(price(at), size(steps) if steps else "0") for at, steps in levels]
+
+
+class RpiBookFeed(_AnyBookFeed[tuple[int, int]]):
+    """`orderbook.rpi.{symbol}` (v5 reference 6.2): levels of price, other size and RPI size."""
+
+    def __init__(self, topic: PublicTopic, market: SymbolMarket) -> None:
+        super().__init__(topic, market, market.rpi_view())
+
+    def _levels(self, levels: Iterable[tuple[int, tuple[int, int]]]) -> list[tuple[str, ...]]:
+        price, size = self._market.prices.text, self._market.sizes.text
+        return [
+            (price(at), size(other) if other else "0", size(rpi) if rpi else "0")
+            for at, (other, rpi) in levels
+        ]
+
+
 class RepushingBookFeed(BookFeed):
     """Depth 1: the same, and repeated when nothing changes."""
 
     period_ms = REPUSH_MS / 6  # looked at often, sent only when 3 s have passed
+
+
+AnyBookFeed = BookFeed | RpiBookFeed

@@ -5,20 +5,32 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from functools import partial
+from typing import Protocol
 
 from websockets.asyncio.server import ServerConnection, broadcast
 
-from bybit_sim.book_feed import BookFeed, RepushingBookFeed
+from bybit_sim.book_feed import AnyBookFeed
 from bybit_sim.config import SimulatorConfig
 from bybit_sim.feed import Feed
+from bybit_sim.feeds import make_feed
 from bybit_sim.market import Market, SymbolMarket
-from bybit_sim.pool_feeds import AdlAlertFeed, InsuranceFeed
 from bybit_sim.pulse import Pulse
-from bybit_sim.ticker_feeds import FuturesTickerFeed, PriceLimitFeed, TickerFeed
-from bybit_sim.topics import Channel, PublicTopic, find_topic
-from bybit_sim.trade_feeds import KlineFeed, LiquidationFeed, TradeFeed
+from bybit_sim.topics import SOCKET_KINDS, PublicTopic, find_topic
 
+_PUBLIC_KINDS = tuple(kind for kind in SOCKET_KINDS.values() if kind != "private")
 _LATE_MS = 1_000.0  # a market further behind than this skips time instead of catching up
+
+
+class StreamFault(Protocol):
+    """A fault that meddles with what some topics broadcast."""
+
+    def concerns(self, topic: PublicTopic) -> bool:
+        """Tell whether it meddles with a topic."""
+        ...
+
+    def alter(self, stream: Stream, frames: list[bytes]) -> list[bytes]:
+        """Return what is sent instead of frames that are due now."""
+        ...
 
 
 class Stream:
@@ -30,21 +42,21 @@ class Stream:
         sockets: who listens.
         is_pending: a push is on the agenda.
         is_beating: the timer of the feed is on the agenda.
-        is_stalled: a fault holds it silent.
-        swallow: how many further frames are built and thrown away (a fault).
+        stalls: how many faults hold it silent.
+        faults: those that meddle with its frames; nearly always none.
         last_push_ms: when it last had something to say.
         frames: how many frames it built since the start.
     """
 
     __slots__ = (
+        "faults",
         "feed",
         "frames",
         "is_beating",
         "is_pending",
-        "is_stalled",
         "last_push_ms",
         "sockets",
-        "swallow",
+        "stalls",
         "topic",
     )
 
@@ -54,8 +66,8 @@ class Stream:
         self.sockets: set[ServerConnection] = set()
         self.is_pending = False
         self.is_beating = False
-        self.is_stalled = False
-        self.swallow = 0
+        self.stalls = 0
+        self.faults: tuple[StreamFault, ...] = ()
         self.last_push_ms = 0.0
         self.frames = 0
 
@@ -87,6 +99,7 @@ class Broadcaster:
         self._period_ms = 1000.0 / config.rate
         self._streams: dict[tuple[str, str], Stream] = {}
         self._runners: dict[SymbolMarket, _Runner] = {}
+        self._faults: tuple[StreamFault, ...] = ()
         self.frames_sent = 0
         self.slow_cut = 0
 
@@ -97,7 +110,8 @@ class Broadcaster:
             topic = find_topic(self._market, category, name)
             if topic is None:
                 return None
-            stream = Stream(topic, self._make_feed(topic))
+            stream = Stream(topic, make_feed(topic, self._market, self._config))
+            self._expose(stream)
             self._streams[category, name] = stream
         return stream
 
@@ -105,16 +119,16 @@ class Broadcaster:
         """Add a listener; call `greet` for its first frame in the same breath."""
         if not stream.sockets:
             now = self._pulse.now_ms()
-            stream.feed.resume(int(now))
+            stream.feed.resume(self._stamp(now))
             stream.last_push_ms = now
             self._start(stream)
         stream.sockets.add(socket)
 
     def greet(self, socket: ServerConnection, stream: Stream) -> None:
         """Send a new listener what everybody else on the stream already knows."""
-        if stream.is_stalled:
+        if stream.stalls:
             return
-        frame = stream.feed.greet(int(self._pulse.now_ms()))
+        frame = stream.feed.greet(self._stamp(self._pulse.now_ms()))
         if frame is not None:
             self.deliver((socket,), frame)
 
@@ -129,18 +143,32 @@ class Broadcaster:
 
     def streams_of(self, name: str, category: str | None = None) -> list[Stream]:
         """Return the streams of a topic name, over all categories or in one, made if need be."""
-        categories = (category,) if category else ("spot", "linear", "inverse", "option", "spread")
+        categories = (category,) if category else _PUBLIC_KINDS
         found = (self.find(each, name) for each in categories)
         return [stream for stream in found if stream is not None]
 
     def restart_book(self, stream: Stream) -> None:
         """Send everybody a snapshot with `u` 1, from which deltas go on."""
-        if not isinstance(stream.feed, BookFeed):
-            return
-        now = self._pulse.now_ms()
-        frame = stream.feed.restart(int(now))
-        stream.last_push_ms = now
+        if isinstance(stream.feed, AnyBookFeed):
+            now = self._pulse.now_ms()
+            self.announce(stream, stream.feed.restart(self._stamp(now)))
+
+    def repeat_snapshot(self, stream: Stream) -> None:
+        """Tell everybody what a new listener would be told; nothing if that is nothing."""
+        frame = stream.feed.greet(self._stamp(self._pulse.now_ms()))
+        if frame is not None:
+            self.announce(stream, frame)
+
+    def announce(self, stream: Stream, frame: bytes) -> None:
+        """Send all listeners a frame that is not due by itself, untouched by faults."""
+        stream.last_push_ms = self._pulse.now_ms()
         self.deliver(stream.sockets, frame)
+
+    def use_faults(self, faults: tuple[StreamFault, ...]) -> None:
+        """Let these faults, and no others, meddle with frames from now on."""
+        self._faults = faults
+        for stream in self._streams.values():
+            self._expose(stream)
 
     def deliver(self, sockets: Iterable[ServerConnection], frame: bytes) -> None:
         """Send one text frame to sockets without waiting; cut off those that do not read."""
@@ -152,28 +180,12 @@ class Broadcaster:
                 self.slow_cut += 1
                 socket.transport.abort()
 
-    def _make_feed(self, topic: PublicTopic) -> Feed:  # noqa: PLR0911 - one return per channel
-        channel, config = topic.channel, self._config
-        if channel is Channel.INSURANCE:
-            return InsuranceFeed(topic, config.seed)
-        if channel is Channel.ADL_ALERT:
-            return AdlAlertFeed(topic, config.seed)
-        if channel is Channel.TRADE and topic.category == "option":
-            return TradeFeed(topic, tuple(self._market.options_of(topic.symbol)))
-        market = self._market.symbol(topic.category, topic.symbol)
-        if channel is Channel.ORDERBOOK:
-            kind = RepushingBookFeed if topic.depth == 1 else BookFeed
-            return kind(topic, market)
-        if channel is Channel.TRADE:
-            return TradeFeed(topic, (market,))
-        if channel is Channel.KLINE:
-            return KlineFeed(topic, market)
-        if channel is Channel.LIQUIDATION:
-            return LiquidationFeed(topic, market, config.liquidation_every_seconds)
-        if channel is Channel.PRICE_LIMIT:
-            return PriceLimitFeed(topic, market)
-        futures = topic.category in {"linear", "inverse"}
-        return FuturesTickerFeed(topic, market) if futures else TickerFeed(topic, market)
+    def _expose(self, stream: Stream) -> None:
+        stream.faults = tuple(each for each in self._faults if each.concerns(stream.topic))
+
+    def _stamp(self, now_ms: float) -> int:
+        """Return server time, which a fault may have moved away from the agenda's."""
+        return int(now_ms + self._pulse.skew_ms)
 
     def _start(self, stream: Stream) -> None:
         now = self._pulse.now_ms()
@@ -196,7 +208,7 @@ class Broadcaster:
             runner.is_running = False
             return
         market = runner.market
-        market.tick(int(now_ms))
+        market.tick(self._stamp(now_ms))
         for stream in runner.streams:
             if stream.feed.absorb(market) and not stream.is_pending:
                 due = stream.last_push_ms + stream.topic.push_ms
@@ -214,9 +226,9 @@ class Broadcaster:
         stream.is_pending = False
         # A stalled stream is not collected, so what it says after the stall fits what it said
         # before: the fault is silence, not loss.
-        if not stream.sockets or stream.is_stalled:
+        if not stream.sockets or stream.stalls:
             return
-        frame = stream.feed.collect(int(now_ms))
+        frame = stream.feed.collect(self._stamp(now_ms))
         if frame is not None:
             self._send(stream, frame, now_ms)
 
@@ -225,8 +237,9 @@ class Broadcaster:
         if not stream.sockets or period is None:
             stream.is_beating = False
             return
-        if not stream.is_stalled:
-            frame = stream.feed.beat(int(now_ms), stream.last_push_ms)
+        if not stream.stalls:
+            last_push = stream.last_push_ms + self._pulse.skew_ms
+            frame = stream.feed.beat(self._stamp(now_ms), last_push)
             if frame is not None:
                 self._send(stream, frame, now_ms)
         self._pulse.at(now_ms + period, partial(self._beat, stream))
@@ -234,7 +247,12 @@ class Broadcaster:
     def _send(self, stream: Stream, frame: bytes, now_ms: float) -> None:
         stream.last_push_ms = now_ms
         stream.frames += 1
-        if stream.swallow > 0:
-            stream.swallow -= 1
+        if not stream.faults:
+            self.deliver(stream.sockets, frame)
             return
-        self.deliver(stream.sockets, frame)
+        frames = [frame]
+        for fault in stream.faults:
+            if frames:
+                frames = fault.alter(stream, frames)
+        for each in frames:
+            self.deliver(stream.sockets, each)

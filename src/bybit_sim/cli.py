@@ -40,6 +40,7 @@ async def serve_until_signalled(config: SimulatorConfig, *, host: str, port: int
         secured = "" if config.api_key else "  (every login is refused: no --api-key)"
         _show(f"  private  {simulator.ws_url}/v5/private{secured}")
         _show(f"  REST     {simulator.rest_url}/v5/market/time")
+        _show(f"  status   {simulator.ws_url}/v5/public/misc/status")
         await stopped.wait()
     finally:
         await simulator.stop()

@@ -22,6 +22,9 @@ class Texts:
     Attributes:
         invalid_key: private auth with an unknown key (a client library expects these words).
         invalid_signature: private auth with a wrong signature.
+        wrong_environment: private auth with a key of another environment.
+        expired_key: private auth with a key past its 90 days (the words REST has for 33004).
+        ip_not_allowed: private auth from an address the key is not bound to (as REST's 10010).
         not_authorized: private subscribe before auth.
         spot_unknown_symbol: spot topic whose symbol does not exist (single observation).
         args_too_long: `args` above the documented 21,000 characters.
@@ -31,6 +34,9 @@ class Texts:
 
     invalid_key: str = "API key is invalid."
     invalid_signature: str = "Params Error"
+    wrong_environment: str = "API key is invalid for this environment."
+    expired_key: str = "Your api key has expired."
+    ip_not_allowed: str = "Unmatched IP, please check your API key's bound IP addresses."
     not_authorized: str = "Request not authorized"
     spot_unknown_symbol: str = "Invalid symbol :[{topic}]"
     args_too_long: str = "error:args length exceeds the limit"

@@ -2,48 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
-from websockets.asyncio.server import ServerConnection
 
 from bybit_sim import wire
-from bybit_sim.broadcaster import Broadcaster, Stream
+from bybit_sim.broadcaster import Broadcaster
 from bybit_sim.config import SimulatorConfig
+from bybit_sim.connection import LiveConnection
+from bybit_sim.fault import Hook
 from bybit_sim.faults import Faults
 from bybit_sim.feed import encode
 from bybit_sim.private_stage import PrivateStage
+from bybit_sim.pulse import Pulse
 from bybit_sim.signing import is_signed_by, read_login
 from bybit_sim.topics import PRIVATE_CATEGORISED, PRIVATE_TOPICS, is_plausible_spot_topic
 
 _SPOT_ARGS = 10
-
-
-@dataclass(slots=True, eq=False)
-class LiveConnection:
-    """One open socket, as a test sees it.
-
-    Attributes:
-        id: the `conn_id` its replies carry.
-        path: without query, such as `/v5/public/linear`.
-        kind: category of a public socket, or `private`.
-        topics: what it is subscribed to, in order; on option sockets also topics that were
-            acknowledged and do not exist.
-        is_authenticated: whether a login succeeded.
-        max_idle_seconds: after this long without ping and data it is cut.
-        last_ping_ms: last client ping, at first the time of opening.
-        socket: the server's end.
-    """
-
-    id: str
-    path: str
-    kind: str
-    socket: ServerConnection
-    max_idle_seconds: float
-    last_ping_ms: float
-    topics: dict[str, Stream | None] = field(default_factory=dict)
-    is_authenticated: bool = False
 
 
 class Venue(Protocol):
@@ -53,6 +29,7 @@ class Venue(Protocol):
     faults: Faults
     broadcaster: Broadcaster
     stage: PrivateStage
+    pulse: Pulse
 
     def now_ms(self) -> int:
         """Return server time in milliseconds."""
@@ -94,15 +71,18 @@ class Conversation:
             self._drop(name)
 
     def _ping(self, req_id: str | None) -> None:
-        self._connection.last_ping_ms = self._venue.now_ms()
-        if not self._venue.faults.silence_pongs:
+        self._connection.last_ping_ms = self._venue.pulse.now_ms()
+        faults = self._venue.faults.at(Hook.PONG)
+        if not any(fault.swallows_pong(self._connection) for fault in faults):
             now = self._venue.now_ms()
             self._send(wire.pong(self._connection.kind, self._connection.id, req_id, now))
 
     def _authenticate(self, req_id: str | None, args: Any) -> None:
         config = self._venue.config
         login = read_login(args, self._venue.now_ms())
-        if login is None:
+        if refused := self._fault_refusal("auth", []):
+            problem = refused
+        elif login is None:
             problem = "Params Error"
         elif config.api_key is None or login.api_key != config.api_key:
             problem = config.texts.invalid_key
@@ -124,6 +104,9 @@ class Conversation:
             return
         if wire.speaks_commands(self._connection.kind):
             self._change_by_command(op, args)
+            return
+        if refused := self._fault_refusal(op, args):
+            self._refuse(req_id, op, refused)
             return
         if op == "unsubscribe":
             for name in args:
@@ -148,22 +131,33 @@ class Conversation:
         topic is assumed to be listed as failed.
         """
         connection, config = self._connection, self._venue.config
+        faults = self._venue.faults.at(Hook.REQUEST)
         good = [name for name in args if "." in name]
         bad = [name for name in args if "." not in name]
         room = config.option_args_per_connection - len(connection.topics)
-        if op == "subscribe" and (len(good) > room or self._is_too_long(args)):
+        refused = self._fault_refusal(op, args) is not None
+        if refused or (op == "subscribe" and (len(good) > room or self._is_too_long(args))):
             good, bad = [], args
         reply = wire.command_response(connection.id, good, bad)
         if op == "unsubscribe":
             for name in good:
                 self._drop(name)
             self._acknowledge(reply)
-        elif config.ack_before_snapshot:
+            return
+        good = [name for name in good if not any(each.hides(connection, name) for each in faults)]
+        if config.ack_before_snapshot:
             self._acknowledge(reply)
             self._take(good)
         else:
             self._take(good)
             self._acknowledge(reply)
+
+    def _fault_refusal(self, op: str, args: list[str]) -> str | None:
+        """Return why a fault refuses a request, None if none does."""
+        for fault in self._venue.faults.at(Hook.REQUEST):
+            if text := fault.refusal(self._connection, op, args):
+                return text
+        return None
 
     def _is_too_long(self, args: list[str]) -> bool:
         return len(encode_args(args)) > self._venue.config.max_args_characters
@@ -236,8 +230,21 @@ class Conversation:
         )
 
     def _acknowledge(self, frame: dict[str, Any]) -> None:
-        if not self._venue.faults.silence_acks:
+        """Send an answer to a request, unless a fault makes it late or swallows it."""
+        late = 0.0
+        for fault in self._venue.faults.at(Hook.ACK):
+            delay = fault.ack_delay(self._connection)
+            if delay is None:
+                return
+            late = max(late, delay)
+        if late:
+            due = self._venue.pulse.now_ms() + late * 1000.0
+            self._venue.pulse.at(due, partial(self._send_late, frame))
+        else:
             self._send(frame)
+
+    def _send_late(self, frame: dict[str, Any], _now_ms: float) -> None:
+        self._send(frame)
 
     def _send(self, frame: dict[str, Any]) -> None:
         self._venue.broadcaster.deliver((self._connection.socket,), encode(frame))

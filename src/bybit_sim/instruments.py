@@ -25,6 +25,7 @@ class Instrument:
         levels: how many levels a full side of the book has.
         size: typical resting quantity, in steps.
         symbol_id: `symbolId` of the REST listing.
+        trades_kept: how many past trades REST can tell of.
     """
 
     category: str
@@ -39,6 +40,7 @@ class Instrument:
     levels: int
     size: int
     symbol_id: int
+    trades_kept: int = 1_000
 
     @property
     def trims_zeros(self) -> bool:
@@ -114,6 +116,7 @@ def listing(extra_linear: int = 0) -> dict[tuple[str, str], Instrument]:
             levels=60,
             size=500,
             symbol_id=_FIRST_SYNTHETIC_ID + number,
+            trades_kept=50,
         )
     return table
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 import uuid
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from bybit_sim.book import Book, BookView
+from bybit_sim.book import Book, BookView, RpiBookView
 from bybit_sim.decimals import Grid
 from bybit_sim.instruments import Instrument
 
+RPI_DEPTH = 50
 _TRADE_SHARE = 0.4
 _BATCH_SHARE = 0.2
 _SPOT_TRADE_ID = 2_290_000_001_000_000_000  # recorded spot ids look like 2290000001225843671
@@ -43,7 +45,8 @@ class Trade:
 class SymbolMarket:
     """One symbol's book, trades and statistics: a pure function of seed, symbol and tick count.
 
-    Time enters only as the stamp the caller passes to `tick`.
+    Time enters only as the stamp the caller passes to `tick`. `past_trades` holds the last trades,
+    oldest first.
     """
 
     def __init__(self, instrument: Instrument, seed: int) -> None:
@@ -69,7 +72,9 @@ class SymbolMarket:
         self.open_interest = self.rng.randrange(10**4, 10**5) * instrument.size // 10
         self.fresh_trades: list[Trade] = []
         self._trade_number = _SPOT_TRADE_ID + self.rng.randrange(10**8)
+        self.past_trades: deque[Trade] = deque(maxlen=instrument.trades_kept)
         self._views: dict[int, BookView] = {}
+        self._rpi_view: RpiBookView | None = None
 
     def tick(self, now_ms: int) -> None:
         """Let the market act once at `now_ms`; `fresh_trades` then holds this tick's trades."""
@@ -82,20 +87,30 @@ class SymbolMarket:
         if move or self.rng.random() < _TRADE_SHARE:
             buys = move > 0 or (move == 0 and self.rng.random() < 0.5)  # noqa: PLR2004
             self._print(buys=buys, price=before_ask if buys else before_bid, now_ms=now_ms)
+            self.past_trades.extend(self.fresh_trades)
 
     def view(self, depth: int) -> BookView:
         """Return the one view of a depth, made on first use with a seeded `u` far from 1."""
         view = self._views.get(depth)
         if view is None:
             # Its own source: asking for a view must not change what the market does next.
-            source = random.Random(f"{self._seed}:{self.instrument.symbol_id}:{depth}")
-            view = BookView(self.book, depth, source.randrange(10**6, 3 * 10**7))
+            view = BookView(self.book, depth, self._first_update_id(str(depth)))
             self._views[depth] = view
         return view
+
+    def rpi_view(self) -> RpiBookView:
+        """Return the view with the RPI orders told apart."""
+        if self._rpi_view is None:
+            self._rpi_view = RpiBookView(self.book, RPI_DEPTH, self._first_update_id("rpi"))
+        return self._rpi_view
 
     def mark_price(self) -> int:
         """Return a mark price in ticks, between the best bid and ask."""
         return (self.book.bids.best + self.book.asks.best) // 2
+
+    def _first_update_id(self, view: str) -> int:
+        source = random.Random(f"{self._seed}:{self.instrument.symbol_id}:{view}")
+        return source.randrange(10**6, 3 * 10**7)
 
     def _print(self, *, buys: bool, price: int, now_ms: int) -> None:
         rng = self.rng

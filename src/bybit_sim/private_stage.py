@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from websockets.asyncio.server import ServerConnection
 
@@ -31,13 +32,38 @@ _POSITION_AFTER_ORDER_MS = (1, 3)
 _UNCHANGED_AFTER_MS = 2
 
 
+@dataclass(frozen=True, slots=True)
+class PrivateEvent:
+    """A frame about to be sent.
+
+    Attributes:
+        topic: its kind, such as `order`.
+        name: the topic as subscribed, such as `order.linear`.
+        frame: what is sent.
+        delay_ms: how much later; nonzero by a fault only.
+    """
+
+    topic: str
+    name: str
+    frame: dict[str, Any]
+    delay_ms: float = 0.0
+
+
+class PrivateFault(Protocol):
+    """A fault that meddles with private events."""
+
+    def alter_private(self, event: PrivateEvent) -> list[PrivateEvent]:
+        """Return what is sent instead."""
+        ...
+
+
 class PrivateStage:
     """Private topics with their listeners, and the choreography of orders and fills.
 
     No topic has a first snapshot; nothing is kept for who is not there (v5 reference 7.1).
 
     Attributes:
-        stalled: topics held silent by a fault; what they would have said is lost.
+        faults: those that meddle with events; nearly always none.
         last_told_ms: when each topic last had something to say.
     """
 
@@ -50,7 +76,7 @@ class PrivateStage:
         self._uid = uid
         self._rng = random.Random(f"{seed}:stage")
         self._listeners: dict[str, set[ServerConnection]] = {}
-        self.stalled: set[str] = set()
+        self.faults: tuple[PrivateFault, ...] = ()
         self.last_told_ms: dict[str, float] = {}
 
     def subscribe(self, socket: ServerConnection, topic: str) -> None:
@@ -72,7 +98,7 @@ class PrivateStage:
         part = (order.qty / count).quantize(Decimal(order.instrument.step))
         parts = [part] * (count - 1)
         parts.append(order.qty - sum(parts))
-        fills = [self._account.fill(order, qty, int(now_ms)) for qty in parts if qty > 0]
+        fills = [self._account.fill(order, qty, self._stamp(now_ms)) for qty in parts if qty > 0]
         for fill in fills:
             self._publish("execution.fast", order, None, now_ms, [fast_execution_row(order, fill)])
         self._pulse.at(now_ms + _ORDER_AFTER_MS, partial(self._tell_fill, order, fills))
@@ -90,7 +116,7 @@ class PrivateStage:
 
     def _tell_position_and_wallet(self, order: Order, now_ms: float) -> None:
         account, instrument = self._account, order.instrument
-        stamp = int(now_ms)
+        stamp = self._stamp(now_ms)
         if instrument.category == "spot":
             coins = [instrument.base, instrument.quote]
         else:
@@ -118,16 +144,29 @@ class PrivateStage:
         """Send rows to the listeners of the all-in-one and of the categorised form."""
         for name in (topic, f"{topic}.{order.instrument.category}"):
             sockets = self._listeners.get(name)
-            if not sockets or name in self.stalled:
+            if not sockets:
                 continue
             frame: dict[str, Any] = {"topic": name}
             if topic in {"position", "wallet", "greeks"}:
                 frame = {"id": label, "topic": name}
             elif label is not None:
                 frame["id"] = label
-            frame |= {"creationTime": int(now_ms), "data": rows}
-            self.last_told_ms[name] = now_ms
-            self._deliver(sockets, encode(frame))
+            frame |= {"creationTime": self._stamp(now_ms), "data": rows}
+            events = [PrivateEvent(topic, name, frame)]
+            for fault in self.faults:
+                events = [other for event in events for other in fault.alter_private(event)]
+            for event in events:
+                if event.delay_ms:
+                    self._pulse.at(now_ms + event.delay_ms, partial(self._send, event))
+                else:
+                    self._send(event, now_ms)
+
+    def _send(self, event: PrivateEvent, now_ms: float) -> None:
+        self.last_told_ms[event.name] = now_ms
+        self._deliver(self._listeners.get(event.name, ()), encode(event.frame))
+
+    def _stamp(self, now_ms: float) -> int:
+        return int(now_ms + self._pulse.skew_ms)
 
 
 class Trader:

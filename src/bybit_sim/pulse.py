@@ -21,17 +21,27 @@ _LONGEST_SLEEP_SECONDS = 0.2  # bounds how late a change of an injected clock is
 
 
 class Pulse:
-    """Runs actions when they are due, in due order; late work is done at once, not dropped."""
+    """Runs actions when they are due, in due order; late work is done at once, not dropped.
+
+    Attributes:
+        skew_ms: how far the server's own time is ahead of the agenda's. Only stamps are moved:
+            an agenda that jumped would stop, or do a day's work at once.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._agenda: list[tuple[float, int, Action]] = []
         self._order = itertools.count()
         self._sooner = asyncio.Event()
+        self.skew_ms = 0.0
 
     def now_ms(self) -> float:
         """Return the clock's time in milliseconds."""
         return self._clock() * 1000.0
+
+    def server_ms(self) -> int:
+        """Return the time the server believes it is, in milliseconds."""
+        return int(self.now_ms() + self.skew_ms)
 
     def at(self, due_ms: float, action: Action) -> None:
         """Put an action on the agenda."""

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
 import msgspec
 
 from bybit_sim.account import Account, Position
-from bybit_sim.config import SimulatorConfig
+from bybit_sim.config import SimulatorConfig, SimulatorError
+from bybit_sim.fault import Hook
+from bybit_sim.faults import Faults
 from bybit_sim.instruments import Instrument
 from bybit_sim.listing_rows import listing_row
 from bybit_sim.market import Market
 from bybit_sim.private_rows import coin_row, rest_position_row, wallet_row
+from bybit_sim.pulse import Pulse
+from bybit_sim.rest_market import MarketDesk
 from bybit_sim.signing import check_rest
+from bybit_sim.status import StatusBoard
 
 _PAGE_LIMITS = {"instruments": (500, 1000), "positions": (20, 200)}
 _PARAMETER_ERROR = 10001
@@ -36,14 +42,31 @@ class RestAnswer:
 class RestDesk:
     """Answers GET requests; `None` from `answer` means there is no such path."""
 
-    def __init__(self, config: SimulatorConfig, market: Market, account: Account) -> None:
+    def __init__(
+        self,
+        config: SimulatorConfig,
+        market: Market,
+        account: Account,
+        *,
+        desk: MarketDesk,
+        status: StatusBoard,
+        pulse: Pulse,
+        faults: Faults,
+    ) -> None:
         self._config = config
+        self._pulse = pulse
+        self._status = status
+        self._faults = faults
         self._market = market
         self._account = account
         self._visits: dict[str, tuple[int, int]] = {}
         self._open: dict[str, Callable[[Query, int], RestAnswer]] = {
             "/v5/market/time": self._time,
             "/v5/market/instruments-info": self._instruments,
+            "/v5/market/recent-trade": partial(_market_answer, desk.recent_trades),
+            "/v5/market/kline": partial(_market_answer, desk.candles),
+            "/v5/market/orderbook": partial(_market_answer, desk.book),
+            "/v5/system/status": self._notices,
         }
         self._guarded: dict[str, Callable[[Query, int], RestAnswer]] = {
             "/v5/account/wallet-balance": self._wallet,
@@ -58,7 +81,7 @@ class RestDesk:
             headers: case-insensitive mapping.
         """
         path, _, query = target.partition("?")
-        now_ns = int(self._config.clock() * 1e9)
+        now_ns = int(self._config.clock() * 1e9) + int(self._pulse.skew_ms * 1e6)
         parsed = dict(parse_qsl(query, keep_blank_values=True))
         if path in self._open:
             return self._open[path](parsed, now_ns)
@@ -72,6 +95,8 @@ class RestDesk:
             api_key=self._config.api_key,
             secret=self._config.api_secret,
         )
+        for fault in self._faults.at(Hook.REST):
+            refusal = fault.rest_refusal() or refusal
         if refusal is not None:
             return _envelope(refusal.code, refusal.message, {}, now_ms, status=refusal.status)
         return self._metered(path, parsed, now_ns)
@@ -102,6 +127,15 @@ class RestDesk:
     def _time(self, _query: Query, now_ns: int) -> RestAnswer:
         result = {"timeSecond": str(now_ns // 10**9), "timeNano": str(now_ns)}
         return _envelope(0, "OK", result, now_ns // 1_000_000)
+
+    def _notices(self, query: Query, now_ns: int) -> RestAnswer:
+        rows = [
+            row
+            for row in self._status.notices
+            if query.get("id", row["id"]) == row["id"]
+            and query.get("state", row["state"]) == row["state"]
+        ]
+        return _envelope(0, "", {"list": rows}, now_ns // 1_000_000)
 
     def _instruments(self, query: Query, now_ns: int) -> RestAnswer:
         now_ms = now_ns // 1_000_000
@@ -177,6 +211,16 @@ class RestDesk:
 
 def _by_symbol(instrument: Instrument) -> str:
     return instrument.symbol
+
+
+def _market_answer(
+    build: Callable[[Query, int], dict[str, Any]], query: Query, now_ns: int
+) -> RestAnswer:
+    now_ms = now_ns // 1_000_000
+    try:
+        return _envelope(0, "OK", build(query, now_ms), now_ms)
+    except SimulatorError as exc:
+        return _refuse(str(exc), now_ms)
 
 
 def _limit(query: Query, what: str) -> int | None:

@@ -4,40 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import http
 import logging
 import random
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
-from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-from websockets.http11 import Request, Response
+from websockets.protocol import State
 
 from bybit_sim import wire
 from bybit_sim.account import Account, Order
 from bybit_sim.broadcaster import Broadcaster
 from bybit_sim.config import SimulatorConfig, SimulatorError
-from bybit_sim.conversation import Conversation, LiveConnection
-from bybit_sim.faults import ConnectionLimiter, Faults
-from bybit_sim.instruments import PUBLIC_CATEGORIES, listing
+from bybit_sim.connection import LiveConnection
+from bybit_sim.control import ControlDesk
+from bybit_sim.conversation import Conversation
+from bybit_sim.door import Door
+from bybit_sim.fault import LONGEST_HANDSHAKE_SECONDS, Fault, Hook
+from bybit_sim.faults import Faults
+from bybit_sim.instruments import listing
 from bybit_sim.market import Market
 from bybit_sim.private_stage import PrivateStage, Trader
 from bybit_sim.pulse import Pulse
-from bybit_sim.rest import RestAnswer, RestDesk
+from bybit_sim.rest import RestDesk
+from bybit_sim.rest_market import MarketDesk
+from bybit_sim.status import StatusBoard
+from bybit_sim.topics import PRIVATE_PATH, SOCKET_KINDS
+from bybit_sim.venue_socket import VenueSocket
 
 logger = logging.getLogger(__name__)
 
-PRIVATE_PATH = "/v5/private"
-SOCKET_KINDS = {f"/v5/public/{category}": category for category in PUBLIC_CATEGORIES} | {
-    PRIVATE_PATH: "private"
-}
 _CLOSE_SECONDS = 1.0
+_OPEN_SECONDS = LONGEST_HANDSHAKE_SECONDS + 10.0
 _ACTIVE_TIME_RANGE = (30.0, 600.0)
 
 
@@ -55,38 +58,45 @@ class Simulator:
 
     Attributes:
         config: as given.
-        faults: switches of misbehaviour; the common ones are also properties here.
+        faults: misbehaviour that is going on; `fault` begins one, `clear_faults` ends them.
+        pulse: the agenda of everything that happens by itself.
+        status: system notices.
         market: the books as the matching engine sees them.
         account: balances, positions and orders, to compare with what was streamed.
         broadcaster: public topics and their counters.
         stage: private topics.
         connections: live connections, oldest first.
-        connection_attempts: WebSocket handshakes seen, refused ones included.
         requests: client messages, oldest first, bounded by `config.request_log_size`.
     """
 
     def __init__(self, config: SimulatorConfig | None = None) -> None:
         self.config = config or SimulatorConfig()
-        self.faults = Faults()
         self.market = Market(listing(self.config.symbols), self.config.seed)
         self.account = Account(self.market, self.config.seed)
         self.connections: list[LiveConnection] = []
-        self.connection_attempts = 0
         self.requests: deque[ClientRequest] = deque(maxlen=self.config.request_log_size)
-        self._pulse = Pulse(self.config.clock)
-        self.broadcaster = Broadcaster(self.market, self._pulse, self.config)
+        self.pulse = Pulse(self.config.clock)
+        self.broadcaster = Broadcaster(self.market, self.pulse, self.config)
         self.stage = PrivateStage(
             self.account,
-            self._pulse,
+            self.pulse,
             self.broadcaster.deliver,
             uid=self.config.uid,
             seed=self.config.seed,
         )
-        self._rest = RestDesk(self.config, self.market, self.account)
-        self._trader = Trader(self.account, self.place_market_order, self.config.seed)
-        self._limiter = ConnectionLimiter(
-            self.config.connections_per_window, self.config.connection_window_seconds
+        self.status = StatusBoard(self.config.seed)
+        self.faults = Faults(self, self.stage)
+        rest = RestDesk(
+            self.config,
+            self.market,
+            self.account,
+            desk=MarketDesk(self.market, self.broadcaster),
+            status=self.status,
+            pulse=self.pulse,
+            faults=self.faults,
         )
+        self._door = Door(self.config, self.faults, rest, ControlDesk(self))
+        self._trader = Trader(self.account, self.place_market_order, self.config.seed)
         self._ids = random.Random(f"{self.config.seed}:connections")
         self._server: Server | None = None
         self._market_task: asyncio.Task[None] | None = None
@@ -108,35 +118,46 @@ class Simulator:
         return self._url("https" if self.config.ssl else "http")
 
     @property
+    def connection_attempts(self) -> int:
+        """WebSocket handshakes seen, refused ones included."""
+        return self._door.attempts
+
+    @property
+    def attempt_times(self) -> Sequence[float]:
+        """When the last of those were, on the configured clock."""
+        return self._door.attempt_times
+
+    @property
     def silence_pongs(self) -> bool:
-        """Whether pings go unanswered."""
-        return self.faults.silence_pongs
+        """Whether pings go unanswered; the fault `missing_pongs`."""
+        return bool(self.faults.named("missing_pongs"))
 
     @silence_pongs.setter
     def silence_pongs(self, value: bool) -> None:
-        self.faults.silence_pongs = value
+        self._switch("missing_pongs", {} if value else None)
 
     @property
     def silence_acks(self) -> bool:
-        """Whether requests are carried out without an answer."""
-        return self.faults.silence_acks
+        """Whether requests are carried out without an answer; the fault `missing_acks`."""
+        return bool(self.faults.named("missing_acks"))
 
     @silence_acks.setter
     def silence_acks(self, value: bool) -> None:
-        self.faults.silence_acks = value
+        self._switch("missing_acks", {} if value else None)
 
     @property
     def refuse_handshakes(self) -> int | None:
-        """HTTP status every WebSocket handshake gets, None to accept them."""
-        return self.faults.refuse_handshakes
+        """HTTP status handshakes get, None to accept them; the fault `refuse_handshake`."""
+        active = self.faults.named("refuse_handshake")
+        return active[-1].parameters()["status"] if active else None
 
     @refuse_handshakes.setter
     def refuse_handshakes(self, value: int | None) -> None:
-        self.faults.refuse_handshakes = value
+        self._switch("refuse_handshake", None if value is None else {"status": value})
 
     def now_ms(self) -> int:
         """Return server time in milliseconds."""
-        return int(self._pulse.now_ms())
+        return self.pulse.server_ms()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen; on return it serves.
@@ -152,11 +173,13 @@ class Simulator:
                 self._converse,
                 host,
                 port,
-                process_request=self._process_request,
+                process_request=self._door.process_request,
                 compression=None,
                 extensions=[deflate] if self.config.compression else None,
                 ping_interval=None,  # Bybit sends no WebSocket pings of its own
                 close_timeout=_CLOSE_SECONDS,
+                open_timeout=_OPEN_SECONDS,
+                create_connection=VenueSocket,
                 max_queue=None,
                 server_header="Openresty",
                 ssl=self.config.ssl,
@@ -167,7 +190,7 @@ class Simulator:
                 f"{host}:{port} {reason}; choose another with --port, or 0 for any free one"
             ) from exc
         self._address = (host, next(iter(self._server.sockets)).getsockname()[1])
-        self._market_task = asyncio.create_task(self._pulse.run(), name="bybit-sim-pulse")
+        self._market_task = asyncio.create_task(self.pulse.run(), name="bybit-sim-pulse")
         self._market_task.add_done_callback(_report_death)
         self._schedule(self.config.idle_scan_seconds, self._cut_idle)
         if self.config.trade_every_seconds is not None:
@@ -179,53 +202,72 @@ class Simulator:
             self._market_task.cancel()
             await asyncio.gather(self._market_task, return_exceptions=True)
             self._market_task = None
+        self.faults.clear()
         if self._server is not None:
             self._server.close()
+            for each in self._server.all_connections:
+                if each.protocol.state is State.CONNECTING:  # it may have been about to wait
+                    each.transport.abort()
             await self._server.wait_closed()
             self._server = None
 
+    async def fault(self, name: str, /, **parameters: Any) -> Fault:
+        """Begin a fault by its name; returns when what it did has come about.
+
+        `bybit_sim.faults.REGISTRY` lists them; `docs/simulator.md` shows each.
+
+        Returns:
+            The fault: `hits` counts what it did, `is_active` tells whether it goes on.
+
+        Raises:
+            FaultError: there is no such fault, or a parameter makes no sense.
+        """
+        fault = self.faults.begin(name, parameters)
+        await fault.settle()
+        return fault
+
+    def clear_faults(self, name: str | None = None) -> int:
+        """End all faults, or those of a name; return how many were active."""
+        return self.faults.clear(name)
+
     async def drop_connections(self, path: str | None = None, code: int | None = None) -> None:
-        """End all connections of a path (None: of all); returns when they are gone.
+        """End all connections of a path (None: of all), by the fault `drop`; wait for it.
 
         Args:
             path: such as `/v5/public/linear`.
             code: close with this code; None cuts TCP without a close frame, which the client
                 sees as 1006 and which is how Bybit usually ends a connection.
         """
-        chosen = self._on(path)
-        if code is None:
-            for each in chosen:
-                each.socket.transport.abort()
-        else:
-            await asyncio.gather(*(each.socket.close(code) for each in chosen))
-        await asyncio.gather(*(each.socket.wait_closed() for each in chosen))
+        goodbye = {} if code is None else {"close_frame": True, "code": code}
+        await self.fault("drop", path=path, **goodbye)
 
     async def inject(self, path: str, raw: str | bytes) -> None:
         """Send a raw frame to all connections of a path: text for str, binary for bytes."""
-        broadcast([each.socket for each in self._on(path)], raw)
+        self.send_raw(path, raw)
         await asyncio.sleep(0)
 
+    def send_raw(self, path: str | None, raw: str | bytes) -> None:
+        """Send a raw frame to all connections of a path (None: to all), without waiting."""
+        broadcast([each.socket for each in self.connections if path in {None, each.path}], raw)
+
     def stall(self, topic: str, path: str | None = None) -> None:
-        """Silence a topic while everything else goes on; what it says later fits on."""
-        self.stage.stalled.add(topic)
-        for stream in self._streams(path, topic):
-            stream.is_stalled = True
+        """Silence a topic by the fault `stall`."""
+        self.faults.begin("stall", {"topic": topic, "path": path})
 
     def unstall(self, topic: str, path: str | None = None) -> None:
         """Let a silenced topic speak again."""
-        self.stage.stalled.discard(topic)
-        for stream in self._streams(path, topic):
-            stream.is_stalled = False
+        for fault in self.faults.named("stall"):
+            given = fault.parameters()
+            if given["topic"] == topic and path in {None, given["path"]}:
+                self.faults.end(fault)
 
     def skip_updates(self, path: str, topic: str, n: int = 1) -> None:
-        """Lose the next `n` frames of a topic for everybody, which leaves a hole in its `u`."""
-        for stream in self._streams(path, topic):
-            stream.swallow += n
+        """Lose the next `n` frames of a topic by the fault `update_gap`."""
+        self.faults.begin("update_gap", {"topic": topic, "path": path, "count": n})
 
     def restart_book(self, path: str, topic: str) -> None:
-        """Send a snapshot with `u` 1 to everybody on a book, as a service restart does."""
-        for stream in self._streams(path, topic):
-            self.broadcaster.restart_book(stream)
+        """Send a snapshot with `u` 1 by the fault `book_restart`."""
+        self.faults.begin("book_restart", {"topic": topic, "path": path})
 
     def place_market_order(
         self,
@@ -263,53 +305,35 @@ class Simulator:
         host = "127.0.0.1" if self._address[0] in {"0.0.0.0", "::", ""} else self._address[0]  # noqa: S104
         return f"{scheme}://{host}:{self._address[1]}"
 
-    def _on(self, path: str | None) -> list[LiveConnection]:
-        return [each for each in self.connections if path in {None, each.path}]
-
-    def _streams(self, path: str | None, topic: str) -> Iterable[Any]:
-        category = None if path is None else SOCKET_KINDS[path]
-        if category == "private":
-            return []
-        return self.broadcaster.streams_of(topic, category)
+    def _switch(self, name: str, parameters: dict[str, Any] | None) -> None:
+        """Have a fault exactly once with these parameters, or not at all."""
+        self.faults.clear(name)
+        if parameters is not None:
+            self.faults.begin(name, parameters)
 
     def _schedule(self, every_seconds: float, action: Any) -> None:
         def act(now_ms: float) -> None:
             action()
-            self._pulse.at(now_ms + every_seconds * 1000.0, act)
+            self.pulse.at(now_ms + every_seconds * 1000.0, act)
 
-        self._pulse.at(self._pulse.now_ms() + every_seconds * 1000.0, act)
+        self.pulse.at(self.pulse.now_ms() + every_seconds * 1000.0, act)
 
     def _cut_idle(self) -> None:
         """Abort connections with neither client ping nor server data for too long."""
-        now = self._pulse.now_ms()
+        now = self.pulse.now_ms()
         for each in list(self.connections):
             data = (
                 stream.last_push_ms if stream else self.stage.last_told_ms.get(topic, 0.0)
                 for topic, stream in each.topics.items()
             )
+            if each.socket.is_deaf:
+                continue
             quiet_ms = now - max([each.last_ping_ms, *data])
             if quiet_ms > each.max_idle_seconds * 1000.0:
                 each.socket.transport.abort()
 
-    def _process_request(self, socket: ServerConnection, request: Request) -> Response | None:
-        """Answer REST and refuse handshakes before the WebSocket library looks at them."""
-        path = request.path.partition("?")[0]
-        if request.headers.get("Upgrade", "").lower() != "websocket":
-            answer = self._rest.answer(request.path, request.headers)
-            if answer is not None:
-                return _http_response(answer)
-            return socket.respond(http.HTTPStatus.NOT_FOUND, "404 page not found\n")
-        self.connection_attempts += 1
-        if self.faults.refuse_handshakes is not None:
-            return socket.respond(self.faults.refuse_handshakes, "refused\n")
-        if path not in SOCKET_KINDS:
-            return socket.respond(http.HTTPStatus.NOT_FOUND, "404 page not found\n")
-        address = str(socket.remote_address[0]) if socket.remote_address else ""
-        if not self._limiter.admit(address, self.config.clock()):
-            return socket.respond(http.HTTPStatus.FORBIDDEN, "too many connections\n")
-        return None
-
     async def _converse(self, socket: ServerConnection) -> None:
+        assert isinstance(socket, VenueSocket)  # noqa: S101 - `create_connection` says so
         target = socket.request.path if socket.request else ""
         path, _, query = target.partition("?")
         connection = LiveConnection(
@@ -318,10 +342,12 @@ class Simulator:
             kind=SOCKET_KINDS[path],
             socket=socket,
             max_idle_seconds=self._max_idle(path, query),
-            last_ping_ms=self._pulse.now_ms(),
+            last_ping_ms=self.pulse.now_ms(),
         )
         conversation = Conversation(self, connection)
         self.connections.append(connection)
+        for fault in self.faults.at(Hook.OPENED):
+            fault.opened(connection)
         try:
             async for message in socket:
                 self.requests.append(ClientRequest(path, conversation.handle(message)))
@@ -345,16 +371,3 @@ def _report_death(task: asyncio.Task[None]) -> None:
     """Say so when the market stops by a defect: a silent simulator would look like a fault."""
     if not task.cancelled() and (exc := task.exception()) is not None:
         logger.error("the market stopped", exc_info=exc)
-
-
-def _http_response(answer: RestAnswer) -> Response:
-    status = http.HTTPStatus(answer.status)
-    headers = Headers(
-        {
-            "Content-Type": "application/json; charset=utf-8",
-            "Content-Length": str(len(answer.body)),
-            "Connection": "close",
-            **answer.headers,
-        }
-    )
-    return Response(status.value, status.phrase, headers, answer.body)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bybit_sim.instruments import PUBLIC_CATEGORIES
 from bybit_sim.market import Market
+
+PRIVATE_PATH = "/v5/private"
+STATUS_KIND = "status"
+SOCKET_KINDS = {
+    **{f"/v5/public/{category}": category for category in PUBLIC_CATEGORIES},
+    "/v5/public/misc/status": STATUS_KIND,
+    PRIVATE_PATH: "private",
+}
+"""Paths of the sockets, each with what it is: a category, `status` or `private`."""
 
 KLINE_MS = {
     "1": 60_000,
@@ -30,6 +40,8 @@ _BOOK_PUSH_MS = {
     "option": {25: 20, 100: 100},
     "spread": {25: 20},
 }
+_RPI_PUSH_MS = 100
+_RPI_CATEGORIES = frozenset({"spot", "linear", "inverse"})
 # Topics that are a prefix and a symbol: the sockets that have them, with their push interval.
 _PUSH_MS = {
     **{("publicTrade", each): 0 for each in ("spot", "linear", "inverse", "spread")},
@@ -38,6 +50,7 @@ _PUSH_MS = {
     **{("allLiquidation", each): 500 for each in ("linear", "inverse")},
     **{("priceLimit", each): 300 for each in ("spot", "linear", "inverse")},
 }
+STATUS_TOPIC = "system.status"
 _POOLS = {"linear": ("USDT", "USDC"), "inverse": ("inverse",)}
 
 _PRIVATE_PLAIN = frozenset({"order", "execution", "execution.fast", "position", "wallet", "greeks"})
@@ -68,6 +81,8 @@ class Channel(StrEnum):
     INSURANCE = "insurance"
     ADL_ALERT = "adlAlert"
     PRICE_LIMIT = "priceLimit"
+    RPI_BOOK = "orderbook.rpi"
+    SYSTEM_STATUS = "system.status"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +113,20 @@ def is_plausible_spot_topic(name: str) -> bool:
     prefix, _, rest = name.partition(".")
     if prefix == "orderbook":
         depth, _, rest = rest.partition(".")
-        return depth in {"1", "50", "200", "1000"} and bool(rest)
+        return depth in {"1", "50", "200", "1000", "rpi"} and bool(rest)
     return prefix in {"publicTrade", "tickers"} and bool(rest)
 
 
-def find_topic(market: Market, category: str, name: str) -> PublicTopic | None:
+def find_topic(  # noqa: PLR0911 - one return per form of a topic
+    market: Market, category: str, name: str
+) -> PublicTopic | None:
     """Return the public topic of that exact name on that socket, None if there is none.
 
     Symbols may hold dots (`XRP-30OCT26-0.4-P-USDT`), so only the known prefix is split off.
     """
+    if category == STATUS_KIND:
+        exists = name == STATUS_TOPIC
+        return PublicTopic(category, name, Channel.SYSTEM_STATUS, "") if exists else None
     prefix, _, rest = name.partition(".")
     if prefix == Channel.ORDERBOOK:
         return _book_topic(market, category, name, rest)
@@ -126,6 +146,8 @@ def find_topic(market: Market, category: str, name: str) -> PublicTopic | None:
 
 def _book_topic(market: Market, category: str, name: str, rest: str) -> PublicTopic | None:
     depth_text, _, symbol = rest.partition(".")
+    if depth_text == "rpi" and category in _RPI_CATEGORIES and market.has(category, symbol):
+        return PublicTopic(category, name, Channel.RPI_BOOK, symbol, push_ms=_RPI_PUSH_MS)
     # Compared as text: "050" and "+50" are not depths.
     for depth, push_ms in _BOOK_PUSH_MS[category].items():
         if depth_text == str(depth) and market.has(category, symbol):

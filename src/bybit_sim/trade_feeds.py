@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from bybit_sim.topics import KLINE_MS, PublicTopic
 
 _MOST_TRADES_PER_FRAME = 1_024
 _WEEK_OFFSET_MS = 4 * 86_400_000  # the epoch was a Thursday; candles of a week start on Monday
+_CANDLES_KEPT = 1_000
 _QUIET_CANDLE_MS = 10_000.0
 
 
@@ -116,13 +118,19 @@ class KlineFeed(Feed):
         self._interval_ms = KLINE_MS[topic.interval]
         self._candle = self._new_candle(0)
         self._closed: list[_Candle] = []
+        self._past: deque[_Candle] = deque(maxlen=_CANDLES_KEPT)
         self._changed = True
 
     def resume(self, now_ms: int) -> None:
-        """Start the running candle from the last price."""
+        """Go on with the running candle, or start one from the last price if it is over."""
+        self._roll(now_ms)
         self._closed.clear()
-        self._candle = self._new_candle(now_ms)
         self._candle.touched = now_ms
+
+    def rows(self, now_ms: int) -> list[list[str]]:
+        """Return the candles for REST, newest first, the running one included."""
+        self._roll(now_ms)
+        return [_rest_row(candle) for candle in (self._candle, *reversed(self._past))]
 
     def greet(self, now_ms: int) -> bytes:
         """Return the running candle."""
@@ -154,7 +162,9 @@ class KlineFeed(Feed):
 
     def _roll(self, time_ms: int) -> None:
         if time_ms > self._candle.end:
-            self._closed.append(self._candle)
+            if self._candle.start:  # the one of the constructor never was
+                self._closed.append(self._candle)
+                self._past.append(self._candle)
             self._candle = self._new_candle(time_ms)
 
     def _new_candle(self, time_ms: int) -> _Candle:
@@ -179,6 +189,12 @@ class KlineFeed(Feed):
         }
         name = self.topic.name
         return encode({"topic": name, "data": [row], "ts": now_ms, "type": "snapshot"})
+
+
+def _rest_row(candle: _Candle) -> list[str]:
+    prices = (candle.open, candle.high, candle.low, candle.close)
+    amounts = (candle.volume, candle.turnover)
+    return [str(candle.start), *(plain(each) for each in (*prices, *amounts))]
 
 
 class LiquidationFeed(Feed):
@@ -207,6 +223,8 @@ class LiquidationFeed(Feed):
 
     def beat(self, now_ms: int, last_push_ms: float) -> bytes | None:  # noqa: ARG002 - own timing
         """Return the liquidations of the last half second, if one was due."""
+        if self._due_ms - now_ms > self._every_ms:  # the server's clock went back
+            self._draw(now_ms)
         if now_ms < self._due_ms:
             return None
         self._draw(now_ms)

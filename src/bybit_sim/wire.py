@@ -11,6 +11,7 @@ from typing import Any
 _XID_DIGITS = "0123456789abcdefghijklmnopqrstuv"
 _SUFFIX_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _COMMAND_SOCKETS = frozenset({"option", "spread"})
+_SPOT_LIKE = frozenset({"spot", "status"})
 _SNIPPET = 10  # characters of context in a decode error
 
 
@@ -27,7 +28,7 @@ def speaks_commands(kind: str) -> bool:
 
 
 def pong(kind: str, conn_id: str, req_id: str | None, now_ms: int) -> dict[str, Any]:
-    """Answer a ping on the socket `kind` (a category or `private`)."""
+    """Answer a ping on the socket `kind` (a category, `status` or `private`)."""
     if kind == "private":
         frame: dict[str, Any] = {} if req_id is None else {"req_id": req_id}
         return frame | {"op": "pong", "args": [str(now_ms)], "conn_id": conn_id}
@@ -40,8 +41,9 @@ def command_ack(kind: str, conn_id: str, req_id: str | None, op: str) -> dict[st
     """Answer a granted `subscribe` or `unsubscribe`, everywhere but on option and spread."""
     if kind == "private":
         return private_reply(conn_id, req_id, success=True, ret_msg="", op=op)
-    # Spot repeats the op as text; documented for subscribe, assumed for unsubscribe.
-    ret_msg = op if kind == "spot" else ""
+    # Spot repeats the op as text; documented for subscribe, assumed for unsubscribe and for the
+    # status socket, whose answers nobody has recorded.
+    ret_msg = op if kind in _SPOT_LIKE else ""
     return _public(kind, conn_id, req_id, success=True, ret_msg=ret_msg, op=op)
 
 
