@@ -22,8 +22,9 @@ from ws_gateway import __version__
 from ws_gateway.config import Settings
 from ws_gateway.control.api.app import create_app
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
-from ws_gateway.control.service import Policy, SubscriptionService
+from ws_gateway.control.service import SubscriptionService
 from ws_gateway.delivery.link import prove_broker
 from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.publisher import Publisher, PublisherSettings
@@ -142,9 +143,10 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             await _or_stop(_require_broker(settings), stop)
             observer = _LateObserver()
             path = build_data_path(settings, observer)
-            reconciler = observer.reconciler = Reconciler(store, path.feed)
+            policy = Policy.of(settings)
+            reconciler = observer.reconciler = Reconciler(store, path.feed, policy)
             app = create_app(
-                subscriptions=SubscriptionService(store, reconciler, Policy.of(settings)),
+                subscriptions=SubscriptionService(store, reconciler, policy),
                 health=HealthReporter(
                     store=store,
                     feed=path.feed,

@@ -103,6 +103,29 @@ def _kinds_around_break(consumer: Consumer, category: str, topic: str) -> list[s
     return [first["kind"], second["kind"]]
 
 
+async def test_a_category_disabled_at_a_restart_is_not_served_from_the_ledger(site: Site) -> None:
+    """Its stored wish opens no connection and says why; enabled again it flows by itself."""
+    async with site.venue() as venue:
+        async with site.gateway(venue.url) as gateway:
+            await gateway.add("trades", "BTCUSDT", category="spot")
+            await gateway.add("orderbook", "BTCUSDT", category="linear")
+            await gateway.until_health(lambda h: h["subscriptions"] == {"active": 2})
+        async with site.gateway(venue.url, WSG_ENABLED_CATEGORIES="linear") as gateway:
+            await gateway.until_health(lambda h: h["subscriptions"] == {"active": 1})
+
+            async def refused() -> str | None:
+                one = (await gateway.subscriptions())[TRADES]
+                return one["last_error"] if one["state"] == "rejected" else None
+
+            words = await until(refused, seconds=5, what="the spot topic is rejected")
+            assert "WSG_ENABLED_CATEGORIES" in words
+            assert list(await gateway.connections()) == ["linear"]
+            await gateway.until_ready(2)
+            assert (await gateway.post("trades", "BTCUSDT", category="spot")).status_code == 422
+        async with site.gateway(venue.url) as gateway:
+            await gateway.until_health(lambda h: h["subscriptions"] == {"active": 2})
+
+
 async def test_a_killed_gateway_takes_up_its_subscriptions_again(site: Site) -> None:
     """After `kill -9` the next process restores them, numbers anew, and a marker says why.
 

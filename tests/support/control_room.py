@@ -15,8 +15,9 @@ import uvicorn
 from support.memory_feed import MemoryDelivery, MemoryFeed
 from ws_gateway.control.api.app import create_app
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
-from ws_gateway.control.service import Policy, SubscriptionService
+from ws_gateway.control.service import SubscriptionService
 from ws_gateway.domain.topic import Category
 from ws_gateway.storage.database import open_pool
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
@@ -76,7 +77,7 @@ async def control_room(database_url: str) -> AsyncIterator[Api]:
     """Serve the API with its reconciler running on a migrated database."""
     pool = await open_pool(database_url)
     store, feed = PostgresSubscriptions(pool), MemoryFeed()
-    reconciler = Reconciler(store, feed)
+    reconciler = Reconciler(store, feed, POLICY)
     feed.observer = reconciler
     app = create_app(
         subscriptions=SubscriptionService(store, reconciler, POLICY),

@@ -9,6 +9,7 @@ from random import Random
 
 import structlog
 
+from ws_gateway.control.policy import Policy
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import DatabaseLost
@@ -21,7 +22,8 @@ LINGER_SECONDS = 0.05
 
 RETRY_BASE_SECONDS, RETRY_CAP_SECONDS = 0.5, 10.0
 
-News = tuple[SubscriptionState, str | None]
+StateNews = tuple[SubscriptionState, str | None]
+"""A topic's state, and the words that go with a refusal."""
 
 _LEAVING = frozenset({SubscriptionState.REMOVING, SubscriptionState.REMOVED})
 
@@ -63,6 +65,7 @@ class Reconciler:
     Args:
         store: the ledger of wishes.
         feed: the venue.
+        policy: what may be asked of the feed; a stored wish it refuses is `rejected` here.
         interval_seconds: how often the ledger is read although nobody said that it changed.
         backoff: makes the delays between attempts while the database is away.
     """
@@ -71,6 +74,7 @@ class Reconciler:
         self,
         store: SubscriptionStore,
         feed: Feed,
+        policy: Policy,
         *,
         interval_seconds: float = INTERVAL_SECONDS,
         linger_seconds: float = LINGER_SECONDS,
@@ -78,6 +82,7 @@ class Reconciler:
     ) -> None:
         self._store = store
         self._feed = feed
+        self._policy = policy
         self._interval_seconds = interval_seconds
         self._linger_seconds = linger_seconds
         self._backoff = backoff
@@ -87,14 +92,15 @@ class Reconciler:
         self._database_error: str | None = None
         self._linger: asyncio.TimerHandle | None = None
         # What the feed said last of each topic it has, and what of it is not written down yet.
-        self._known: dict[Topic, News] = {}
-        self._unwritten: dict[Topic, News] = {}
+        self._known: dict[Topic, StateNews] = {}
+        self._unwritten: dict[Topic, StateNews] = {}
         self._asked_again: set[Topic] = set()
+        self._unserved: set[Topic] = set()
         self._added_meanwhile: set[Topic] = set()
 
     # ── told by the service ──────────────────────────────────────────────────────────────────
 
-    def wish_added(self, topic: Topic) -> News | None:
+    def wish_added(self, topic: Topic) -> StateNews | None:
         """Reconcile at once; answers the topic's state where it differs from `requested`.
 
         A topic the venue refused is asked for again: the service that posts it says so. For a
@@ -196,9 +202,29 @@ class Reconciler:
         # A wish stored while the ledger was being read may be missing from the answer; dropping
         # its topic now, to ask for it again a moment later, would tear a hole into its stream.
         desired |= self._added_meanwhile
-        self._close_difference(desired)
+        self._close_difference(desired - self._refuse_unserved(desired))
         self._is_restored = True
         await self._write_news(desired)
+
+    def _refuse_unserved(self, desired: set[Topic]) -> set[Topic]:
+        """Reject what was stored under other settings; answers it.
+
+        The rows stay, because the next start may serve them again.
+        """
+        refused: set[Topic] = set()
+        for topic in desired:
+            refusal = self._policy.refusal(topic.channel, topic.category)
+            if refusal is None:
+                continue
+            refused.add(topic)
+            if topic not in self._unserved:
+                news = (SubscriptionState.REJECTED, str(refusal))
+                self._known[topic] = self._unwritten[topic] = news
+                _log.warning("control.topic_unserved", topic=topic.key, why=str(refusal))
+        for gone in self._unserved - refused:
+            self._known.pop(gone, None)
+        self._unserved = refused
+        return refused
 
     def _close_difference(self, desired: set[Topic]) -> None:
         """Ask the feed for what is missing and let go of what nobody wants.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Protocol
 from uuid import UUID
 
 import structlog
 
-from ws_gateway.config import ConnectionStrategy, Settings
+from ws_gateway.control.policy import Policy
 from ws_gateway.domain.category import detect_category
 from ws_gateway.domain.subscription import Subscription, SubscriptionState
 from ws_gateway.domain.topic import (
@@ -46,26 +46,6 @@ class Wish:
     depth: int | None = None
     interval: str | None = None
     delivery: str = "shared"
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What this gateway serves, as configured."""
-
-    enabled_categories: tuple[Category, ...]
-    default_category: Category
-    has_credentials: bool
-    serves_public: bool = True
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Read it from the settings."""
-        return cls(
-            enabled_categories=settings.enabled_categories,
-            default_category=settings.default_category,
-            has_credentials=settings.has_credentials,
-            serves_public=settings.connection_strategy is ConnectionStrategy.DUAL,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,49 +126,12 @@ class SubscriptionService:
                 found=wish.delivery,
                 allowed=["shared"],
             )
+        self._require(wish.channel, None)
         if wish.channel in PRIVATE_CHANNELS:
-            return self._private_topic(wish), "private channels belong to no category"
-        return self._public_topic(wish)
-
-    def _private_topic(self, wish: Wish) -> Topic:
-        if not self._policy.has_credentials:
-            raise Rejected(
-                f"channel {wish.channel} is private, and no Bybit credentials are configured; "
-                "set WSG_BYBIT_API_KEY and WSG_BYBIT_API_SECRET and start the gateway again",
-                code="credentials_missing",
-                field="channel",
-                found=wish.channel.value,
-                allowed=[channel.value for channel in CHANNEL_CATEGORIES],
-            )
-        return build_topic(
-            wish.channel,
-            category=wish.category,
-            symbol=wish.symbol,
-            depth=wish.depth,
-            interval=wish.interval,
-        )
-
-    def _public_topic(self, wish: Wish) -> tuple[Topic, str]:
-        if not self._policy.serves_public:
-            raise Rejected(
-                f"channel {wish.channel} is public, and WSG_CONNECTION_STRATEGY=single serves "
-                "private channels only; set it to dual and start the gateway again",
-                code="public_not_served",
-                field="channel",
-                found=wish.channel.value,
-                allowed=sorted(channel.value for channel in PRIVATE_CHANNELS),
-            )
-        category, chosen_by = self._category_of(wish)
-        if category is not None and category not in self._policy.enabled_categories:
-            enabled = [one.value for one in self._policy.enabled_categories]
-            raise Rejected(
-                f"category {category} is not enabled here ({chosen_by}); "
-                f"WSG_ENABLED_CATEGORIES has {', '.join(enabled)}",
-                code="category_disabled",
-                field="category",
-                found=category.value,
-                allowed=enabled,
-            )
+            category, chosen_by = wish.category, "private channels belong to no category"
+        else:
+            category, chosen_by = self._category_of(wish)
+            self._require(wish.channel, category, chosen_by)
         topic = build_topic(
             wish.channel,
             category=category,
@@ -197,6 +140,12 @@ class SubscriptionService:
             interval=wish.interval,
         )
         return topic, chosen_by
+
+    def _require(
+        self, channel: Channel, category: Category | None, chosen_by: str | None = None
+    ) -> None:
+        if refusal := self._policy.refusal(channel, category, chosen_by):
+            raise refusal
 
     def _category_of(self, wish: Wish) -> tuple[Category | None, str]:
         """Choose the category; None where `build_topic` has a better reason to refuse."""

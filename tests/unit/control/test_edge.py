@@ -14,12 +14,14 @@ from support.memory_store import MemorySubscriptions
 from ws_gateway.control.api.app import create_app
 from ws_gateway.control.api.edge import Edge
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
-from ws_gateway.control.service import Policy, SubscriptionService
+from ws_gateway.control.service import SubscriptionService
 from ws_gateway.domain.topic import Category
 from ws_gateway.ports import SubscriptionStore
 
 PATH = "/api/v1/subscriptions"
+POLICY = Policy(tuple(Category), Category.LINEAR, has_credentials=False)
 
 
 class BrokenSubscriptions(MemorySubscriptions):
@@ -33,11 +35,9 @@ class BrokenSubscriptions(MemorySubscriptions):
 def client(api_key: str | None, store: SubscriptionStore | None = None) -> httpx.AsyncClient:
     """Build an app behind a key and a client without one."""
     store, feed = store or MemorySubscriptions(), MemoryFeed()
-    reconciler = Reconciler(store, feed)
+    reconciler = Reconciler(store, feed, POLICY)
     app = create_app(
-        subscriptions=SubscriptionService(
-            store, reconciler, Policy(tuple(Category), Category.LINEAR, has_credentials=False)
-        ),
+        subscriptions=SubscriptionService(store, reconciler, POLICY),
         health=HealthReporter(
             store=store,
             feed=feed,

@@ -11,8 +11,9 @@ from support.memory_feed import MemoryDelivery, MemoryFeed, connection
 from support.memory_store import MemorySubscriptions
 from ws_gateway.control.api.app import create_app
 from ws_gateway.control.health import PING_AGE_SECONDS, HealthReporter
+from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
-from ws_gateway.control.service import Policy, SubscriptionService
+from ws_gateway.control.service import SubscriptionService
 from ws_gateway.domain.subscription import SubscriptionState as State
 from ws_gateway.domain.topic import Category, Channel, build_topic
 from ws_gateway.ports import BrokerState, SessionState
@@ -29,8 +30,8 @@ class Gateway:
         self.store = MemorySubscriptions()
         self.feed = MemoryFeed()
         self.delivery = MemoryDelivery()
-        self.reconciler = Reconciler(self.store, self.feed)
         policy = Policy(tuple(Category), Category.LINEAR, has_credentials=True)
+        self.reconciler = Reconciler(self.store, self.feed, policy)
         app = create_app(
             subscriptions=SubscriptionService(self.store, self.reconciler, policy),
             health=HealthReporter(

@@ -7,14 +7,18 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from itertools import repeat
 
+import pytest
+
 from support.memory_feed import MemoryFeed
 from support.memory_store import MemorySubscriptions
+from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.domain.subscription import SubscriptionState as State
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
 from ws_gateway.ports import SubscriptionFilter
 
 MS = 0.001
+FULL = Policy(tuple(Category), Category.LINEAR, has_credentials=True)
 ANY = SubscriptionFilter()
 
 
@@ -40,11 +44,19 @@ def quickly() -> Iterator[float]:
 
 @asynccontextmanager
 async def running(
-    store: MemorySubscriptions, feed: MemoryFeed, interval_seconds: float = 60.0
+    store: MemorySubscriptions,
+    feed: MemoryFeed,
+    interval_seconds: float = 60.0,
+    policy: Policy = FULL,
 ) -> AsyncIterator[Reconciler]:
     """Run a reconciler behind the feed; the interval is out of the way unless asked for."""
     reconciler = Reconciler(
-        store, feed, interval_seconds=interval_seconds, linger_seconds=5 * MS, backoff=quickly
+        store,
+        feed,
+        policy,
+        interval_seconds=interval_seconds,
+        linger_seconds=5 * MS,
+        backoff=quickly,
     )
     feed.observer = reconciler
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
@@ -191,7 +203,7 @@ async def test_news_do_not_hurry_the_retry() -> None:
             attempts += 1
             yield 60.0
 
-    reconciler = Reconciler(store, feed, linger_seconds=MS, backoff=slowly)
+    reconciler = Reconciler(store, feed, FULL, linger_seconds=MS, backoff=slowly)
     feed.observer = reconciler
     store.is_away = True
     async with asyncio.timeout(5), asyncio.TaskGroup() as group:
@@ -267,3 +279,70 @@ async def test_stop_ends_the_loop_and_leaves_the_topics() -> None:
     async with running(store, feed):
         await until(lambda: A in feed.wanted())
     assert A in feed.wanted()
+
+
+SPOT = build_topic(Channel.TICKER, category=Category.SPOT, symbol="BTCUSDT")
+ORDER = build_topic(Channel.ORDER)
+
+
+@pytest.mark.parametrize(
+    ("policy", "served", "setting"),
+    [
+        (
+            Policy((Category.LINEAR,), Category.LINEAR, has_credentials=True),
+            {A, ORDER},
+            "WSG_ENABLED_CATEGORIES",
+        ),
+        (
+            Policy(tuple(Category), Category.LINEAR, has_credentials=True, serves_public=False),
+            {ORDER},
+            "WSG_CONNECTION_STRATEGY",
+        ),
+        (
+            Policy(tuple(Category), Category.LINEAR, has_credentials=False),
+            {A, SPOT},
+            "WSG_BYBIT_API_KEY",
+        ),
+    ],
+)
+async def test_a_stored_wish_that_the_settings_forbid_now_is_not_asked_for(
+    policy: Policy, served: set[Topic], setting: str
+) -> None:
+    """It is rejected with a sentence naming the setting, and comes back when that allows it."""
+    store, feed = MemorySubscriptions(), MemoryFeed()
+    for topic in (A, SPOT, ORDER):
+        await store.add(topic, "s", "explicit")
+    refused = {A, SPOT, ORDER} - served
+    async with running(store, feed, interval_seconds=5 * MS, policy=policy) as reconciler:
+        await until(lambda: any(refused <= batch.keys() for batch in store.written))
+        await asyncio.sleep(20 * MS)  # several intervals ask no more and write no more
+        assert set(feed.wanted()) == served
+        assert len(feed.calls) == 1
+        assert sum(bool(refused & batch.keys()) for batch in store.written) == 1
+        assert sum(reconciler.status().topics.values()) == len(served)
+    for topic in refused:
+        state, error = await state_of(store, topic)
+        assert state is State.REJECTED
+        assert setting in str(error)
+
+    feed = MemoryFeed()
+    async with running(store, feed):
+        await until(lambda: set(feed.wanted()) == {A, SPOT, ORDER})
+        await until(lambda: bool(store.written) and refused <= store.written[-1].keys())
+    for topic in refused:
+        assert await state_of(store, topic) == (State.PENDING, None)
+
+
+async def test_a_forbidden_wish_that_is_removed_leaves_no_trace() -> None:
+    """Its removal drops nothing, and a wish stored again is refused again."""
+    store, feed = MemorySubscriptions(), MemoryFeed()
+    only_linear = Policy((Category.LINEAR,), Category.LINEAR, has_credentials=True)
+    wish, _ = await store.add(SPOT, "s", "explicit")
+    async with running(store, feed, interval_seconds=5 * MS, policy=only_linear):
+        await until(lambda: len(store.written) == 1)
+        await store.remove(wish.id)
+        await asyncio.sleep(20 * MS)
+        await store.add(SPOT, "s", "explicit")
+        await until(lambda: len(store.written) == 2)
+    assert (await state_of(store, SPOT))[0] is State.REJECTED
+    assert feed.calls == []

@@ -6,7 +6,8 @@ import pytest
 
 from support.memory_store import MemorySubscriptions
 from ws_gateway.config import load_settings
-from ws_gateway.control.service import Policy, SubscriptionService, Wish
+from ws_gateway.control.policy import Policy
+from ws_gateway.control.service import SubscriptionService, Wish
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, Topic
 from ws_gateway.errors import Rejected
