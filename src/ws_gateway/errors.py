@@ -77,12 +77,18 @@ class Quarantine(GatewayError):
         reason: stable word for metrics (`malformed`, `unknown_topic`, `missing_field`,
             `too_large`).
         detail: what exactly was wrong.
+        is_lost: the bytes may have carried a fact that nobody will tell again.
+        topic: the topic they name, as far as that could be read.
     """
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(
+        self, reason: str, detail: str, *, is_lost: bool = False, topic: str | None = None
+    ) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.is_lost = is_lost
+        self.topic = topic
 
 
 class Fatal(GatewayError):

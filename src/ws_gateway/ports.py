@@ -67,8 +67,8 @@ class EventOutlet(Protocol):
 class LossObserver(Protocol):
     """Told by delivery what became impossible after it had taken responsibility."""
 
-    def event_lost(self, topic: Topic, sequence: int, detail: str) -> None:
-        """Announce the hole that this event leaves in its stream."""
+    def events_lost(self, lost: Sequence[tuple[Topic, int]], detail: str) -> None:
+        """Announce the holes that these events, by topic and sequence, leave in their streams."""
 
     def room_again(self) -> None:
         """Announce the holes that opened while there was no room."""

@@ -115,7 +115,8 @@ async def test_black_hole_while_queues_are_mended_ends_at_the_deadline(
         await eventually(lambda: rig.counters.returned == 12)
         await proxy.stall()
         await eventually(
-            lambda: rig.publisher.status().last_error == "declaring the queues took too long", 3
+            lambda: rig.publisher.status().last_error == "the broker took too long over the queues",
+            3,
         )
         rig.assert_balance()
         await proxy.restore()

@@ -199,10 +199,10 @@ async def test_event_without_any_queue_is_rejected_and_announced(
         assert {5, 6, 7} <= lost
 
 
-async def test_event_the_broker_refuses_is_tried_again_then_announced(
+async def test_event_the_broker_refuses_is_counted_and_named_by_a_marker(
     amqp_url: str, amqp_prefix: str
 ) -> None:
-    """A full queue that refuses is retried, then the loss is counted and a marker names it."""
+    """A full queue that refuses costs events, and the stream says which, in order."""
     async with channel_to(amqp_url) as channel:
         name = Names(amqp_prefix).queue("trade")
         await channel.queue_declare(
@@ -220,6 +220,51 @@ async def test_event_the_broker_refuses_is_tried_again_then_announced(
                 await eventually(lambda: bool(consumer.markers))
             given_up = rig.counters.shed["refused_by_broker"]
             assert rig.counters.confirmed == 4 - given_up
+            arrived = [one["sequence"] for one in consumer.facts]
+            assert arrived == sorted(arrived), "what was refused did not go behind its successors"
+
+
+async def test_private_fact_the_broker_refuses_arrives_later(
+    amqp_url: str, amqp_prefix: str
+) -> None:
+    """Private facts are tried until there is room for them; none is given up."""
+    async with channel_to(amqp_url) as channel:
+        name = Names(amqp_prefix).queue("order")
+        await channel.queue_declare(
+            name, durable=True, arguments={"x-max-length": 3, "x-overflow": "reject-publish"}
+        )
+        async with delivering(amqp_url, amqp_prefix) as rig:
+            await rig.until_ready()
+            rig.feed(6, ORDERS)
+            await eventually(lambda: rig.counters.nacked > 12)
+            rig.assert_balance()
+            async with consuming(amqp_url, name) as consumer:
+                await rig.until_delivered()
+                await eventually(lambda: len({one["event_id"] for one in consumer.facts}) == 6)
+            assert rig.counters.confirmed == 6
+            assert rig.counters.shed.total() == 0
+
+
+async def test_vanished_queue_is_noticed_although_another_takes_its_events(
+    amqp_url: str, amqp_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A class queue that somebody deleted is declared again, even while a tail is bound."""
+    monkeypatch.setattr("ws_gateway.delivery.publisher._CHECK_QUEUES_SECONDS", 0.1)
+    async with (
+        channel_to(amqp_url) as channel,
+        delivering(amqp_url, amqp_prefix, deadline_seconds=2.0) as rig,
+    ):
+        await rig.until_ready()
+        tail = await channel.queue_declare(exclusive=True, auto_delete=True)
+        assert tail.queue is not None
+        await channel.queue_bind(tail.queue, rig.names.exchange, "trade.#")
+        with capture_logs() as lines:
+            await channel.queue_delete(rig.names.queue("trade"))
+            await eventually(lambda: any(one["event"] == "delivery.queue_missing" for one in lines))
+            rig.feed(3)
+            await rig.until_delivered()
+        async with consuming(amqp_url, rig.names.queue("trade")) as consumer:
+            await eventually(lambda: len(consumer.facts) == 3)
 
 
 async def test_queue_that_refuses_everything_does_not_busy_the_gateway(

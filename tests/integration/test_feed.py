@@ -138,7 +138,7 @@ async def test_a_wrong_secret_is_told_in_the_venues_words_without_hammering() ->
     """The connection says why; attempts are spaced; public topics flow meanwhile."""
     async with (
         running() as venue,
-        feeding(venue.ws_url, secret="wrong", backoff_base_seconds=30.0) as stage,
+        feeding(venue.ws_url, secret="wrong") as stage,
     ):
         stage.feed.want([ORDERS, TICKER])
         await stage.more([TICKER], 5)
@@ -149,7 +149,10 @@ async def test_a_wrong_secret_is_told_in_the_venues_words_without_hammering() ->
         assert status.connection_status is SessionState.BACKING_OFF
         assert stage.feed.wanted()[ORDERS] is State.REQUESTED
         attempts = [each for each in venue.requests if each.path == PRIVATE]
-        assert len(attempts) == 2, "one at once, one after the loss, then the long delay"
+        assert len(attempts) == 1, "a refused login is not repeated at once"
+        error = next(words for topic, _, words in reversed(stage.changes) if topic == ORDERS)
+        assert error is not None
+        assert "Params Error" in error
 
 
 async def test_private_topics_without_a_key_are_rejected_by_name_of_the_setting() -> None:

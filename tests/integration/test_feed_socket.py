@@ -112,3 +112,33 @@ async def test_a_defect_in_a_timer_ends_the_feed_loudly(monkeypatch: pytest.Monk
         with pytest.raises(ExceptionGroup) as caught:
             await asyncio.wait_for(stage.feed.run(), 5)
         assert caught.group_contains(ZeroDivisionError)
+
+
+async def test_our_goodbye_is_a_legal_close_frame() -> None:
+    """The venue sees code 1000, also as the answer to a close without a code."""
+    codes: list[int | None] = []
+
+    async def act(client: ServerConnection) -> None:
+        await client.wait_closed()
+        codes.append(client.close_code)
+
+    async with serving(act) as url:
+        socket = await open_socket(url, lambda _: None, deadline_seconds=2)
+        socket.close("done")
+        await socket.wait_closed()
+        await eventually(lambda: len(codes) == 1)
+    assert codes == [1000]
+
+
+async def test_a_broken_websocket_frame_is_told_as_what_it_is() -> None:
+    """Bytes that are no WebSocket end the socket with a reason, without a traceback."""
+
+    async def act(client: ServerConnection) -> None:
+        client.transport.write(b"\x83\x00")  # reserved opcode 3
+        await client.wait_closed()
+
+    async with serving(act) as url:
+        socket = await open_socket(url, lambda _: None, deadline_seconds=2)
+        async with asyncio.timeout(2):
+            why = await socket.wait_closed()
+    assert "broke the WebSocket protocol" in why

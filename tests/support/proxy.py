@@ -35,12 +35,14 @@ class TcpProxy:
     Attributes:
         port: where it listens.
         accepted: connections taken so far; "exactly one reconnect" is a difference of 1.
+        bytes_per_second: how fast bytes move each way, None for as fast as they can.
     """
 
     def __init__(self, target_host: str, target_port: int) -> None:
         self.target = (target_host, target_port)
         self.port = 0
         self.accepted = 0
+        self.bytes_per_second: float | None = None
         self._weather = Weather.FAIR
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
@@ -173,6 +175,8 @@ class _Link:
                 if self._proxy.weather is Weather.FAIR:
                     writer.write(chunk)
                     await writer.drain()
+                    if self._proxy.bytes_per_second is not None:
+                        await asyncio.sleep(len(chunk) / self._proxy.bytes_per_second)
 
     async def _swallow(self) -> None:
         with suppress(OSError):

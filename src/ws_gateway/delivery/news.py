@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Hashable
 
-TELL_EVERY_US = 60_000_000
+TELL_EVERY_SECONDS = 60.0
 
 
 class News:
     """Remembers what was told when; kinds must be few, for none is ever forgotten."""
 
-    def __init__(self, clock_us: Callable[[], int]) -> None:
-        self._clock_us = clock_us
-        self._told_at: dict[Hashable, int] = {}
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._told_at: dict[Hashable, float] = {}
 
     def is_due(self, kind: Hashable) -> bool:
         """Say whether this kind of fault deserves a log line now, and count it as told if so."""
-        now_us = self._clock_us()
+        now = self._monotonic()
         told_at = self._told_at.get(kind)
-        if told_at is not None and now_us - told_at < TELL_EVERY_US:
+        if told_at is not None and now - told_at < TELL_EVERY_SECONDS:
             return False
-        self._told_at[kind] = now_us
+        self._told_at[kind] = now
         return True

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -22,7 +22,7 @@ from ws_gateway.delivery.envelope import Addresses, quarantine_frames
 from ws_gateway.delivery.link import Link, open_link
 from ws_gateway.delivery.news import News
 from ws_gateway.delivery.outbox import Message, Outbox
-from ws_gateway.delivery.topology import Names, declare_topology
+from ws_gateway.delivery.topology import Names, declare_topology, missing_queues
 from ws_gateway.domain.event import Event
 from ws_gateway.domain.topic import Lane, Topic
 from ws_gateway.errors import BrokerLost
@@ -32,9 +32,12 @@ from ws_gateway.runtime.counters import Counters
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
+_T = TypeVar("_T")
+
 _MAX_ATTEMPTS = 3
 _CONNECT_DEADLINE_SECONDS = 10.0
 _RETRY_SECONDS = 0.2  # what was refused or came back is set aside so long: causes need time
+_CHECK_QUEUES_SECONDS = 30.0
 _BUSY = 500  # so many unanswered messages mean that the broker is behind
 _GATHER_SECONDS = 0.001
 _BATCH_MOST = 1000  # messages in one write; more would pile up copies in this process
@@ -82,11 +85,15 @@ class Publisher:
         self._problems: tuple[str, ...] = ()
         self._flush_due = False
         self._sent: deque[tuple[int, float]] = deque()  # (last tag, monotonic time) per batch
+        self._answered_tag = 0  # oldest unanswered one, and since when it is the oldest
+        self._answered_at = 0.0
+        self._checked_at = 0.0
+        self._lost: list[tuple[Topic, int]] = []
         self._now_us = 0
         self._attention = asyncio.Event()
         self._topology_suspect = False  # then nothing is sent: it would overtake what comes back
         self._quiet = asyncio.Event()  # all that was sent is answered for
-        self._news = News(clock_us)
+        self._news = News()
         self._closing = asyncio.Event()
         self._progress = False
         self._drained = asyncio.Event()
@@ -188,11 +195,7 @@ class Publisher:
 
     async def _declare(self, link: Link) -> None:
         settings = self._settings
-        try:
-            async with asyncio.timeout(_CONNECT_DEADLINE_SECONDS):
-                problems = await declare_topology(link, settings.names, settings.queue_type)
-        except TimeoutError as exc:
-            raise BrokerLost("declaring the queues took too long") from exc
+        problems = await _in_time(declare_topology(link, settings.names, settings.queue_type))
         for problem in problems:
             if problem not in self._problems:
                 log.error("delivery.topology_drifted", problem=problem)
@@ -203,6 +206,8 @@ class Publisher:
         self._counters.resent += again
         again += self._take_back()  # older than what was unconfirmed
         self._topology_suspect = False
+        self._answered_tag, self._answered_at = self._outbox.first_tag, time.monotonic()
+        self._checked_at = self._answered_at
         self._link = link
         self._state = BrokerState.READY
         self._last_error = None
@@ -221,15 +226,26 @@ class Publisher:
             event = self._attention if heeds else asyncio.Event()
             await _lost_or(event, link, self._settings.deadline_seconds / 10)
             self._check_deadline(link)
+            if heeds and time.monotonic() - self._checked_at > _CHECK_QUEUES_SECONDS:
+                await self._check_queues(link)
             if heeds and self._attention.is_set() and not link.lost.done():
                 await self._try_again(link)
 
     def _check_deadline(self, link: Link) -> None:
         if not self._sent or self._state is BrokerState.BLOCKED:
             return
-        waited = time.monotonic() - self._sent[0][1]
+        # Silence is counted, not age: a slow broker that answers all the time is not lost.
+        waited = time.monotonic() - max(self._sent[0][1], self._answered_at)
         if waited > self._settings.deadline_seconds:
             link.abort(f"no confirm for {waited:.1f} s")
+
+    async def _check_queues(self, link: Link) -> None:
+        """Look whether every queue still stands: `mandatory` is silent while any other is bound."""
+        self._checked_at = time.monotonic()
+        for queue in await _in_time(missing_queues(link, self._settings.names)):
+            log.error("delivery.queue_missing", queue=queue, remedy="declared again, empty")
+            self._topology_suspect = True
+            self._attention.set()
 
     async def _try_again(self, link: Link) -> None:
         """Send what was refused or came back; in the latter case declare everything before."""
@@ -281,15 +297,13 @@ class Publisher:
         self._progress = True
         self._now_us = self._clock_us()
         self._outbox.settle(tag, multiple=multiple, take=self._confirmed)
+        self._announce_losses("no queue took it")
         self._after_answer()
 
     def on_nack(self, tag: int, *, multiple: bool) -> None:
         """Send again later what the broker refused, or give it up and say so."""
-        refused: list[Message] = []
-        self._outbox.settle(tag, multiple=multiple, take=refused.append)
-        self._counters.nacked += len(refused)
-        for message in refused:
-            self._retry_or_give_up(message, self._counters.shed, "refused_by_broker")
+        self._outbox.settle(tag, multiple=multiple, take=self._refused)
+        self._announce_losses("the broker refused it")
         self._after_answer()
 
     def on_return(self, message_id: str, reply: str) -> None:
@@ -319,27 +333,54 @@ class Publisher:
 
     def _confirmed(self, message: Message) -> None:
         counters = self._counters
-        if message.returned:
-            self._retry_or_give_up(message, counters.rejected, "unroutable")
-        elif message.is_observed:
-            counters.confirmed += 1
-            counters.latencies_us.append(self._now_us - message.received_at)
+        if not message.returned:
+            if message.is_observed:
+                counters.confirmed += 1
+                counters.latencies_us.append(self._now_us - message.received_at)
+        elif message.attempts + 1 < _MAX_ATTEMPTS:
+            self._retry(message)
+        else:
+            self._give_up(message, counters.rejected, "unroutable")
 
-    def _retry_or_give_up(self, message: Message, tally: Counter[str], reason: str) -> None:
+    def _refused(self, message: Message) -> None:
+        """Decide about a nack: what comes behind it in its stream may have arrived already.
+
+        A public event is given up, so that its stream stays in order with a marker for the hole.
+        A private fact and a marker are worth more late than never.
+        """
+        self._counters.nacked += 1
+        is_public = message.topic is not None and message.topic.lane is not Lane.PRIVATE
+        is_spent = message.topic is None and message.attempts + 1 >= _MAX_ATTEMPTS
+        if is_spent or (message.is_observed and is_public):
+            self._give_up(message, self._counters.shed, "refused_by_broker")
+        else:
+            self._retry(message)
+
+    def _retry(self, message: Message) -> None:
         message.attempts += 1
-        if message.attempts < _MAX_ATTEMPTS:
-            self._outbox.set_aside(message)
-            self._attention.set()
-            return
+        self._outbox.set_aside(message)
+        self._attention.set()
+
+    def _give_up(self, message: Message, tally: Counter[str], reason: str) -> None:
         if message.is_observed:
             tally[reason] += 1
         if self._news.is_due(reason):
-            log.error("delivery.event_given_up", reason=reason, so_far=tally[reason])
-        if message.topic is not None and self._losses is not None:
-            self._losses.event_lost(message.topic, message.sequence, reason)
+            log.error("delivery.event_given_up", reason=reason, event_id=message.event_id)
+        if message.topic is None:
+            self._counters.quarantined["not_kept"] += 1
+        else:
+            self._lost.append((message.topic, message.sequence))
+
+    def _announce_losses(self, reason: str) -> None:
+        lost, self._lost = self._lost, []
+        if lost and self._losses is not None:
+            self._losses.events_lost(lost, reason)
 
     def _after_answer(self) -> None:
         """Use the room the answer made."""
+        if self._outbox.first_tag != self._answered_tag:
+            # Only answers for the oldest count: one queue may be stuck while others go on.
+            self._answered_tag, self._answered_at = self._outbox.first_tag, time.monotonic()
         while self._sent and self._sent[0][0] < self._outbox.first_tag:
             self._sent.popleft()
         if self._outbox.waiting and not self._flush_due:
@@ -392,6 +433,14 @@ class Publisher:
         self._closing.set()
         if link is not None:
             await link.close(timeout_seconds)
+
+
+async def _in_time(work: Awaitable[_T]) -> _T:
+    try:
+        async with asyncio.timeout(_CONNECT_DEADLINE_SECONDS):
+            return await work
+    except TimeoutError as exc:
+        raise BrokerLost("the broker took too long over the queues") from exc
 
 
 async def _lost_or(event: asyncio.Event, link: Link, seconds: float) -> None:

@@ -43,7 +43,7 @@ class Quarantine:
         self._counters = counters
         self._clock_us = clock_us
         self._new_trace_id = new_trace_id
-        self._news = News(clock_us)
+        self._news = News()
 
     def quarantine(self, *, reason: str, origin: str, detail: str, raw: bytes) -> None:
         """Keep the bytes (bounded) with the reason; count them; log once per kind and minute."""

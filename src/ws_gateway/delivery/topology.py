@@ -80,6 +80,26 @@ async def declare_topology(link: Link, names: Names, queue_type: QueueType) -> t
     return tuple(problems)
 
 
+async def missing_queues(link: Link, names: Names) -> list[str]:
+    """Name the queues that should stand and do not.
+
+    Raises:
+        BrokerLost: the connection went away.
+    """
+    missing = []
+    waiting = list(names.queues())
+    while waiting:
+        try:
+            async with link.channel() as channel:
+                while waiting:
+                    with broker_errors_but_absence():
+                        await channel.queue_declare(waiting[0], passive=True)
+                    del waiting[0]
+        except aiormq.exceptions.ChannelNotFoundEntity:
+            missing.append(waiting.pop(0))  # the refusal closed the AMQP channel
+    return missing
+
+
 async def _declare_queue(
     link: Link, exchange: str, queue: str, binding: str, queue_type: QueueType
 ) -> str | None:
@@ -112,6 +132,14 @@ class broker_errors_but_drift(broker_errors):  # noqa: N801 - reads as a stateme
 
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
         if not isinstance(exc, _DRIFT):
+            super().__exit__(kind, exc, trace)
+
+
+class broker_errors_but_absence(broker_errors):  # noqa: N801 - reads as a statement
+    """As `broker_errors`, but lets a 404 through: it is an answer, not a loss."""
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        if not isinstance(exc, aiormq.exceptions.ChannelNotFoundEntity):
             super().__exit__(kind, exc, trace)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ws_gateway.domain.event import Event, GapReason, Kind, Observation, marker_payload
 from ws_gateway.domain.topic import Lane, Topic
@@ -115,11 +115,28 @@ class Runner:
 
     # ── from delivery ─────────────────────────────────────────────────────────────────────────
 
-    def event_lost(self, topic: Topic, sequence: int, detail: str) -> None:
-        """Announce the hole that an event leaves which delivery had to give up."""
-        stream = self._streams[topic.key]
-        self._widen(stream, sequence, detail)
-        self.room_again()
+    def events_lost(self, lost: Sequence[tuple[Topic, int]], detail: str) -> None:
+        """Announce the holes that events leave which delivery had to give up."""
+        numbers: dict[str, list[int]] = {}
+        for topic, sequence in lost:
+            numbers.setdefault(topic.key, []).append(sequence)
+        for key, sequences in numbers.items():
+            self._announce_lost(self._streams[key], sorted(sequences), detail)
+
+    def _announce_lost(self, stream: _Stream, sequences: list[int], detail: str) -> None:
+        """Name each run of numbers by a marker of its own; without room they join the hole."""
+        if stream.hole is not None or not self._outlet.has_room(stream.topic):
+            for sequence in sequences:
+                self._widen(stream, sequence, detail)
+            self._close_hole(stream)
+            return
+        self._break(stream, GapReason.SHED, detail)
+        stream.announced = True  # by the markers that follow
+        for first, last in _runs(sequences):
+            self._mark(stream, Kind.GAP, GapReason.SHED, (first, last), detail)
+        if stream.book is not None:
+            stream.book.forget()
+            self._ask_snapshot(stream)
 
     def room_again(self) -> None:
         """Announce the holes that opened while there was no room."""
@@ -257,3 +274,14 @@ class Runner:
         if not self._outlet.offer(Event(marker, self._epoch, stream.sequence)):
             self._counters.markers -= 1
             self._widen(stream, stream.sequence, detail)
+
+
+def _runs(sequences: list[int]) -> Iterator[tuple[int, int]]:
+    """Cut rising numbers into runs without a step."""
+    first = last = sequences[0]
+    for sequence in sequences[1:]:
+        if sequence > last + 1:
+            yield first, last
+            first = sequence
+        last = sequence
+    yield first, last

@@ -5,7 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import (
+    WSCloseCode,
+    WSError,
+    WSFrame,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    ws_connect,
+)
 
 from ws_gateway.errors import VenueLost
 
@@ -40,8 +48,18 @@ class VenueSocket(WSListener):
         self._why = self._why or why
         if self._transport is not None:
             if not self._transport.is_disconnected:
-                self._transport.send_close()
+                self._transport.send_close(WSCloseCode.OK)
             self._transport.disconnect(graceful=False)
+
+    async def wait_closed(self) -> str:
+        """Wait until the socket is gone; answers why."""
+        why = await self.closed
+        if self._transport is not None:
+            try:
+                await self._transport.wait_disconnected()
+            except WSError as exc:  # what picows found wrong with the venue's bytes
+                return f"the venue broke the WebSocket protocol: {exc}"
+        return why
 
     def fail(self, failure: Exception) -> None:
         """Close the socket because of `failure`, which whoever awaits `closed` must raise."""
@@ -80,7 +98,8 @@ class VenueSocket(WSListener):
         elif kind is WSMsgType.CLOSE:
             code, reason = frame.get_close_code(), frame.get_close_reason()
             self._why = self._why or f"the venue closed: {code.value} {reason or ''}".strip()
-            transport.send_close(code)
+            # A close without a code must not be answered with one that says so (RFC 6455, 7.4.1).
+            transport.send_close(WSCloseCode.OK if code is WSCloseCode.NO_INFO else code)
             transport.disconnect()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:  # noqa: ARG002 - picows calls it so
@@ -110,11 +129,11 @@ async def open_socket(
                 disconnect_on_exception=False,
             )
     except TimeoutError as exc:
-        raise VenueLost("connect", f"no connection in {deadline_seconds:g} s") from exc
+        raise VenueLost("connect", f"{url}: no connection in {deadline_seconds:g} s") from exc
     except WSError as exc:
-        raise VenueLost("handshake", str(exc)) from exc
-    except OSError as exc:
-        raise VenueLost("connect", str(exc)) from exc
+        raise VenueLost("handshake", f"{url}: {exc}") from exc
+    except (OSError, UnicodeError) as exc:  # a host that no resolver takes is a UnicodeError
+        raise VenueLost("connect", f"{url}: {exc}") from exc
     finally:
         if listener is None:  # picows carries a handshake on that nobody awaits any more
             socket.close("the attempt was given up")

@@ -17,6 +17,9 @@ _ASKED_ANEW = (SubscriptionState.REJECTED, SubscriptionState.REMOVING)
 _NOT_ASKED = (SubscriptionState.REQUESTED, SubscriptionState.REMOVING)
 _STANDING = (SubscriptionState.PENDING, SubscriptionState.ACTIVE)
 
+_WITHOUT_IDS = (Category.OPTION, Category.SPREAD)
+"""Sockets whose acks carry no `req_id` (Bybit v5 docs, Connect)."""
+
 _REMEMBERED = 10_000
 """How many unsubscribed topics are remembered, whose last frames may still be on their way."""
 
@@ -127,7 +130,7 @@ class TopicLedger:
         ]
         self._subscribe(waiting, now)
 
-    def close(self) -> list[Topic]:
+    def close(self, error: str | None = None) -> list[Topic]:
         """Forget the socket; answers the topics that were flowing or about to."""
         self._is_open = False
         self._requests.clear()
@@ -137,9 +140,10 @@ class TopicLedger:
         for entry in list(self._entries.values()):
             if entry.state is SubscriptionState.REMOVING:
                 self._forget(entry)
-            elif entry.state in _STANDING:
-                broken.append(entry.topic)
-                self._set(entry, SubscriptionState.REQUESTED)
+            elif entry.state is not SubscriptionState.REJECTED:
+                if entry.state in _STANDING:
+                    broken.append(entry.topic)
+                self._set(entry, SubscriptionState.REQUESTED, error)
         return broken
 
     @property
@@ -168,6 +172,14 @@ class TopicLedger:
             self._set(entry, SubscriptionState.ACTIVE)
         return entry.topic
 
+    def suspects(self, name: str | None) -> list[Topic]:
+        """Name the flowing topics an unreadable frame may have belonged to."""
+        if name is None:
+            flowing = (e for e in self._entries.values() if e.state is SubscriptionState.ACTIVE)
+            return [entry.topic for entry in flowing if not entry.topic.has_update_ids]
+        entry = self._entries.get(name)
+        return [entry.topic] if entry is not None and entry.state in _STANDING else []
+
     def take_ack(self, frame: WireFrame, now: float) -> bool:
         """Take an ack of any socket but option and spread; answers whether it is good news."""
         request = self._answered(frame.req_id)
@@ -180,18 +192,20 @@ class TopicLedger:
         return False
 
     def take_outcome(self, frame: WireFrame, now: float) -> bool:
-        """Take an ack of the option or spread socket: no `req_id`, so the oldest request is meant.
+        """Take an ack of the option or spread socket, which has no `req_id`.
 
-        A topic named a success may still not exist there; only data makes it active. Answers
-        whether it belongs to a request of ours.
+        The topics it names tell the request; where it names none, the oldest is meant. A topic
+        named a success may still not exist there; only data makes it active. Answers whether it
+        belongs to a request of ours.
 
         Raises:
             Quarantine: the outcome is not of the documented shape.
         """
-        request = self._answered(None)
+        outcome = decode_outcome(frame)
+        failed = set(outcome.failed)
+        request = self._named_by(failed.union(outcome.succeeded))
         if request is None:
             return False
-        failed = set(decode_outcome(frame).failed)
         if request.op == "unsubscribe":
             self._confirm(request, now)
             return True
@@ -199,6 +213,35 @@ class TopicLedger:
             if topic.name in failed:
                 self._refuse(Request(request.op, (topic,), now), "listed under failTopics", now)
         return True
+
+    def overdue(self, now: float, deadline: float) -> Request | None:
+        """Return a request whose answer is overdue; `deadline` is in seconds.
+
+        The option and spread sockets may confirm no unsubscription (seen by users, undocumented):
+        there it counts as done. A subscription there is proven by data, with or without an ack.
+        """
+        for req_id, request in list(self._requests.items()):
+            if now < request.sent_at + deadline:
+                return None  # the others are younger
+            if self._category not in _WITHOUT_IDS or not self._is_settled(request):
+                return request
+            del self._requests[req_id]
+            self._confirm(request, now)
+        return None
+
+    def _is_settled(self, request: Request) -> bool:
+        if request.op == "unsubscribe":
+            return True
+        entries = (self._entries.get(topic.name) for topic in request.topics)
+        return all(e is None or e.state is not SubscriptionState.PENDING for e in entries)
+
+    def _named_by(self, names: set[str]) -> Request | None:
+        if not names:
+            return self._answered(None)
+        for req_id, request in self._requests.items():
+            if any(topic.name in names for topic in request.topics):
+                return self._requests.pop(req_id)
+        return None
 
     def _answered(self, req_id: str | None) -> Request | None:
         if req_id:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Annotated
 
@@ -66,6 +67,8 @@ class CommandOutcome(msgspec.Struct):
     succeeded: list[str] = msgspec.field(default_factory=list, name="successTopics")
 
 
+_TOPIC = re.compile(rb'"topic"\s*:\s*"([!-!#-\[\]-~]{1,200})"')
+_SEARCHED = 4096
 _decode_frame = msgspec.json.Decoder(WireFrame).decode
 _decode_outcome = msgspec.json.Decoder(CommandOutcome).decode
 _encode = msgspec.json.Encoder().encode
@@ -76,16 +79,23 @@ def decode_frame(raw: bytes) -> WireFrame:
 
     Raises:
         Quarantine: too large, not JSON in UTF-8, nested beyond reason, or a field of another type
-            than documented.
+            than documented. It names the topic where that can still be read.
     """
     if len(raw) > MAX_FRAME_BYTES:
-        raise Quarantine("too_large", f"{len(raw)} bytes, at most {MAX_FRAME_BYTES} are read")
+        detail = f"{len(raw)} bytes, at most {MAX_FRAME_BYTES} are read"
+        raise Quarantine("too_large", detail, is_lost=True, topic=_named_topic(raw))
     try:
         if not raw.isascii():
             raw.decode()  # msgspec does not check what it skips, and consumers get it as it came
         return _decode_frame(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise Quarantine("malformed", str(exc)) from exc
+        raise Quarantine("malformed", str(exc), is_lost=True, topic=_named_topic(raw)) from exc
+
+
+def _named_topic(raw: bytes) -> str | None:
+    """Find the topic of a frame that cannot be decoded: it stands near one end of it."""
+    found = _TOPIC.search(raw, 0, _SEARCHED) or _TOPIC.search(raw, max(0, len(raw) - _SEARCHED))
+    return None if found is None else found[1].decode()
 
 
 def decode_outcome(frame: WireFrame) -> CommandOutcome:

@@ -92,6 +92,15 @@ class Conversation:
         """Ask for a fresh snapshot of one topic: unsubscribe, then subscribe again."""
         self._ledger.resync(topic, now)
 
+    def suspects(self, name: str | None) -> list[Topic]:
+        """Name the topics an unreadable frame may have belonged to.
+
+        Args:
+            name: the topic the frame named, if that could be read. Otherwise it may have been of
+                any flowing topic; books find the loss by their update ids and are left out.
+        """
+        return self._ledger.suspects(name)
+
     def states(self) -> dict[Topic, SubscriptionState]:
         """Return every topic of the intent with its state."""
         return self._ledger.states()
@@ -126,11 +135,15 @@ class Conversation:
         expires = wall_ms + int(self._timing.login_validity * 1000)
         self._ledger.output.append(login(self._credentials, self._request_id(), expires))
 
-    def lost(self) -> list[Topic]:
-        """Forget the socket; answers the topics that were flowing or about to."""
+    def lost(self, error: str | None = None) -> list[Topic]:
+        """Forget the socket; answers the topics that were flowing or about to.
+
+        Args:
+            error: what keeps the topics from being asked for, shown with each of them.
+        """
         self._phase = Phase.CLOSED
         self._login_due = self._pong_due = None
-        return self._ledger.close()
+        return self._ledger.close(error)
 
     def receive(self, raw: bytes, now: float) -> tuple[Topic, WireFrame] | None:
         """Take one frame; answers it with its topic if it carries data that is wanted.
@@ -163,9 +176,9 @@ class Conversation:
             raise VenueLost("login", f"no answer to the login in {timing.login_deadline:g} s")
         if self._pong_due is not None and now >= self._pong_due:
             raise VenueLost("pong", f"no pong in {timing.pong_deadline:g} s")
-        oldest = self._ledger.oldest_request
-        if oldest is not None and now >= oldest.sent_at + timing.ack_deadline:
-            raise VenueLost("ack", f"no answer to {oldest.op} in {timing.ack_deadline:g} s")
+        overdue = self._ledger.overdue(now, timing.ack_deadline)
+        if overdue is not None:
+            raise VenueLost("ack", f"no answer to {overdue.op} in {timing.ack_deadline:g} s")
         if now >= self._ping_at:
             self._ledger.output.append(ping(self._request_id()))
             self._ping_at = now + timing.ping_interval

@@ -40,6 +40,7 @@ class SessionContext:
         proven_seconds: how long a connection with a good message must have lived for the delays to
             start anew; 2 s keep a venue that answers and then drops far below its limit of 500
             connections in 5 minutes.
+        login_pause_seconds: least delay after a refused login, which will hardly be taken at once.
     """
 
     environment: str
@@ -51,8 +52,9 @@ class SessionContext:
     new_trace_id: Callable[[], str]
     connect_deadline_seconds: float = 10.0
     backoff_base_seconds: float = 0.5
-    backoff_cap_seconds: float = 30.0
+    backoff_cap_seconds: float = 10.0
     proven_seconds: float = 2.0
+    login_pause_seconds: float = 10.0
 
 
 class Session:
@@ -110,15 +112,17 @@ class Session:
         """Live until `stop`; a lost socket is replaced with full-jitter backoff."""
         delays = self._fresh_delays()
         while not self._stopping.is_set():
+            at_least = 0.0
             try:
                 await self._live_once()
             except VenueLost as exc:
                 self._lose(exc)
+                at_least = self._context.login_pause_seconds if exc.reason == "login" else 0.0
             if self._conversation.made_progress and self._lived >= self._context.proven_seconds:
                 delays = self._fresh_delays()
             self._conversation.made_progress = False
             if not self._stopping.is_set():
-                await self._back_off(next(delays))
+                await self._back_off(max(at_least, next(delays)))
         self._enter(SessionState.CLOSED)
 
     def stop(self) -> None:
@@ -148,7 +152,7 @@ class Session:
             self._carry_out()
             if self._stopping.is_set():
                 socket.close("stopped")
-            why = await socket.closed
+            why = await socket.wait_closed()
         finally:
             self._socket = None
             self._lived = time.monotonic() - self._opened_at
@@ -178,7 +182,7 @@ class Session:
 
     def _lose(self, exc: VenueLost) -> None:
         self._last_error = exc.detail
-        broken = self._conversation.lost()
+        broken = self._conversation.lost(exc.detail if exc.reason == "login" else None)
         self._context.sink.break_streams(broken, GapReason.DISCONNECT, exc.detail)
         self._report_changes()
         self._log.warning(
@@ -216,10 +220,12 @@ class Session:
         self._context.unreadable.quarantine(
             reason=exc.reason, origin=self.name, detail=exc.detail, raw=raw
         )
-        if topic is not None:
-            self._context.sink.break_streams(
-                [topic], GapReason.SEQUENCE, f"a frame could not be read: {exc.detail}"
-            )
+        broken = [topic] if topic is not None else []
+        if exc.is_lost:
+            broken = self._conversation.suspects(exc.topic)
+        self._context.sink.break_streams(
+            broken, GapReason.SEQUENCE, f"a frame could not be read: {exc.detail}"
+        )
 
     def _carry_out(self) -> None:
         """Send and report what the conversation decided, and set the timer it needs."""

@@ -8,7 +8,7 @@ import aiormq.exceptions
 import pytest
 
 from ws_gateway.delivery.link import broker_errors
-from ws_gateway.delivery.news import TELL_EVERY_US, News
+from ws_gateway.delivery.news import TELL_EVERY_SECONDS, News
 from ws_gateway.errors import BrokerLost
 
 
@@ -54,10 +54,10 @@ async def test_defect_of_ours_is_not_taken_for_a_lost_broker() -> None:
 
 def test_repeated_fault_is_told_once_a_minute() -> None:
     """Each kind has its own minute."""
-    now = [0]
+    now = [0.0]
     news = News(lambda: now[0])
     assert news.is_due("nack")
     assert not news.is_due("nack")
     assert news.is_due("return")
-    now[0] = TELL_EVERY_US
+    now[0] = TELL_EVERY_SECONDS
     assert news.is_due("nack")

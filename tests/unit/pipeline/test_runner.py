@@ -310,7 +310,7 @@ def test_an_event_given_up_is_named() -> None:
     stage = Stage()
     for _ in range(3):
         stage.tell(TRADES)
-    stage.runner.event_lost(TRADES, 4, "returned")
+    stage.runner.events_lost([(TRADES, 4)], "returned")
     assert stage.told(TRADES)[-1] == "gap shed"
     marker = stage.markers(TRADES)[-1]
     assert (marker["from_sequence"], marker["to_sequence"]) == (4, 4)
@@ -325,7 +325,7 @@ def test_a_hole_is_named_before_any_other_marker() -> None:
     stage.tell(TRADES)
     stage.runner.break_streams([TRADES], GapReason.RESUBSCRIBE, "it was unsubscribed")
     stage.outlet.room[Lane.LEDGER] = 0
-    stage.runner.event_lost(TRADES, 3, "returned")
+    stage.runner.events_lost([(TRADES, 3)], "returned")
     stage.outlet.room[Lane.LEDGER] = 100
     stage.runner.break_streams([TRADES], GapReason.DISCONNECT, "it broke")
     assert [marker["from_sequence"] for marker in stage.markers(TRADES)[1:]] == [3, None]

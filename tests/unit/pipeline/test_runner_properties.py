@@ -109,7 +109,7 @@ class Pipeline(RuleBasedStateMachine):
             chosen = data.draw(st.sampled_from(left))
             self.lost.add(chosen)
             event = self.outlet.taken[chosen]
-            self.runner.event_lost(event.observation.topic, event.sequence, "given up")
+            self.runner.events_lost([(event.observation.topic, event.sequence)], "given up")
 
     @rule(seconds=st.integers(1, 9))
     def time_passes(self, seconds: int) -> None:
