@@ -1,0 +1,236 @@
+"""Writes what waits in the outbox to a link, and settles what the broker answers.
+
+Knows nothing of connecting or queues: `begin` gives it a link, `end` takes it away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+
+import structlog
+
+from ws_gateway.delivery.link import Link
+from ws_gateway.delivery.news import News
+from ws_gateway.delivery.outbox import Message, Outbox
+from ws_gateway.domain.topic import Lane, Topic
+from ws_gateway.ports import LossObserver
+from ws_gateway.runtime.counters import Counters
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_MAX_ATTEMPTS = 3
+_BUSY = 500  # so many unanswered messages mean that the broker is behind
+_GATHER_SECONDS = 0.001
+_BATCH_MOST = 1000  # messages in one write; more would pile up copies in this process
+
+
+class Sender:
+    """Everything between the outbox and one link; it is the link's listener.
+
+    Attributes:
+        attention: set when something was refused or came back; `take_back` sends it again.
+        quiet: set whenever all that was sent is answered for.
+        drained: set whenever nothing is held any more.
+        made_progress: the broker confirmed something; whoever looks resets it.
+        topology_suspect: a message came back. Nothing is sent then, for it would overtake what
+            came back; whoever mends the queues resets it.
+        is_blocked: the broker takes no more for the time being.
+    """
+
+    def __init__(
+        self, outbox: Outbox, counters: Counters, *, window: int, clock_us: Callable[[], int]
+    ) -> None:
+        self._outbox = outbox
+        self._counters = counters
+        self._window = window
+        self._clock_us = clock_us
+        self._news = News()
+        self._link: Link | None = None
+        self._flush_due = False
+        self._sent: deque[tuple[int, float]] = deque()  # (last tag, monotonic time) per batch
+        self._answered_tag = 0  # oldest unanswered one, and since when it is the oldest
+        self._answered_at = 0.0
+        self._lost: list[tuple[Topic, int]] = []
+        self._now_us = 0
+        self.losses: LossObserver | None = None
+        self.attention = asyncio.Event()
+        self.quiet = asyncio.Event()
+        self.drained = asyncio.Event()
+        self.made_progress = False
+        self.topology_suspect = False
+        self.is_blocked = False
+
+    # ── the link ──────────────────────────────────────────────────────────────────────────────
+
+    def begin(self, link: Link) -> int:
+        """Write to this link; answers how many messages go out once more."""
+        again = self._outbox.rewind()
+        self._counters.resent += again
+        again += self.take_back()  # older than what was unconfirmed
+        self.topology_suspect = self.is_blocked = False
+        self._answered_tag, self._answered_at = self._outbox.first_tag, time.monotonic()
+        self._link = link
+        self.flush()
+        return again
+
+    def end(self) -> None:
+        """Write no more: the link is gone."""
+        self._link = None
+        self._sent.clear()
+
+    def silent_seconds(self) -> float:
+        """Return for how long the broker has owed the oldest answer without any progress.
+
+        Silence is counted, not age: a slow broker that answers all the time is not lost. Only
+        answers for the oldest count, because one queue may be stuck while others go on.
+        """
+        if not self._sent or self.is_blocked:
+            return 0.0
+        return time.monotonic() - max(self._sent[0][1], self._answered_at)
+
+    # ── sending ───────────────────────────────────────────────────────────────────────────────
+
+    def put(self, message: Message) -> None:
+        """Take a message and write it soon; ask the outbox for room first."""
+        self._outbox.put(message)
+        if not self._flush_due:
+            self._schedule_flush()
+
+    def _schedule_flush(self) -> None:
+        """Write soon: after this socket read, so that all its events leave in one write.
+
+        While the broker owes many confirms a message waits its turn there anyway; then writes are
+        gathered for a moment, which saves the broker more work than it costs anybody time.
+        """
+        self._flush_due = True
+        loop = asyncio.get_running_loop()
+        if self._outbox.unconfirmed < _BUSY:
+            loop.call_soon(self.flush)
+        else:
+            loop.call_later(_GATHER_SECONDS, self.flush)
+
+    def flush(self) -> None:
+        """Write what waits, as far as window and socket allow."""
+        self._flush_due = False
+        link = self._link
+        if link is None or self.is_blocked or self.topology_suspect:
+            return
+        most = self._window - self._outbox.aside
+        while self._outbox.waiting and link.is_writable:
+            room = most - self._outbox.unconfirmed
+            if room <= 0:
+                return
+            batch = self._outbox.next_batch(min(room, _BATCH_MOST))
+            link.write(b"".join([message.data for message in batch]))
+            self._sent.append((self._outbox.next_tag - 1, time.monotonic()))
+
+    def take_back(self) -> int:
+        """Let what was set aside go on, before all others; answers how many."""
+        again = self._outbox.take_back()
+        self._counters.resent += again
+        return again
+
+    # ── what the broker answers (LinkListener) ────────────────────────────────────────────────
+
+    def on_confirm(self, tag: int, *, multiple: bool) -> None:
+        """Account for what the broker took responsibility for."""
+        self.made_progress = True
+        self._now_us = self._clock_us()
+        self._outbox.settle(tag, multiple=multiple, take=self._confirmed)
+        self._announce_losses("no queue took it")
+        self._after_answer()
+
+    def on_nack(self, tag: int, *, multiple: bool) -> None:
+        """Send again later what the broker refused, or give it up and say so."""
+        self._outbox.settle(tag, multiple=multiple, take=self._refused)
+        self._announce_losses("the broker refused it")
+        self._after_answer()
+
+    def on_return(self, message_id: str, reply: str) -> None:
+        """Remember that the next confirm of this message does not mean it arrived anywhere."""
+        message = self._outbox.find_unconfirmed(message_id)
+        self._counters.returned += 1
+        if message is not None:
+            message.returned = True
+        self.topology_suspect = True
+        self.attention.set()
+        if self._news.is_due("returned"):
+            log.error("delivery.message_returned", reply=reply, event_id=message_id)
+
+    def on_blocked(self, *, blocked: bool) -> None:
+        """Stop or go on writing; a blocked broker is alive, so no deadline runs."""
+        if self._link is None:
+            return  # not ready yet, or closing: there is nothing to stop
+        self.is_blocked = blocked
+        log.warning("delivery.broker_blocked" if blocked else "delivery.broker_unblocked")
+        self._answered_at = time.monotonic()
+        self.flush()
+
+    def on_writable(self) -> None:
+        """Go on writing: the socket has drained."""
+        self.flush()
+
+    # ── what becomes of a message ─────────────────────────────────────────────────────────────
+
+    def _confirmed(self, message: Message) -> None:
+        counters = self._counters
+        if not message.returned:
+            if message.is_observed:
+                counters.confirmed += 1
+                counters.latencies_us.append(self._now_us - message.received_at)
+        elif message.attempts + 1 < _MAX_ATTEMPTS:
+            self._retry(message)
+        else:
+            self._give_up(message, counters.rejected, "unroutable")
+
+    def _refused(self, message: Message) -> None:
+        """Decide about a nack: what comes behind it in its stream may have arrived already.
+
+        A public event is given up, so that its stream stays in order with a marker for the hole.
+        A private fact and a marker are worth more late than never.
+        """
+        self._counters.nacked += 1
+        is_public = message.topic is not None and message.topic.lane is not Lane.PRIVATE
+        is_spent = message.topic is None and message.attempts + 1 >= _MAX_ATTEMPTS
+        if is_spent or (message.is_observed and is_public):
+            self._give_up(message, self._counters.shed, "refused_by_broker")
+        else:
+            self._retry(message)
+
+    def _retry(self, message: Message) -> None:
+        message.attempts += 1
+        self._outbox.set_aside(message)
+        self.attention.set()
+
+    def _give_up(self, message: Message, tally: Counter[str], reason: str) -> None:
+        if message.is_observed:
+            tally[reason] += 1
+        if self._news.is_due(reason):
+            log.error("delivery.event_given_up", reason=reason, event_id=message.event_id)
+        if message.topic is None:
+            self._counters.quarantined["not_kept"] += 1
+        else:
+            self._lost.append((message.topic, message.sequence))
+
+    def _announce_losses(self, reason: str) -> None:
+        lost, self._lost = self._lost, []
+        if lost and self.losses is not None:
+            self.losses.events_lost(lost, reason)
+
+    def _after_answer(self) -> None:
+        """Use the room the answer made."""
+        if self._outbox.first_tag != self._answered_tag:
+            self._answered_tag, self._answered_at = self._outbox.first_tag, time.monotonic()
+        while self._sent and self._sent[0][0] < self._outbox.first_tag:
+            self._sent.popleft()
+        if self._outbox.waiting and not self._flush_due:
+            self._schedule_flush()
+        if self._outbox.is_refusing and self.losses is not None:
+            self.losses.room_again()
+        if not self._outbox.unconfirmed:
+            self.quiet.set()
+        if not self._outbox.messages:
+            self.drained.set()
