@@ -1,6 +1,7 @@
 """Composition root: the only module that knows every concrete class, and the order of life.
 
-Start: database, broker proof, sockets, tasks. Stop: intake, drain, confirms, connections, database.
+Start: database, broker proof, sockets, tasks. Stop, under one deadline: intake, drain, confirms,
+connections, database.
 """
 
 from __future__ import annotations
@@ -9,18 +10,19 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import SystemRandom
 from typing import Any, TypeVar
 
 import structlog
-import uvicorn
 
 from ws_gateway import __version__
 from ws_gateway.config import Settings
 from ws_gateway.control.api.app import create_app
+from ws_gateway.control.api.edge import OpenRequests
+from ws_gateway.control.api.server import HttpServer, listening
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
@@ -48,10 +50,17 @@ T = TypeVar("T")
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-INTAKE_SECONDS = 2.0
-DRAIN_SECONDS = 4.0
+STOP_SECONDS = 8.0
+"""From the signal to the end, whoever is away: an orchestrator grants 10 s."""
+
+GRACE_SECONDS = 1.0
+"""How long requests and statements at work may go on."""
+
+INTAKE_SECONDS = 3.0
+"""How long the intake may take to end, the grace included."""
+
 GOODBYE_SECONDS = 1.0
-"""Stages of stopping; together below the 10 s an orchestrator grants."""
+"""How long the broker, and then the database, may take to say goodbye; the rest is the drain's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +147,14 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         ConfigError: something outside refused at start; a person must act.
         ExceptionGroup: a defect of ours ended a room, and with it the gateway.
     """
-    with _listening(settings) as listener, _unstarted_if_stopped():
+    with listening(settings.http_host, settings.http_port) as listener, _unstarted_if_stopped():
         async with _database(settings, stop) as store:
             await _or_stop(_require_broker(settings), stop)
             observer = _LateObserver()
             path = build_data_path(settings, observer)
             policy = Policy.of(settings)
             reconciler = observer.reconciler = Reconciler(store, path.feed, policy)
+            requests = OpenRequests()
             app = create_app(
                 subscriptions=SubscriptionService(store, reconciler, policy),
                 health=HealthReporter(
@@ -156,39 +166,61 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                     epoch=path.epoch,
                 ),
                 api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+                requests=requests,
             )
-            await _run_rooms(path, reconciler, _HttpServer(app), listener, stop)
+            control = _Control(store, reconciler, requests, HttpServer(app))
+            await _run_rooms(path, control, listener, stop)
+
+
+@dataclass(frozen=True, slots=True)
+class _Control:
+    """The side door, joined: what may have to be told not to wait any longer."""
+
+    store: PostgresSubscriptions
+    reconciler: Reconciler
+    requests: OpenRequests
+    http: HttpServer
+
+    def stop(self) -> None:
+        """Begin nothing new."""
+        self.reconciler.stop()
+        self.http.stop()
+
+    def give_up(self) -> None:
+        """Wait for no answer any more; who waits for ours is told so."""
+        self.store.abandon()
+        self.requests.end()
 
 
 async def _run_rooms(
-    path: DataPath,
-    reconciler: Reconciler,
-    http: _HttpServer,
-    listener: socket.socket,
-    stop: asyncio.Event,
+    path: DataPath, control: _Control, listener: socket.socket, stop: asyncio.Event
 ) -> None:
     """Own the rooms' tasks: the death of any ends all; a stop goes through its stages."""
     async with asyncio.TaskGroup() as rooms:
         publishing = rooms.create_task(path.publisher.run(), name="publisher")
         feeding = rooms.create_task(path.feed.run(), name="feed")
-        reconciling = rooms.create_task(reconciler.run(), name="reconciler")
-        serving = rooms.create_task(http.serve(sockets=[listener]), name="http")
+        reconciling = rooms.create_task(control.reconciler.run(), name="reconciler")
+        serving = rooms.create_task(control.http.serve(sockets=[listener]), name="http")
         log.info(
             "gateway.started",
             version=__version__,
             epoch=path.epoch,
             url="http://{}:{}".format(*listener.getsockname()[:2]),
         )
-        await stop.wait()
+        try:
+            await stop.wait()
+        except asyncio.CancelledError:  # a room died
+            control.give_up()
+            raise
+        ends_at = asyncio.get_running_loop().time() + STOP_SECONDS
         log.info("gateway.stopping", held=path.publisher.status().buffered_events)
-        reconciler.stop()
         path.feed.stop()
-        await _within(INTAKE_SECONDS, feeding, reconciling)
-        drained = await path.publisher.drain(DRAIN_SECONDS)
+        control.stop()
+        await _end_intake(control, feeding, reconciling, serving)
+        left = ends_at - 2 * GOODBYE_SECONDS - asyncio.get_running_loop().time()
+        drained = await path.publisher.drain(left)
         await path.publisher.close(GOODBYE_SECONDS)
         publishing.cancel()
-        http.should_exit = True
-        await _within(INTAKE_SECONDS, serving)
     figures = _figures(path)
     if drained:
         log.info("gateway.stopped", **figures)
@@ -196,9 +228,12 @@ async def _run_rooms(
         log.error("gateway.stopped_with_loss", lost=path.publisher.in_flight, **figures)
 
 
-async def _within(seconds: float, *tasks: asyncio.Task[None]) -> None:
-    """Let tasks end by themselves for a while, then end them."""
-    _, late = await asyncio.wait(tasks, timeout=seconds)
+async def _end_intake(control: _Control, *tasks: asyncio.Task[None]) -> None:
+    """Let tasks end by themselves for a while, then without what they wait for, then at all."""
+    _, late = await asyncio.wait(tasks, timeout=GRACE_SECONDS)
+    if late:
+        control.give_up()
+        _, late = await asyncio.wait(late, timeout=INTAKE_SECONDS - GRACE_SECONDS)
     for task in late:
         task.cancel()
 
@@ -296,58 +331,6 @@ async def _require_broker(settings: Settings) -> None:
 
 def _host_of(url: str) -> str:
     return url.partition("://")[2].rpartition("@")[2]
-
-
-@contextlib.contextmanager
-def _listening(settings: Settings) -> Iterator[socket.socket]:
-    """Take the HTTP port before anything else is started.
-
-    Raises:
-        ConfigError: somebody else has it, or the address is not ours.
-    """
-    address = (settings.http_host, settings.http_port)
-    try:
-        family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
-    except OSError as exc:
-        raise ConfigError(
-            "WSG_HTTP_HOST", f"found {settings.http_host!r} ({exc})", "name an address of this host"
-        ) from exc
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(128)
-        listener.setblocking(False)
-    except OSError as exc:
-        listener.close()
-        raise ConfigError(
-            "WSG_HTTP_PORT",
-            f"{settings.http_host}:{settings.http_port} cannot be listened on ({exc.strerror})",
-            "stop what uses the port, or choose another (0 takes a free one)",
-        ) from exc
-    with listener:
-        yield listener
-
-
-class _HttpServer(uvicorn.Server):
-    """uvicorn inside our task group: it neither owns the signals nor configures logging."""
-
-    def __init__(self, app: Callable[..., Any]) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                timeout_graceful_shutdown=1,
-                timeout_keep_alive=5,
-            )
-        )
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the process's owner."""
-        yield
 
 
 def _credentials(settings: Settings) -> Credentials | None:

@@ -8,10 +8,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
+from support.bridge import bridge_to
 from support.programs import STOP_SECONDS, Gateway, Program, until
 from support.proxy import TcpProxy, address, through
 from support.site import Site
@@ -144,6 +146,46 @@ async def test_sigterm_ends_in_time_whoever_is_away(
         else:
             words = gateway.logged("gateway.stopped_with_loss")[-1]
             assert words["lost"] == words["in_flight"] > 0
+
+
+@pytest.mark.parametrize("broker_too", [False, True])
+async def test_sigterm_with_a_silent_database_answers_the_open_requests(
+    site: Site, open_proxy: OpenProxy, *, broker_too: bool
+) -> None:
+    """Eight posts hang in a database that swallows every byte: each gets 503, all ends in time."""
+    assert site.database_url is not None
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(bridge_to(site.database_url))
+        database = await open_proxy("127.0.0.1", port)
+        broker = await open_proxy(*address(site.amqp_url, 5672))
+        venue = await stack.enter_async_context(site.venue(rate=50, symbols=SYMBOLS))
+        parts = urlsplit(site.database_url)
+        gateway = await stack.enter_async_context(
+            site.gateway(
+                venue.url,
+                WSG_AMQP_URL=through(site.amqp_url, broker),
+                WSG_DATABASE_URL=f"postgresql://postgres@127.0.0.1:{database.port}{parts.path}",
+            )
+        )
+        await _subscribe(gateway, least_received=100)
+        await database.stall()
+        if broker_too:
+            await broker.stall()
+            await gateway.until_health(lambda h: h["delivery"]["in_flight"] > 10)
+        posts = [
+            asyncio.create_task(gateway.post("ticker", f"SIM{n:04}USDT", category="linear"))
+            for n in range(1, SYMBOLS + 3)
+        ]
+        await asyncio.sleep(0.5)  # they hang in the pool, some for a connection, some in it
+        asked_at = time.monotonic()
+        assert await gateway.terminate() == 0
+        took = time.monotonic() - asked_at
+        print(f"SIGTERM, silent database, broker too {broker_too}: {took:.2f} s")  # noqa: T201 - a figure to look at
+        assert took < STOP_SECONDS - 1
+        for answer in await asyncio.gather(*posts):
+            assert answer.status_code == 503, answer.text
+            assert "retry-after" in answer.headers
+        assert bool(gateway.logged("gateway.stopped_with_loss")) is broker_too
 
 
 async def test_sigterm_ends_the_start_too(site: Site, open_proxy: OpenProxy) -> None:

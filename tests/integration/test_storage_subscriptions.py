@@ -216,3 +216,24 @@ async def test_a_closed_pool_is_a_lost_database(
     await pool.close()
     with pytest.raises(DatabaseLost):
         await postgres_store.ping()
+
+
+async def test_what_hangs_in_the_database_ends_at_once_when_it_is_given_up(
+    database_url: str, pool: asyncpg.Pool
+) -> None:
+    """Statements that wait for a lock and callers that wait for a connection alike."""
+    store = PostgresSubscriptions(pool)
+    holder = await asyncpg.connect(database_url)
+    try:
+        async with holder.transaction():
+            await holder.execute("LOCK TABLE subscriptions IN ACCESS EXCLUSIVE MODE")
+            calls = [asyncio.create_task(store.add(book(), f"s{n}", "explicit")) for n in range(9)]
+            await asyncio.sleep(0.2)
+            store.abandon()
+            async with asyncio.timeout(1):
+                ends = await asyncio.gather(*calls, return_exceptions=True)
+            assert {type(end) for end in ends} == {DatabaseLost}
+            with pytest.raises(DatabaseLost):
+                await store.ping()
+    finally:
+        await holder.close()

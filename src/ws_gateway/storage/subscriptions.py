@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ import asyncpg
 
 from ws_gateway.domain.subscription import Subscription, SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, Topic
+from ws_gateway.errors import DatabaseLost
 from ws_gateway.ports import SubscriptionFilter
 from ws_gateway.storage.database import COMMAND_SECONDS, CONNECT_SECONDS, lost_database
 
@@ -101,6 +103,8 @@ class PostgresSubscriptions:
 
     def __init__(self, pool: asyncpg.Pool, *, next_id: Callable[[], UUID] | None = None) -> None:
         self._pool = pool
+        self._is_abandoned = False
+        self._running: set[asyncio.Timeout] = set()
         self._next_id = next_id or rising_ids()
 
     async def add(
@@ -180,10 +184,29 @@ class PostgresSubscriptions:
         """Prove that the database answers."""
         await self._fetch("SELECT 1")
 
+    def abandon(self) -> None:
+        """End every statement now; each caller, from now on too, is told `DatabaseLost`.
+
+        The connections go first: a statement that is merely cancelled waits until PostgreSQL has
+        heard of it, which a PostgreSQL that does not answer never does.
+        """
+        self._is_abandoned = True
+        self._pool.terminate()
+        now = asyncio.get_running_loop().time()
+        for scope in self._running:
+            scope.reschedule(now)
+
     async def _fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
+        if self._is_abandoned:
+            raise DatabaseLost("the connections to PostgreSQL were given up")
         with lost_database():
-            async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
-                return await connection.fetch(statement, *values, timeout=COMMAND_SECONDS)
+            async with asyncio.timeout(None) as scope:
+                self._running.add(scope)
+                try:
+                    async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+                        return await connection.fetch(statement, *values, timeout=COMMAND_SECONDS)
+                finally:
+                    self._running.discard(scope)
 
 
 def _storable(words: str | None) -> str | None:

@@ -12,7 +12,7 @@ from starlette.types import Message
 from support.memory_feed import MemoryDelivery, MemoryFeed
 from support.memory_store import MemorySubscriptions
 from ws_gateway.control.api.app import create_app
-from ws_gateway.control.api.edge import Edge
+from ws_gateway.control.api.edge import Edge, OpenRequests
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
@@ -143,7 +143,7 @@ async def test_half_a_body_is_not_acted_on() -> None:
         sent.append(message)
 
     scope = {"type": "http", "path": "/x", "method": "POST", "headers": []}
-    await Edge(app, api_key="k")(scope, receive, send)
+    await Edge(app, api_key="k", requests=OpenRequests())(scope, receive, send)
     assert sent[0]["status"] == 400
 
 
@@ -166,5 +166,58 @@ async def test_a_body_that_does_not_come_is_waited_for_only_so_long(
         sent.append(message)
 
     scope = {"type": "http", "path": "/x", "method": "POST", "headers": []}
-    await Edge(app, api_key="k")(scope, receive, send)
+    await Edge(app, api_key="k", requests=OpenRequests())(scope, receive, send)
     assert sent[0]["status"] == 408
+
+
+async def test_a_stop_answers_what_is_still_open() -> None:
+    """A body that does not come and an app that hangs: both callers are told to come again."""
+
+    async def app(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    async def nothing() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def empty() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    requests, sent = OpenRequests(), list[Message]()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    edge = Edge(app, api_key="k", requests=requests)
+    scope = {"type": "http", "path": "/health", "method": "GET", "headers": []}
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(edge(scope, nothing, send))
+        group.create_task(edge(scope, empty, send))
+        await asyncio.sleep(0.01)
+        assert sent == []
+        requests.end()
+    assert [m["status"] for m in sent if m["type"] == "http.response.start"] == [503, 503]
+    assert b"gateway_stopping" in sent[1]["body"]
+
+
+async def test_an_answer_that_has_begun_is_not_begun_again_at_a_stop() -> None:
+    """There is no second status line; what was sent stays all there is."""
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.Event().wait()
+
+    async def empty() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    requests, sent = OpenRequests(), list[Message]()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "path": "/health", "method": "GET", "headers": []}
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(Edge(app, api_key="k", requests=requests)(scope, empty, send))
+        await asyncio.sleep(0.01)
+        requests.end()
+    assert [message["type"] for message in sent] == ["http.response.start"]

@@ -14,7 +14,7 @@ _MEANINGS = {
     413: "The body is larger than 64 KiB.",
     422: "A field is missing, malformed, or asks for what does not exist.",
     500: "A defect of the gateway; `trace_id` finds it in its log.",
-    503: "The database is away; send the same again after `Retry-After` seconds.",
+    503: "The database is away or the gateway stops; send it again after `Retry-After` seconds.",
 }
 # By reference and not as `model`, which would promise the same as application/json too; the app
 # adds the schema to the document.

@@ -10,7 +10,7 @@ from fastapi.security import APIKeyHeader
 
 from ws_gateway import __version__
 from ws_gateway.control.api import probes, problems, subscriptions
-from ws_gateway.control.api.edge import KEY_HEADER, Edge
+from ws_gateway.control.api.edge import KEY_HEADER, Edge, OpenRequests
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.schemas import Problem
 from ws_gateway.control.service import SubscriptionService
@@ -42,7 +42,11 @@ class Collaborators:
 
 
 def create_app(
-    *, subscriptions: SubscriptionService, health: HealthReporter, api_key: str | None
+    *,
+    subscriptions: SubscriptionService,
+    health: HealthReporter,
+    api_key: str | None,
+    requests: OpenRequests | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -50,10 +54,11 @@ def create_app(
         subscriptions: use cases behind `/api/v1/subscriptions`.
         health: what the probes answer.
         api_key: the administrator's key; None or empty refuses everything below `/api`.
+        requests: counts what is being served, for whoever stops the gateway.
     """
     app = _routed()
     app.state.collaborators = Collaborators(subscriptions, health)
-    app.add_middleware(Edge, api_key=api_key)
+    app.add_middleware(Edge, api_key=api_key, requests=requests or OpenRequests())
     return app
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from uuid import uuid4
 
@@ -11,7 +13,7 @@ import structlog
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ws_gateway.control.api.problems import problem
+from ws_gateway.control.api.problems import RETRY_AFTER_SECONDS, problem
 
 KEY_HEADER = "X-API-Key"
 GUARDED_PATH = "/api"
@@ -28,6 +30,55 @@ _KEY_HEADER = KEY_HEADER.lower().encode()
 _log = structlog.get_logger(__name__)
 
 
+class _Ended(Exception):
+    """The gateway stops and does not wait for this request any longer."""
+
+
+class OpenRequests:
+    """The requests being served, so that a stop can end those that would hold it up."""
+
+    def __init__(self) -> None:
+        self._scopes: set[asyncio.Timeout] = set()
+
+    def end(self) -> None:
+        """Answer whatever is still open with 503, at once."""
+        now = asyncio.get_running_loop().time()
+        for scope in self._scopes:
+            scope.reschedule(now)
+
+    @asynccontextmanager
+    async def one_more(self) -> AsyncIterator[None]:
+        """Count a request in meanwhile.
+
+        Raises:
+            _Ended: `end` came first.
+        """
+        scope = asyncio.timeout(None)
+        try:
+            async with scope:
+                self._scopes.add(scope)
+                try:
+                    yield
+                finally:
+                    self._scopes.discard(scope)
+        except TimeoutError as exc:
+            if scope.expired():
+                raise _Ended from exc
+            raise
+
+
+class _Answer:
+    """Sends what the app answers, and remembers whether that has begun."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.has_started = False
+
+    async def __call__(self, message: Message) -> None:
+        self.has_started = self.has_started or message["type"] == "http.response.start"
+        await self._send(message)
+
+
 class Edge:
     """ASGI layer around the whole app.
 
@@ -37,10 +88,12 @@ class Edge:
     Args:
         app: what is guarded.
         api_key: the administrator's key; None or empty refuses everything.
+        requests: counts what is being served.
     """
 
-    def __init__(self, app: ASGIApp, *, api_key: str | None) -> None:
+    def __init__(self, app: ASGIApp, *, api_key: str | None, requests: OpenRequests) -> None:
         self._app = app
+        self._requests = requests
         # Bytes, because a header may hold any byte, and comparing such a str raises.
         self._api_key = api_key.encode() if api_key else None
 
@@ -49,6 +102,15 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        answer = _Answer(send)
+        try:
+            async with self._requests.one_more():
+                await self._respond(scope, receive, answer)
+        except _Ended:
+            if not answer.has_started:
+                await _stopping(scope)(scope, receive, send)
+
+    async def _respond(self, scope: Scope, receive: Receive, send: _Answer) -> None:
         refusal = self._refusal(scope)
         if refusal is None:
             body = await _read_body(scope, receive)
@@ -78,16 +140,9 @@ class Edge:
             return _unauthorized(path, f"{KEY_HEADER} is not the key", code="api_key_wrong")
         return None
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        has_started = False
-
-        async def watched_send(message: Message) -> None:
-            nonlocal has_started
-            has_started = has_started or message["type"] == "http.response.start"
-            await send(message)
-
+    async def _serve(self, scope: Scope, receive: Receive, send: _Answer) -> None:
         try:
-            await self._app(scope, receive, watched_send)
+            await self._app(scope, receive, send)
         except Exception as exc:
             # The one place for what nobody foresaw: one request fails, the service does not, and
             # the caller learns nothing of the inside but a number to ask about.
@@ -99,7 +154,7 @@ class Edge:
                 path=scope["path"],
                 error=type(exc).__name__,
             )
-            if has_started:
+            if send.has_started:
                 raise
             answer = problem(
                 HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -109,6 +164,16 @@ class Edge:
                 trace_id=trace_id,
             )
             await answer(scope, receive, send)
+
+
+def _stopping(scope: Scope) -> Response:
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "the gateway is stopping; send the same again when it is back",
+        code="gateway_stopping",
+        instance=scope["path"],
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS), "Connection": "close"},
+    )
 
 
 def _unauthorized(path: str, detail: str, *, code: str) -> Response:
