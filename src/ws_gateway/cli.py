@@ -20,7 +20,7 @@ from ws_gateway.bootstrap import serve as serve_gateway
 from ws_gateway.config import PREFIX, SECRETS, LogFormat, Settings, load_settings
 from ws_gateway.delivery.topology import QUARANTINE
 from ws_gateway.demo import DemoOptions, run_demo
-from ws_gateway.domain.topic import EventClass
+from ws_gateway.domain.topic import Category, EventClass
 from ws_gateway.errors import Fatal, GatewayError
 from ws_gateway.runtime.telemetry import configure_logging
 from ws_gateway.storage.database import migrate as migrate_database
@@ -124,6 +124,8 @@ def tail(
     classes = [*(one.value for one in EventClass), QUARANTINE]
     if event_class not in classes:
         _refuse(f"CLASS: found {event_class!r}; use one of {', '.join(classes)}")
+    if category not in ("*", *Category):
+        _refuse(f"--category: found {category!r}; use one of {', '.join(Category)}")
     settings = _settings(LogFormat.CONSOLE)
     options = TailOptions(event_class, as_json, category, symbol, count)
     _run(lambda stop: run_tail(settings, options, stop))

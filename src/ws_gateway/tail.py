@@ -38,12 +38,16 @@ class TailOptions:
     count: int | None
 
     @property
-    def binding_key(self) -> str:
-        """The routing keys that are wanted."""
+    def binding_keys(self) -> list[str]:
+        """The routing keys that are wanted.
+
+        Markers of private streams name neither category nor symbol, for they are about all of
+        them; a filter must not hide that something is missing.
+        """
         if self.category == "*" and self.symbol is None:
-            return f"{self.event_class}.#"
+            return [f"{self.event_class}.#"]
         symbol = "*" if self.symbol is None else self.symbol.replace(".", "%2E")
-        return f"{self.event_class}.{self.category}.{symbol}"
+        return [f"{self.event_class}.{self.category}.{symbol}", f"{self.event_class}.-.-"]
 
 
 async def run_tail(settings: Settings, options: TailOptions, stop: asyncio.Event) -> None:
@@ -60,7 +64,9 @@ async def run_tail(settings: Settings, options: TailOptions, stop: asyncio.Event
         connection = await aio_pika.connect(url, timeout=5)
     except (BrokerLost, OSError, aio_pika.exceptions.AMQPError) as exc:
         raise ConfigError(
-            "WSG_AMQP_URL", f"RabbitMQ refuses ({exc})", "start it, or correct the URL"
+            "WSG_AMQP_URL",
+            f"RabbitMQ at {url.partition('://')[2].rpartition('@')[2]} refuses ({exc})",
+            "start it, or correct the URL",
         ) from exc
     async with connection:
         channel = await connection.channel()
@@ -76,7 +82,10 @@ async def run_tail(settings: Settings, options: TailOptions, stop: asyncio.Event
         queue = await channel.declare_queue(
             exclusive=True, auto_delete=True, arguments={"x-max-length": _HELD}
         )
-        await queue.bind(exchange, options.binding_key)
+        for key in options.binding_keys:
+            await queue.bind(exchange, key)
+        if sys.stderr.isatty():
+            sys.stderr.write(f"waiting for {options.event_class} events; Ctrl-C ends\n")
         await _print_events(queue, options, stop)
 
 
@@ -127,5 +136,5 @@ def _summary(event: dict[str, Any]) -> str:
     if len(payload) > _SUMMARY_CHARS:
         payload = payload[:_SUMMARY_CHARS] + "…"
     place = event["category"] or event["account"] or "-"
-    symbol = event["symbol"] or "-"
-    return f"{at}  {place:<8} {symbol:<16} {event['sequence']:>8}  {event['kind']:<8}  {payload}"
+    stream = event["topic"] if event["account"] is None else f"{event['topic']} {event['symbol']}"
+    return f"{at}  {place:<8} {stream:<28} {event['sequence']:>8}  {event['kind']:<8}  {payload}"

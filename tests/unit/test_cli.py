@@ -259,7 +259,7 @@ def test_a_hole_fails_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_tail_binds_to_what_is_wanted(category: str, symbol: str | None, key: str) -> None:
     """The filter is the broker's work; a dot inside a symbol is escaped as the publisher does."""
-    assert TailOptions("ticker", False, category, symbol, None).binding_key == key
+    assert TailOptions("ticker", False, category, symbol, None).binding_keys[0] == key
 
 
 def test_tail_prints_a_long_event_on_one_short_line(capsys: pytest.CaptureFixture[str]) -> None:
