@@ -274,7 +274,7 @@ def test_tail_prints_a_long_event_on_one_short_line(capsys: pytest.CaptureFixtur
     line = capsys.readouterr().out
     assert len(line) < 220
     assert line.count("\n") == 1
-    for word in ("linear", " - ", "4711", "update", "…"):
+    for word in ("linear", "publicTrade.BTCUSDT", "4711", "update", "…"):
         assert word in line
     print_event(body, as_json=True)
     assert json.loads(capsys.readouterr().out) == event
