@@ -23,6 +23,7 @@ from ws_gateway.config import Settings
 from ws_gateway.control.api.app import create_app
 from ws_gateway.control.api.edge import OpenRequests
 from ws_gateway.control.api.server import HttpServer, listening
+from ws_gateway.control.figures import Figures
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
@@ -154,6 +155,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             path = build_data_path(settings, observer)
             policy = Policy.of(settings)
             reconciler = observer.reconciler = Reconciler(store, path.feed, policy)
+            figures = Figures(path.counters, lambda: path.publisher.in_flight)
             requests = OpenRequests()
             app = create_app(
                 subscriptions=SubscriptionService(store, reconciler, policy),
@@ -162,14 +164,18 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                     feed=path.feed,
                     delivery=path.publisher,
                     reconciler=reconciler,
-                    counters=lambda: _figures(path),
+                    counters=figures.now,
                     epoch=path.epoch,
                 ),
                 api_key=settings.api_key.get_secret_value() if settings.api_key else None,
                 requests=requests,
             )
             control = _Control(store, reconciler, requests, HttpServer(app))
-            await _run_rooms(path, control, listener, stop)
+            if await _run_rooms(path, control, listener, stop):
+                log.info("gateway.stopped", **figures.now())
+            else:
+                lost = path.publisher.in_flight
+                log.error("gateway.stopped_with_loss", lost=lost, **figures.now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +200,11 @@ class _Control:
 
 async def _run_rooms(
     path: DataPath, control: _Control, listener: socket.socket, stop: asyncio.Event
-) -> None:
-    """Own the rooms' tasks: the death of any ends all; a stop goes through its stages."""
+) -> bool:
+    """Own the rooms' tasks: the death of any ends all; a stop goes through its stages.
+
+    Answers whether everything that was taken is confirmed.
+    """
     async with asyncio.TaskGroup() as rooms:
         publishing = rooms.create_task(path.publisher.run(), name="publisher")
         feeding = rooms.create_task(path.feed.run(), name="feed")
@@ -221,11 +230,7 @@ async def _run_rooms(
         drained = await path.publisher.drain(left)
         await path.publisher.close(GOODBYE_SECONDS)
         publishing.cancel()
-    figures = _figures(path)
-    if drained:
-        log.info("gateway.stopped", **figures)
-    else:
-        log.error("gateway.stopped_with_loss", lost=path.publisher.in_flight, **figures)
+    return drained
 
 
 async def _end_intake(control: _Control, *tasks: asyncio.Task[None]) -> None:
@@ -236,27 +241,6 @@ async def _end_intake(control: _Control, *tasks: asyncio.Task[None]) -> None:
         _, late = await asyncio.wait(late, timeout=INTAKE_SECONDS - GRACE_SECONDS)
     for task in late:
         task.cancel()
-
-
-def _figures(path: DataPath) -> dict[str, Any]:
-    """Tell the counters; `received` always equals the sum of where observations are or ended."""
-    counters = path.counters
-    return {
-        "received": counters.received,
-        "confirmed": counters.confirmed,
-        "in_flight": path.publisher.in_flight,
-        "spooled": 0,
-        "suppressed": dict(counters.suppressed),
-        "shed": dict(counters.shed),
-        "rejected": dict(counters.rejected),
-        "markers": counters.markers,
-        "quarantined": dict(counters.quarantined),
-        "resent": counters.resent,
-        "returned": counters.returned,
-        "nacked": counters.nacked,
-        "latency_p50_us": counters.latency_quantile(0.50),
-        "latency_p99_us": counters.latency_quantile(0.99),
-    }
 
 
 # ── what stands outside ───────────────────────────────────────────────────────────────────────

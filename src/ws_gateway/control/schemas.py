@@ -27,7 +27,7 @@ Symbol = Annotated[
     StringConstraints(pattern=r"^[A-Z0-9][A-Z0-9_./-]{0,63}$"),
     Field(
         description=(
-            "As the exchange writes it, in capitals: `BTCUSDT`, `BTC-27DEC26-100000-C-USDT`, "
+            "As Bybit writes it, in capitals: `BTCUSDT`, `BTC-27DEC26-100000-C-USDT`, "
             "`SOLUSDT_SOL/USDT`; for `insurance` the pool or coin. Private channels take none."
         ),
         examples=["BTCUSDT"],
@@ -122,7 +122,7 @@ class SubscriptionAnswer(BaseModel):
     )
 
     id: UUID
-    topic: str = Field(description="The exchange's own text.", examples=["orderbook.50.BTCUSDT"])
+    topic: str = Field(description="Bybit's own text.", examples=["orderbook.50.BTCUSDT"])
     channel: Channel
     category: Category | None = Field(description="Null on private channels.")
     symbol: str | None
@@ -132,7 +132,9 @@ class SubscriptionAnswer(BaseModel):
     requesting_service: str
     chosen_by: str = Field(description="Why this category: `explicit`, or what the symbol told.")
     state: SubscriptionState
-    last_error: str | None = Field(description="The exchange's own words if it refused.")
+    last_error: str | None = Field(
+        description="Why it is `rejected`: Bybit's own words, or the setting."
+    )
     created_at: datetime
     state_since: datetime
 
@@ -207,7 +209,7 @@ class ServiceRemoval(BaseModel):
 
 
 class WebsocketState(BaseModel):
-    """The full state of one connection to the exchange."""
+    """The full state of one connection to Bybit."""
 
     name: str
     connection_status: SessionState
@@ -277,7 +279,7 @@ class BrokerHealth(BaseModel):
 
 
 class ConnectionHealth(BaseModel):
-    """One connection to the exchange."""
+    """One connection to Bybit."""
 
     websocket_state: WebsocketState
 
@@ -297,7 +299,7 @@ class Health(BaseModel):
     database: DatabaseHealth
     broker: BrokerHealth
     connections: list[ConnectionHealth]
-    subscriptions: dict[str, int] = Field(description="Topics at the exchange per state.")
+    subscriptions: dict[str, int] = Field(description="Topics at Bybit per state.")
     delivery: dict[str, Any] = Field(description="Counters since the start.")
 
     @classmethod

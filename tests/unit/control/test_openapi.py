@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +64,11 @@ def test_the_document_is_whole() -> None:
 def test_no_page_loads_from_foreign_hosts(page: str) -> None:
     """Only the document is served; the ready-made pages fetch scripts from elsewhere."""
     assert page not in json.dumps(sorted(describe()["paths"]))
+
+
+def test_exchange_means_only_the_brokers() -> None:
+    """Where events leave is an AMQP exchange; where data come from is called Bybit."""
+    words = json.dumps(describe()).split()
+    for before, word in pairwise(words):
+        if "exchange" in word.lower():
+            assert before == "AMQP", f"{before} {word}"

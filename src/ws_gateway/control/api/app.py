@@ -16,9 +16,9 @@ from ws_gateway.control.schemas import Problem
 from ws_gateway.control.service import SubscriptionService
 
 DESCRIPTION = """
-Ask for data of the Bybit exchange, and see what became of it.
+Ask for data of Bybit, and see what became of it.
 
-What is subscribed here arrives in RabbitMQ, on the exchange `ws-gateway.events`. A topic that
+What is subscribed here arrives in RabbitMQ, on the AMQP exchange `ws-gateway.events`. A topic that
 several services want is subscribed once and dropped when the last of them leaves. Subscriptions
 survive restarts.
 

@@ -47,16 +47,14 @@ async def get_liveness() -> Liveness:
     responses={503: {"model": Readiness, "description": "Something keeps data from flowing."}},
 )
 async def get_readiness(reporter: Reporter, response: Response) -> Readiness:
-    """Answer 200 only if what is wanted can flow from the exchange to the broker."""
+    """Answer 200 only if what is wanted can flow from Bybit to the broker."""
     readiness = Readiness.of(await reporter.report())
     if readiness.reasons:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return readiness
 
 
-@guarded.get(
-    "/connections", summary="List the connections to the exchange", responses=problems_of()
-)
+@guarded.get("/connections", summary="List the connections to Bybit", responses=problems_of())
 async def list_connections(reporter: Reporter) -> ConnectionList:
     """Answer the full state of each connection that exists."""
     return ConnectionList(items=[WebsocketState.of(one) for one in reporter.connections()])

@@ -193,7 +193,7 @@ def _told(fault: Mapping[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
         return f"{field} is not known here"
     if fault["type"] == "string_pattern_mismatch" and field == "symbol":
-        return "symbol is written as the exchange does, in capitals, for example BTCUSDT"
+        return "symbol is written as Bybit does, in capitals, for example BTCUSDT"
     message = str(fault["msg"])
     return f"{field}: {message[0].lower()}{message[1:]}"
 

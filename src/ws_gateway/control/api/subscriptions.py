@@ -45,9 +45,9 @@ Service = Annotated[SubscriptionService, Depends(_service)]
 async def add_subscription(
     body: SubscriptionRequest, service: Service, response: Response
 ) -> SubscriptionAnswer:
-    """Store what a service wants; the exchange is asked at once, and again after every restart.
+    """Store what a service wants; Bybit is asked at once, and again after every restart.
 
-    Sending the same again changes nothing and answers 200. If the exchange refused the topic
+    Sending the same again changes nothing and answers 200. If Bybit refused the topic
     before, it is asked again. Watch `state`: `requested`, `pending`, then `active` or `rejected`.
     """
     subscription, is_new = await service.add(body.to_wish())
@@ -96,7 +96,7 @@ async def remove_service_subscriptions(
     responses=problems_of(404, 422, 503),
 )
 async def remove_subscription(subscription_id: UUID, service: Service) -> None:
-    """Forget one; its topic is dropped at the exchange if nobody else wants it."""
+    """Forget one; its topic is dropped at Bybit if nobody else wants it."""
     if await service.remove(subscription_id) is None:
         raise _unknown(subscription_id)
 
