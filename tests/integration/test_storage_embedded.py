@@ -129,3 +129,23 @@ async def test_a_folder_of_another_version_is_said_in_one_sentence(data_dir: Pat
     (data_dir / "postgres" / "PG_VERSION").write_text("16\n")
     with pytest.raises(ConfigError, match="PostgreSQL 16"):
         await EmbeddedPostgres(data_dir).start()
+
+
+@pytest.mark.parametrize("name", ["my data", "a'b", "a;b", "a&b", "a,b", "50%"])
+async def test_a_path_the_server_could_not_be_started_in_is_refused(
+    data_dir: Path, name: str
+) -> None:
+    """A blank, or what a shell or a URL reads as its own, is told at once; nothing is made."""
+    with pytest.raises(ConfigError) as caught:
+        await EmbeddedPostgres(data_dir / name).start()
+    assert caught.value.setting == "WSG_DATA_DIR"
+    assert "WSG_DATABASE_URL" in caught.value.remedy
+    assert not (data_dir / name).exists()
+
+
+async def test_a_path_of_foreign_letters_is_fine(data_dir: Path) -> None:
+    """Only what is read as something else stands in the way."""
+    server = EmbeddedPostgres(data_dir / "Präzision=1.5")
+    connection = await asyncpg.connect(await server.start())
+    await connection.close()
+    await server.stop()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -27,6 +28,9 @@ START_SECONDS = 60.0
 _POLL_SECONDS = 0.1
 _READY_LINE = 7  # line of postmaster.pid that says `ready` (PostgreSQL, pidfile.h)
 
+# The package hands the folder to a shell, a list of PostgreSQL and a URL, all without quotes.
+_PLAIN_PATH = re.compile(r"[\w/.:@~=-]*")
+
 _log = structlog.get_logger(__name__)
 
 
@@ -47,6 +51,13 @@ class EmbeddedPostgres:
         Raises:
             ConfigError: the folder cannot be used, or the server does not come up.
         """
+        if not _PLAIN_PATH.fullmatch(str(self._folder)):
+            raise ConfigError(
+                "WSG_DATA_DIR",
+                f"the embedded PostgreSQL cannot live in {str(self._folder)!r}",
+                "name a folder whose path has letters, digits and _ - . : @ ~ = alone (no "
+                "blank), or set WSG_DATABASE_URL to a PostgreSQL",
+            )
         # Imported here, on the loop's thread: the import is slow and only wanted without
         # WSG_DATABASE_URL, and `catch_warnings` is not safe in a worker thread.
         server_class = load_server_class()
