@@ -1,18 +1,23 @@
-"""The command `bybit-sim`."""
+"""The command `bybit-sim`: serve, and speak to one that serves."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from bybit_sim.config import SimulatorConfig, SimulatorError
+from bybit_sim.control_client import begin_fault, call, clear_faults
+from bybit_sim.fault_table import markdown_table, plain_list
 from bybit_sim.instruments import PUBLIC_CATEGORIES
 from bybit_sim.server import Simulator
 
+DEFAULT_URL = "http://127.0.0.1:8899"
 _REFUSED = 2
 
 
@@ -90,7 +95,14 @@ def run(
     return 0
 
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+_Url = Annotated[str, typer.Option("--url", help="Where the simulator listens.")]
+
+
+@app.callback(invoke_without_command=True)
 def command(  # noqa: PLR0917 - typer reads options from parameters
+    context: typer.Context,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes any free one.", min=0, max=65535)] = 8899,
     seed: Annotated[int, typer.Option(help="Same seed, same market.")] = 1,
@@ -110,7 +122,9 @@ def command(  # noqa: PLR0917 - typer reads options from parameters
         float | None, typer.Option(help="Seconds between orders of a background trader.")
     ] = None,
 ) -> None:
-    """Serve a local Bybit: sockets and REST on one port."""
+    """Serve a local Bybit: sockets, REST and the control endpoint on one port."""
+    if context.invoked_subcommand is not None:
+        return
     code = run(
         host=host,
         port=port,
@@ -124,6 +138,59 @@ def command(  # noqa: PLR0917 - typer reads options from parameters
     raise typer.Exit(code)
 
 
+@app.command("fault")
+def begin(
+    name: Annotated[str, typer.Argument(help="As `faults` lists them.")],
+    parameters: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+    url: _Url = DEFAULT_URL,
+) -> None:
+    """Begin a fault at a running simulator."""
+    with _refusing():
+        row = begin_fault(url, name, parameters or [])
+        goes_on = "goes on" if row["active"] else "is done"
+        _show(f"{row['name']} #{row['id']} {goes_on} (hits: {row['hits']})")
+
+
+@app.command("clear")
+def clear(
+    name: Annotated[str | None, typer.Argument(help="Which fault; all without.")] = None,
+    url: _Url = DEFAULT_URL,
+) -> None:
+    """End the faults of a running simulator."""
+    with _refusing():
+        _show(f"{clear_faults(url, name)} ended")
+
+
+@app.command("faults")
+def list_faults(
+    url: Annotated[
+        str | None, typer.Option("--url", help="Show what is active at a running simulator.")
+    ] = None,
+    *,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As the table of the docs.")] = False,
+) -> None:
+    """List the faults with their parameters, or those active at a running simulator."""
+    if markdown:
+        _show(markdown_table())
+    elif url is None:
+        _show(plain_list())
+    else:
+        with _refusing():
+            for row in call(url, "GET", "/sim/faults")["active"]:
+                given = " ".join(f"{key}={value}" for key, value in row["parameters"].items())
+                _show(f"{row['name']} #{row['id']} (hits: {row['hits']}) {given}")
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """End with one sentence on stderr instead of a traceback."""
+    try:
+        yield
+    except SimulatorError as exc:
+        sys.stderr.write(f"bybit-sim: {exc}\n")
+        raise typer.Exit(_REFUSED) from None
+
+
 def main() -> None:
     """Entry point of the console script."""
-    typer.run(command)
+    app()

@@ -43,6 +43,7 @@ class Door:
         self._limiter = ConnectionLimiter(
             config.connections_per_window, config.connection_window_seconds
         )
+        self._waiting: set[ServerConnection] = set()
         self.attempts = 0
         self.attempt_times: deque[float] = deque(maxlen=_ATTEMPTS_KEPT)
 
@@ -55,10 +56,17 @@ class Door:
             return self._open(socket, path)
         if path.startswith(CONTROL_PREFIX):
             return self._obey(socket, request)
+        if request.method != "GET":
+            return socket.respond(http.HTTPStatus.BAD_REQUEST, "wrong method\n")
         answer = self._rest.answer(request.path, request.headers)
         if answer is not None:
             return _http_response(answer.status, answer.body, answer.headers)
         return socket.respond(http.HTTPStatus.NOT_FOUND, "404 page not found\n")
+
+    def close(self) -> None:
+        """Give up the handshakes that are kept waiting."""
+        for socket in self._waiting:
+            socket.transport.abort()
 
     def _open(
         self, socket: ServerConnection, path: str
@@ -80,22 +88,25 @@ class Door:
             response = socket.respond(http.HTTPStatus.NOT_FOUND, "404 page not found\n")
         if response is None and not self._limiter.admit(address, self._clock()):
             response = socket.respond(http.HTTPStatus.FORBIDDEN, "too many connections\n")
-        return _wait(socket, delay_seconds, response) if delay_seconds else response
+        return self._wait(socket, delay_seconds, response) if delay_seconds else response
+
+    async def _wait(
+        self, socket: ServerConnection, delay_seconds: float, response: Response | None
+    ) -> Response | None:
+        """Keep a handshake waiting, no longer than its TCP connection lives."""
+        self._waiting.add(socket)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay_seconds):
+                    await socket.wait_closed()
+        finally:
+            self._waiting.discard(socket)
+        return response
 
     async def _obey(self, socket: ServerConnection, request: Request) -> Response:
         body = socket.body if isinstance(socket, VenueSocket) else b""
         answer = await self._control.answer(request.method, request.path, body)
         return _http_response(answer.status, answer.body, {})
-
-
-async def _wait(
-    socket: ServerConnection, delay_seconds: float, response: Response | None
-) -> Response | None:
-    """Keep a handshake waiting, no longer than its TCP connection lives."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(delay_seconds):
-            await socket.wait_closed()
-    return response
 
 
 def _http_response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:

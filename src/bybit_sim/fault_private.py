@@ -92,7 +92,8 @@ class PrivateLoss(Fault):
     def check(self) -> None:
         """Refuse a quantity that is none."""
         try:
-            sensible = Decimal(self.qty) > 0
+            qty = Decimal(self.qty)
+            sensible = qty.is_finite() and qty > 0
         except InvalidOperation:
             sensible = False
         if not sensible:

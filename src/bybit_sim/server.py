@@ -15,7 +15,6 @@ from urllib.parse import parse_qs
 from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-from websockets.protocol import State
 
 from bybit_sim import wire
 from bybit_sim.account import Account, Order
@@ -205,9 +204,7 @@ class Simulator:
         self.faults.clear()
         if self._server is not None:
             self._server.close()
-            for each in self._server.all_connections:
-                if each.protocol.state is State.CONNECTING:  # it may have been about to wait
-                    each.transport.abort()
+            self._door.close()
             await self._server.wait_closed()
             self._server = None
 
