@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LONGEST_HANDSHAKE_SECONDS = 100.0
 
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+import msgspec
+
 from bybit_sim.connection import LiveConnection
 from bybit_sim.fault import Hook, LastingFault, Positive, Seconds, SocketFault, TimedFault
 from bybit_sim.signing import RestRefusal
@@ -13,6 +15,7 @@ from bybit_sim.wire import handler_not_found, speaks_commands
 _Reason = Literal[
     "expired", "wrong_key", "wrong_signature", "wrong_environment", "expired_key", "ip_not_allowed"
 ]
+_Skew = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
 _REST_CODES = {
     "expired": 10002,
     "wrong_key": 10003,
@@ -168,7 +171,7 @@ class ClockSkew(TimedFault):
     """Moves the server's clock: logins, stamps of all frames, REST and its time."""
 
     name: ClassVar[str] = "clock_skew"
-    by_seconds: Annotated[float, "forwards if above 0"]
+    by_seconds: Annotated[_Skew, "forwards if above 0"]
 
     def begin(self) -> None:
         """Move it."""

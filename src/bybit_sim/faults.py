@@ -147,10 +147,12 @@ class Faults:
 
     def _hook(self) -> None:
         """Tell every place of its faults, so that nobody has to ask when there are none."""
+        before = self._hooked[Hook.STREAM]
         for hook in Hook:
             self._hooked[hook] = tuple(
                 fault for fault in self._active.values() if hook in fault.hooks
             )
         streams, private = self._hooked[Hook.STREAM], self._hooked[Hook.PRIVATE]
-        self._venue.broadcaster.use_faults(cast("tuple[StreamFault, ...]", streams))
+        if streams != before:  # there may be thousands of streams to tell
+            self._venue.broadcaster.use_faults(cast("tuple[StreamFault, ...]", streams))
         self._stage.faults = cast("tuple[PrivateFault, ...]", private)

@@ -162,7 +162,7 @@ class KlineFeed(Feed):
 
     def _roll(self, time_ms: int) -> None:
         if time_ms > self._candle.end:
-            if self._candle.start:  # the one of the constructor never was
+            if self._candle.start > 0:  # the one of the constructor never was
                 self._closed.append(self._candle)
                 self._past.append(self._candle)
             self._candle = self._new_candle(time_ms)

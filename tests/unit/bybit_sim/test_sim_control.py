@@ -90,6 +90,8 @@ async def test_an_unknown_name_is_404_with_the_list(method: str) -> None:
         ("stall", "", "topic"),
         ("login_refused", '{"reason": "mood"}', "reason"),
         ("late_acks", '{"delay_seconds": -1}', "delay_seconds"),
+        ("late_acks", '{"delay_seconds": "inf"}', "delay_seconds"),
+        ("clock_skew", '{"by_seconds": "nan"}', "by_seconds"),
         ("drop", "[1]", None),
         ("drop", "{not json", None),
     ],

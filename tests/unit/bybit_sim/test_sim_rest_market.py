@@ -10,7 +10,7 @@ import pytest
 from bybit_sim.book import Book, RpiBookView
 from bybit_sim.instruments import listing
 from bybit_sim.market import Market
-from bybit_sim.topics import find_topic
+from bybit_sim.topics import KLINE_MS, find_topic
 from bybit_sim.trade_feeds import KlineFeed
 from support.sim_client import LINEAR, OPTION, SPOT, Client, client_of, running
 
@@ -89,6 +89,19 @@ async def test_candles_of_rest_are_those_of_the_stream() -> None:
     assert float(rows[1][5]) > 0
     feed.resume(now + 155_000)  # within the running candle: it goes on
     assert feed.rows(now + 155_000)[0] == rows[0]
+
+
+@pytest.mark.parametrize("interval", KLINE_MS)
+async def test_a_candle_nobody_saw_has_no_row(interval: str) -> None:
+    """Of any interval, the first row ever is the running candle."""
+    market = Market(listing(), 7)
+    topic = find_topic(market, "linear", f"kline.{interval}.BTCUSDT")
+    assert topic is not None
+    feed = KlineFeed(topic, market.symbol("linear", "BTCUSDT"))
+    now = 1_800_000_000_000
+    feed.resume(now)
+    (row,) = feed.rows(now)
+    assert 0 <= now - int(row[0]) < KLINE_MS[interval]
 
 
 async def test_candles_over_http() -> None:
