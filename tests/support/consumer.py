@@ -26,14 +26,15 @@ class Consumer:
         queues: event classes it reads; `quarantine` is one too.
         events: the envelopes.
         arrivals: monotonic time of each.
-        checker: holes that nothing explains.
+        checker: holes that nothing explains; nobody reads the queues before, so every stream has
+            to begin at its beginning.
     """
 
     queues: tuple[str, ...]
     prefix: str
     events: list[dict[str, Any]] = field(default_factory=list)
     arrivals: list[float] = field(default_factory=list)
-    checker: ContinuityChecker = field(default_factory=ContinuityChecker)
+    checker: ContinuityChecker = field(default_factory=lambda: ContinuityChecker(from_start=True))
     _came: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager

@@ -19,8 +19,9 @@ from ws_gateway.cli import EXIT_DEFECT, EXIT_REFUSED, _run, app
 from ws_gateway.config import PREFIX, SECRETS, Settings, load_settings
 from ws_gateway.delivery.topology import Names
 from ws_gateway.demo.audience import Audience
-from ws_gateway.demo.play import EXIT_HOLES, _sum_up
+from ws_gateway.demo.play import EXIT_HOLES, _sum_up, missing_at_end
 from ws_gateway.demo.screen import Figures, Screen
+from ws_gateway.demo.stage import _running
 from ws_gateway.domain.topic import EventClass
 from ws_gateway.errors import BrokerLost, ConfigError
 from ws_gateway.tail import TailOptions, print_event
@@ -209,13 +210,13 @@ def _event(sequence: int, kind: str = "update") -> dict[str, Any]:
     }
 
 
-def _verdict(*events: dict[str, Any], classes: tuple[EventClass, ...]) -> int:
+def _verdict(
+    *events: dict[str, Any], classes: tuple[EventClass, ...], faults: tuple[str, ...] = ()
+) -> int:
     audience = Audience(Names("t"), classes)
     for event in events:
-        audience.checker.check(event)
-        if event["kind"] == "update":
-            audience.received[event["event_type"]] += 1
-    return _sum_up(audience, Screen(audience), Figures())
+        audience.note(event)
+    return _sum_up(audience, Screen(audience), Figures(), faults)
 
 
 def test_the_demo_ends_well_only_if_everything_arrived(capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,6 +244,87 @@ def test_a_hole_fails_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
     events = [_event(1, "gap"), _event(2), _event(4)]
     assert _verdict(*events, classes=(EventClass.TRADE,)) == EXIT_HOLES
     assert "hole: " in capsys.readouterr().out
+
+
+def test_a_stream_that_lost_its_beginning_fails_the_demo(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The audience sits before the first event, so it has to see the first."""
+    assert _verdict(_event(2), _event(3), classes=(EventClass.TRADE,)) == EXIT_HOLES
+    assert "hole: " in capsys.readouterr().out
+
+
+def test_a_gateway_that_ended_badly_fails_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
+    """However well everything arrived; it is said."""
+    events = [_event(1, "gap"), _event(2)]
+    faults = ("the gateway ended with code 1",)
+    assert _verdict(*events, classes=(EventClass.TRADE,), faults=faults) == EXIT_HOLES
+    assert faults[0] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("topics", "in_flight", "confirmed", "observed", "words"),
+    [
+        ({}, 0, 7, 7, None),
+        ({}, 0, 7, 6, "7 were confirmed, but 6 reached"),
+        ({}, 0, 7, 8, "7 were confirmed, but 8 reached"),
+        ({}, 2, 7, 7, "2 events were not confirmed"),
+        ({"active": 1}, 0, 7, 7, "1 topics did not end"),
+    ],
+)
+def test_what_was_confirmed_and_what_was_consumed_must_be_the_same(
+    topics: dict[str, int], in_flight: int, confirmed: int, observed: int, words: str | None
+) -> None:
+    """Any difference is told, in either direction."""
+    counters = {"in_flight": in_flight, "confirmed": confirmed}
+    told = missing_at_end({"subscriptions": topics, "delivery": counters}, observed)
+    assert told == words if words is None else words in str(told)
+
+
+def test_an_event_seen_twice_is_consumed_once() -> None:
+    """Delivery is at least once; the comparison is of what was observed."""
+    audience = Audience(Names("t"), (EventClass.TRADE,))
+    for event in (_event(1, "gap"), _event(2), _event(2), _event(3)):
+        audience.note(event)
+    assert audience.observed == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("", None),
+        ("import sys; sys.exit(3)", "the gateway ended with code 3; see "),
+        (
+            """if True:
+            import signal, time
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            print("deaf", flush=True)
+            time.sleep(60)
+            """,
+            "the gateway had to be killed; see ",
+        ),
+        (
+            """print('{"event": "gateway.stopped_with_loss", "lost": 12}')""",
+            "the gateway ended with 12 events undelivered; see ",
+        ),
+    ],
+)
+async def test_how_a_process_of_the_demo_ended_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, words: str | None
+) -> None:
+    """A bad end is a fault, whatever came before it."""
+    monkeypatch.setattr("ws_gateway.demo.stage.STOP_SECONDS", 0.5)
+    faults: list[str] = []
+    log_file = tmp_path / "gateway.log"
+    command = [sys.executable, "-c", script]
+    async with _running("gateway", command, None, log_file, faults) as process:
+        if "sleep" in script:
+            async with asyncio.timeout(10):
+                while not log_file.stat().st_size:  # noqa: ASYNC110 - no event for it
+                    await asyncio.sleep(0.02)
+        else:
+            await process.wait()
+    assert [fault.removesuffix(str(log_file)) for fault in faults] == ([words] if words else [])
 
 
 # ── what tail prints ──────────────────────────────────────────────────────────────────────────

@@ -19,6 +19,11 @@ class _Stream:
 class ContinuityChecker:
     """Follows every stream of the events it is shown, in the order one consumer received them.
 
+    Args:
+        from_start: the consumer was there before the first event, so every stream has to begin
+            with the `restart` marker of its epoch, which has sequence 1. Without it, the first
+            event of a stream may be any: a consumer may join late.
+
     Attributes:
         problems: one sentence per unexplained hole or disorder; a hole that a later marker names
             (an event that delivery gave up after others had followed it) is taken off again.
@@ -26,7 +31,8 @@ class ContinuityChecker:
         markers: gap markers seen, by reason.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, from_start: bool = False) -> None:
+        self._from_start = from_start
         self.problems: list[str] = []
         self.repeats = 0
         self.markers: dict[str, int] = {}
@@ -44,11 +50,11 @@ class ContinuityChecker:
             self.markers[reason] = self.markers.get(reason, 0) + 1
         stream = self._streams.get(key)
         if stream is None or stream.epoch != epoch:
-            is_new_epoch = stream is not None
+            saw_its_begin = stream is not None or self._from_start
             stream = self._streams[key] = _Stream(epoch, sequence)
-            if sequence == 1 and envelope["kind"] != "gap":
+            if sequence == 1 and not self._may_begin(envelope):
                 return self._note(f"{key}: epoch {epoch} begins without a marker")
-            return self._explain(stream, key, 0, envelope) if is_new_epoch else None
+            return self._explain(stream, key, 0, envelope) if saw_its_begin else None
         before = stream.sequence
         if sequence <= before:
             self.repeats += 1
@@ -56,6 +62,10 @@ class ContinuityChecker:
         stream.sequence = sequence
         self._take_off(stream, envelope)
         return None if sequence == before + 1 else self._explain(stream, key, before, envelope)
+
+    def _may_begin(self, envelope: Mapping[str, Any]) -> bool:
+        is_marker = bool(envelope["kind"] == "gap")
+        return is_marker and (not self._from_start or envelope["payload"]["reason"] == "restart")
 
     def _explain(
         self, stream: _Stream, key: tuple[str, str], before: int, envelope: Mapping[str, Any]

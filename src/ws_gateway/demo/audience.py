@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import aio_pika
 import msgspec
@@ -22,8 +23,12 @@ _LOOK_SECONDS = 1.0
 class Audience:
     """What reached the consumer so far.
 
+    Args:
+        classes: what has to come; every other class is read too, because whoever watches may
+            subscribe to it.
+
     Attributes:
-        received: events per class, markers left aside.
+        received: events per class, markers and repeats left aside.
         checker: holes and markers.
         depths: messages waiting per queue, as of the newest look.
     """
@@ -33,13 +38,18 @@ class Audience:
         self._classes = sorted(classes)
         self._connection: AbstractRobustConnection | None = None
         self.received: Counter[str] = Counter()
-        self.checker = ContinuityChecker()
+        self.checker = ContinuityChecker(from_start=True)
         self.depths: dict[str, int] = {}
 
     @property
     def silent_classes(self) -> list[str]:
         """Name the subscribed classes of which no event came."""
         return [name for name in self._classes if not self.received[name]]
+
+    @property
+    def observed(self) -> int:
+        """How many events came; comparable with what the gateway says was confirmed."""
+        return self.received.total()
 
     @asynccontextmanager
     async def seated(self, amqp_url: str) -> AsyncIterator[None]:
@@ -49,7 +59,7 @@ class Audience:
         async with connection:
             channel = await connection.channel()
             await channel.set_qos(prefetch_count=1000)
-            for event_class in self._classes:
+            for event_class in EventClass:
                 queue = await channel.get_queue(self._names.queue(event_class), ensure=True)
                 await queue.consume(self._take)
             yield
@@ -68,11 +78,15 @@ class Audience:
                     )
                     self.depths[event_class] = queue.declaration_result.message_count or 0
 
-    async def _take(self, message: AbstractIncomingMessage) -> None:
-        event = msgspec.json.decode(message.body)
+    def note(self, event: Mapping[str, Any]) -> None:
+        """Check and count an event."""
+        repeats = self.checker.repeats
         self.checker.check(event)
-        if event["kind"] not in ("gap", "resumed"):
+        if event["kind"] not in ("gap", "resumed") and self.checker.repeats == repeats:
             self.received[event["event_type"]] += 1
+
+    async def _take(self, message: AbstractIncomingMessage) -> None:
+        self.note(msgspec.json.decode(message.body))
         await message.ack()
 
 

@@ -6,8 +6,10 @@ import asyncio
 import secrets
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aio_pika.exceptions
 
@@ -21,7 +23,11 @@ from ws_gateway.errors import ConfigError, Fatal
 
 SERVICE = "demo"
 LOOK_SECONDS = 1.0
+DRAIN_SECONDS = 10.0
+"""Longest wait for the last confirmed event to reach the consumer."""
+
 EXIT_HOLES = 1
+_DRAIN_LOOK_SECONDS = 0.1
 
 WISHES: list[dict[str, object]] = [
     {"channel": "orderbook", "symbol": "BTCUSDT", "category": "linear", "depth": 50},
@@ -50,7 +56,10 @@ class DemoOptions:
 
 
 async def run_demo(settings: Settings, options: DemoOptions, stop: asyncio.Event) -> int:
-    """Run the demo; answers the exit code: 0 only if every class arrived without a hole.
+    """Run the demo; answers the exit code.
+
+    It is 0 only if every class arrived, without a hole, everything that was confirmed reached the
+    consumer, and gateway and simulator ended well.
 
     Raises:
         Fatal: something did not come up; the text says what to do.
@@ -61,15 +70,17 @@ async def run_demo(settings: Settings, options: DemoOptions, stop: asyncio.Event
     audience = Audience(names, {EVENT_CLASS_OF[Channel(str(w["channel"]))] for w in WISHES})
     screen = Screen(audience)
     screen.say("starting a simulated exchange and the gateway …")
-    async with set_up(settings, names.prefix, seed=options.seed, rate=options.rate) as stage:
-        async with audience.seated(amqp_url):
-            await _subscribe(stage)
-            _introduce(stage, screen)
-            with screen.open():
-                figures = await _watch(stage, audience, screen, options.seconds, stop)
-        await stage.call("DELETE", f"/api/v1/subscriptions/by-service/{SERVICE}")
+    async with (
+        set_up(settings, names.prefix, seed=options.seed, rate=options.rate) as stage,
+        audience.seated(amqp_url),
+    ):
+        await _subscribe(stage)
+        _introduce(stage, screen)
+        with screen.open():
+            figures = await _watch(stage, audience, screen, options.seconds, stop)
+        faults = await _drain(stage, audience, figures)
     await _clear(amqp_url, names)
-    return _sum_up(audience, screen, figures)
+    return _sum_up(audience, screen, figures, [*faults, *stage.faults])
 
 
 async def _clear(amqp_url: str, names: Names) -> None:
@@ -128,7 +139,38 @@ async def _watch(
     return figures
 
 
-def _sum_up(audience: Audience, screen: Screen, figures: Figures) -> int:
+async def _drain(stage: Stage, audience: Audience, figures: Figures) -> list[str]:
+    """End every subscription, and wait until what was confirmed has arrived; answers what has not.
+
+    Those of the person watching end too: nothing may be under way when both sides are compared.
+    """
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while items := (await stage.call("GET", "/api/v1/subscriptions?limit=500"))["items"]:
+        for service in {item["requesting_service"] for item in items}:
+            await stage.call("DELETE", f"/api/v1/subscriptions/by-service/{service}")
+    while True:
+        figures.take(await stage.call("GET", "/health"), audience)
+        difference = missing_at_end(figures.health, audience.observed)
+        if difference is None:
+            return []
+        if time.monotonic() > deadline:
+            return [difference]
+        await asyncio.sleep(_DRAIN_LOOK_SECONDS)
+
+
+def missing_at_end(health: Mapping[str, Any], observed: int) -> str | None:
+    """Say what keeps the gateway's account and the consumer's from being the same."""
+    counters = health["delivery"]
+    if topics := sum(health["subscriptions"].values()):
+        return f"{topics} topics did not end although nobody wants them"
+    if in_flight := counters["in_flight"]:
+        return f"{in_flight:,} events were not confirmed"
+    if observed != counters["confirmed"]:
+        return f"{counters['confirmed']:,} were confirmed, but {observed:,} reached the consumer"
+    return None
+
+
+def _sum_up(audience: Audience, screen: Screen, figures: Figures, faults: Sequence[str]) -> int:
     counters = figures.health.get("delivery", {})
     screen.say("\nsummary")
     for name, count in sorted(audience.received.items()):
@@ -142,8 +184,13 @@ def _sum_up(audience: Audience, screen: Screen, figures: Figures) -> int:
         screen.say(f"  hole: {problem}")
     for name in audience.silent_classes:
         screen.say(f"  nothing came of class {name}")
-    if checker.problems or audience.silent_classes:
+    for fault in faults:
+        screen.say(f"  {fault}")
+    if checker.problems or audience.silent_classes or faults:
         screen.say("not all is well")
         return EXIT_HOLES
-    screen.say("every subscribed class arrived, and no stream has a hole")
+    screen.say(
+        "every subscribed class arrived, no stream has a hole, "
+        "and all that was confirmed reached the consumer"
+    )
     return 0

@@ -39,7 +39,11 @@ _NOT_INHERITED = (
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where everything is, once it runs."""
+    """Where everything is, once it runs.
+
+    Attributes:
+        faults: what was wrong with how the processes ended; complete when the stage is left.
+    """
 
     amqp_prefix: str
     venue_url: str
@@ -48,6 +52,7 @@ class Stage:
     amqp_url: str
     log_file: Path
     gateway: asyncio.subprocess.Process
+    faults: list[str]
 
     async def call(self, method: str, path: str, body: object = None) -> Any:
         """Call the gateway's HTTP API; answers the decoded body.
@@ -113,9 +118,10 @@ async def set_up(
     for name in _NOT_INHERITED:
         environ.pop(name, None)
     serve = [sys.executable, "-m", "ws_gateway", "serve"]
+    faults: list[str] = []
     async with (
-        _running("simulator", venue, None, folder / "simulator.log"),
-        _running("gateway", serve, environ, log_file) as gateway,
+        _running("simulator", venue, None, folder / "simulator.log", faults),
+        _running("gateway", serve, environ, log_file, faults) as gateway,
     ):
         stage = Stage(
             amqp_prefix,
@@ -125,15 +131,22 @@ async def set_up(
             settings.amqp_url.get_secret_value(),
             log_file,
             gateway,
+            faults,
         )
         await _until_ready(stage)
         yield stage
+    if faults:
+        return
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
 @asynccontextmanager
 async def _running(
-    name: str, words: list[str], environ: dict[str, str] | None, log_file: Path
+    name: str,
+    words: list[str],
+    environ: dict[str, str] | None,
+    log_file: Path,
+    faults: list[str],
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     with log_file.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -148,10 +161,18 @@ async def _running(
     try:
         yield process
     finally:
-        await _end(name, process, log_file)
+        was_killed = await _end(process)
+        code = process.returncode
+        if was_killed:
+            faults.append(f"the {name} had to be killed; see {log_file}")
+        elif code:
+            faults.append(f"the {name} ended with code {code}; see {log_file}")
+        elif lost := await asyncio.to_thread(_told_loss, log_file):
+            faults.append(f"the {name} ended with {lost} events undelivered; see {log_file}")
 
 
-async def _end(name: str, process: asyncio.subprocess.Process, log_file: Path) -> None:
+async def _end(process: asyncio.subprocess.Process) -> bool:
+    """Ask the process to end; answers whether that was not enough."""
     if process.returncode is None:
         process.terminate()
     try:
@@ -160,7 +181,16 @@ async def _end(name: str, process: asyncio.subprocess.Process, log_file: Path) -
     except TimeoutError:
         process.kill()
         await process.wait()
-        sys.stderr.write(f"the {name} had to be killed; see {log_file}\n")
+        return True
+    return False
+
+
+def _told_loss(log_file: Path) -> int:
+    """Read from a gateway's log how much it could not deliver before its end."""
+    for line in reversed(log_file.read_text(encoding="utf-8", errors="replace").splitlines()):
+        if "gateway.stopped_with_loss" in line:
+            return int(msgspec.json.decode(line)["lost"])
+    return 0
 
 
 async def _until_ready(stage: Stage) -> None:

@@ -79,6 +79,23 @@ def test_a_new_epoch_begins_at_one_with_a_marker() -> None:
     assert problems(gap(1), event(2, epoch="E2")) == 1
 
 
+def test_who_was_there_from_the_start_accepts_no_late_beginning() -> None:
+    """A stream whose first events never came is a problem; its restart marker is its beginning."""
+
+    def strict(*events: dict[str, Any]) -> int:
+        checker = ContinuityChecker(from_start=True)
+        for each in events:
+            checker.check(each)
+        return len(checker.problems)
+
+    restart = event(1, "gap", payload={"reason": "restart", "from_sequence": None})
+    assert strict(restart, event(2), event(3)) == 0
+    assert strict(event(2), event(3)) == 1
+    assert strict(event(1), event(2)) == 1
+    assert strict(gap(1), event(2)) == 1  # a disconnect does not begin a run of numbering
+    assert strict(restart, event(2), restart | {"epoch": "E2"}) == 0
+
+
 def test_streams_are_told_apart() -> None:
     """By category on public topics, by account on private ones."""
     assert problems(gap(1), gap(1) | {"category": "spot"}, event(2)) == 0
