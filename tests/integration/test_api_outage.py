@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from support.bridge import bridge_to
 from support.control_room import PATH, control_room, is_problem
+from support.proxy import TcpProxy
+from ws_gateway.control.health import PING_AGE_SECONDS, PING_SECONDS
 from ws_gateway.storage.database import migrate
 from ws_gateway.storage.embedded import EmbeddedPostgres
+
+OpenProxy = Callable[[str, int], Awaitable[TcpProxy]]
 
 
 @pytest.fixture
@@ -64,3 +71,21 @@ async def test_wishes_come_back_after_a_restart_of_the_gateway(database_url: str
         assert api.feed.calls == [("want", ["linear:tickers.BTCUSDT"])]
         again = (await api.http.get(f"{PATH}/{wish['id']}")).json()
         assert again["created_at"] == wish["created_at"]
+
+
+async def test_a_silent_database_does_not_hold_up_the_probes(
+    database_url: str, open_proxy: OpenProxy
+) -> None:
+    """`/readyz` says so when its own wait is over, not when the driver has given up too."""
+    async with bridge_to(database_url) as port:
+        proxy = await open_proxy("127.0.0.1", port)
+        url = f"postgresql://postgres@127.0.0.1:{proxy.port}{urlsplit(database_url).path}"
+        async with control_room(url) as api:
+            assert (await api.http.get("/readyz")).status_code == 200
+            await proxy.stall()
+            await asyncio.sleep(PING_AGE_SECONDS)
+            asked_at = time.monotonic()
+            answer = await api.http.get("/readyz", timeout=10)
+            assert answer.status_code == 503
+            assert time.monotonic() - asked_at < PING_SECONDS + 1
+            await proxy.restore()

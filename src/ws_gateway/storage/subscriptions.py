@@ -187,8 +187,7 @@ class PostgresSubscriptions:
     def abandon(self) -> None:
         """End every statement now; each caller, from now on too, is told `DatabaseLost`.
 
-        The connections go first: a statement that is merely cancelled waits until PostgreSQL has
-        heard of it, which a PostgreSQL that does not answer never does.
+        The pool is of no use any more: there is no goodbye to a PostgreSQL that does not answer.
         """
         self._is_abandoned = True
         self._pool.terminate()
@@ -204,9 +203,21 @@ class PostgresSubscriptions:
                 self._running.add(scope)
                 try:
                     async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
-                        return await connection.fetch(statement, *values, timeout=COMMAND_SECONDS)
+                        return await _fetched(connection, statement, values)
                 finally:
                     self._running.discard(scope)
+
+
+async def _fetched(
+    connection: asyncpg.pool.PoolConnectionProxy, statement: str, values: tuple[object, ...]
+) -> list[asyncpg.Record]:
+    try:
+        return await connection.fetch(statement, *values, timeout=COMMAND_SECONDS)
+    except asyncio.CancelledError:
+        # Whoever cancels waits no longer; giving the connection back would first wait until
+        # PostgreSQL has heard of it.
+        connection.terminate()
+        raise
 
 
 def _storable(words: str | None) -> str | None:
