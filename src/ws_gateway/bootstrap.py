@@ -107,7 +107,8 @@ def build_data_path(settings: Settings, observer: TopicObserver) -> DataPath:
     feed = BybitFeed(
         Endpoints(settings.public_ws_url, settings.private_ws_url),
         SessionContext(
-            environment=settings.bybit_environment.value,
+            # Not to be taken for the real thing by whoever reads /health.
+            environment=settings.bybit_ws_url or settings.bybit_environment.value,
             sink=runner,
             unreadable=Quarantine(
                 publisher, counters=counters, clock_us=_clock_us, new_trace_id=new_trace_id
@@ -156,6 +157,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             policy = Policy.of(settings)
             reconciler = observer.reconciler = Reconciler(store, path.feed, policy)
             figures = Figures(path.counters, lambda: path.publisher.in_flight)
+            if settings.api_key is None:
+                log.warning("gateway.api_closed", why="WSG_API_KEY is unset, so all is refused")
             requests = OpenRequests()
             app = create_app(
                 subscriptions=SubscriptionService(store, reconciler, policy),

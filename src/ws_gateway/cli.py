@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from itertools import count
 from typing import Annotated, Any, NoReturn
 
 import structlog
@@ -57,7 +58,7 @@ def demo(
     """Show the main job: simulated exchange, gateway and a real consumer, live."""
     settings = _settings(LogFormat.CONSOLE)
     options = DemoOptions(seconds=seconds, seed=seed, rate=rate)
-    _run(lambda stop: run_demo(settings, options, stop))
+    _run(lambda stop: run_demo(settings, options, stop), insist=3)
 
 
 @app.command()
@@ -166,10 +167,14 @@ def _refuse(sentence: str) -> NoReturn:
     raise typer.Exit(EXIT_REFUSED)
 
 
-def _run(job: Callable[[asyncio.Event], Coroutine[Any, Any, int | None]]) -> None:
-    """Run a job that ends when its event is set; the first signal sets it, the second kills."""
+def _run(job: Callable[[asyncio.Event], Coroutine[Any, Any, int | None]], insist: int = 2) -> None:
+    """Run a job that ends when its event is set.
+
+    The first signal sets the event, the one numbered `insist` ends the process at once: the demo
+    has other processes and queues to remove, and an impatient second Ctrl-C must not keep it.
+    """
     try:
-        code = uvloop.run(_until_signalled(job))
+        code = uvloop.run(_until_signalled(job, insist))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except Exception as exc:  # the edge of the process: every exception ends as an exit code
@@ -182,13 +187,14 @@ def _run(job: Callable[[asyncio.Event], Coroutine[Any, Any, int | None]]) -> Non
 
 
 async def _until_signalled(
-    job: Callable[[asyncio.Event], Coroutine[Any, Any, int | None]],
+    job: Callable[[asyncio.Event], Coroutine[Any, Any, int | None]], insist: int
 ) -> int | None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    signals = count(1)
 
     def on_signal() -> None:
-        if stop.is_set():
+        if next(signals) >= insist:
             os._exit(EXIT_DEFECT)  # the person insists: no more waiting, not even for a drain
         stop.set()
 

@@ -28,6 +28,7 @@ class ContinuityChecker:
         problems: one sentence per unexplained hole or disorder; a hole that a later marker names
             (an event that delivery gave up after others had followed it) is taken off again.
         repeats: events seen again (delivery is at least once).
+        late: events that came behind their successors, as private ones may after a refusal.
         markers: gap markers seen, by reason.
     """
 
@@ -35,6 +36,7 @@ class ContinuityChecker:
         self._from_start = from_start
         self.problems: list[str] = []
         self.repeats = 0
+        self.late = 0
         self.markers: dict[str, int] = {}
         self._streams: dict[tuple[str, str], _Stream] = {}
 
@@ -57,10 +59,13 @@ class ContinuityChecker:
             return self._explain(stream, key, 0, envelope) if saw_its_begin else None
         before = stream.sequence
         if sequence <= before:
-            self.repeats += 1
+            if self._take_off(stream, (sequence, sequence)):
+                self.late += 1
+            else:
+                self.repeats += 1
             return None
         stream.sequence = sequence
-        self._take_off(stream, envelope)
+        self._take_off(stream, _named_hole(envelope))
         return None if sequence == before + 1 else self._explain(stream, key, before, envelope)
 
     def _may_begin(self, envelope: Mapping[str, Any]) -> bool:
@@ -81,16 +86,16 @@ class ContinuityChecker:
         stream.missing[problem] = missing
         return problem
 
-    def _take_off(self, stream: _Stream, envelope: Mapping[str, Any]) -> None:
-        """Strike what a later marker names off the holes that were found."""
-        hole = _named_hole(envelope)
-        if hole is None:
-            return
+    def _take_off(self, stream: _Stream, hole: _Range | None) -> bool:
+        """Strike what a later marker names, or what came late, off the holes that were found."""
+        before = sum(high - low + 1 for part in stream.missing.values() for low, high in part)
         for problem, missing in list(stream.missing.items()):
             stream.missing[problem] = _without(missing, hole)
             if not stream.missing[problem]:
                 del stream.missing[problem]
                 self.problems.remove(problem)
+        after = sum(high - low + 1 for part in stream.missing.values() for low, high in part)
+        return after < before
 
     def _note(self, problem: str) -> str:
         self.problems.append(problem)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import secrets
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -28,6 +30,7 @@ PREFIX = "ws-gateway-demo"
 """First word of the demo's exchange and queues; each run adds its own, so that two may run."""
 
 _POLL_SECONDS = 0.1
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _NOT_INHERITED = (
     "WSG_BYBIT_API_KEY_FILE",
     "WSG_BYBIT_API_SECRET_FILE",
@@ -157,6 +160,7 @@ async def _running(
             stdout=log,
             stderr=log,
             start_new_session=True,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
     try:
         yield process
@@ -169,6 +173,11 @@ async def _running(
             faults.append(f"the {name} ended with code {code}; see {log_file}")
         elif lost := await asyncio.to_thread(_told_loss, log_file):
             faults.append(f"the {name} ended with {lost} events undelivered; see {log_file}")
+
+
+def _die_with_parent() -> None:
+    """Let the kernel send SIGTERM when the demo is gone, however it went (prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 async def _end(process: asyncio.subprocess.Process) -> bool:

@@ -110,3 +110,16 @@ def test_any_lost_event_but_the_ends_is_found(count: int, data: st.DataObject) -
     lost = data.draw(st.integers(2, count - 1))
     events = [gap(1), *(event(n) for n in range(2, count + 1) if n != lost)]
     assert problems(*events) == 1
+
+
+def test_an_event_that_comes_late_fills_its_own_hole() -> None:
+    """A private event may follow its successors after a refusal; neither lost nor repeated."""
+    checker = ContinuityChecker()
+    checker.check(gap(1))
+    for number in (2, 5, 6):
+        checker.check(event(number))
+    assert len(checker.problems) == 1
+    checker.check(event(4))
+    assert len(checker.problems) == 1
+    checker.check(event(3))
+    assert (checker.problems, checker.late, checker.repeats) == ([], 2, 0)
