@@ -37,7 +37,7 @@ TOPICS = 10
 SYMBOLS = [f"SIM{number:04}USDT" for number in range(TOPICS)]
 PACED = 5_000
 WARM_UP_SECONDS = 3.0
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.25
 
 
 class Gateway:

@@ -16,6 +16,7 @@ from ws_gateway.domain.topic import Lane, Topic
 
 _PUBLIC_SHARE = 0.9
 _RESUME_SHARE = 0.5
+_PRIVATE = Lane.PRIVATE  # named once: it is compared with per event
 
 
 class Message(msgspec.Struct, gc=False):
@@ -49,8 +50,9 @@ class Outbox:
     """
 
     def __init__(self, *, max_events: int, max_bytes: int) -> None:
-        self._max_events = max_events
-        self._max_bytes = max_bytes
+        self._most = (float(max_events), float(max_bytes))
+        self._public_most = (max_events * _PUBLIC_SHARE, max_bytes * _PUBLIC_SHARE)
+        self._resume_below = (max_events * _RESUME_SHARE, max_bytes * _RESUME_SHARE)
         self._waiting: deque[Message] = deque()
         # None stands for a message that was answered for before older ones.
         self._window: deque[Message | None] = deque()
@@ -96,15 +98,15 @@ class Outbox:
 
     def has_room(self, lane: Lane) -> bool:
         """Say whether a message of this lane would be taken."""
-        if lane is Lane.PRIVATE:
+        if lane is _PRIVATE:
             if self._private_refused:
-                self._private_refused = self._is_above(_PUBLIC_SHARE)
-            elif self._is_above(1.0):
+                self._private_refused = self._is_above(self._public_most)
+            elif self._is_above(self._most):
                 self._private_refused = True
             return not self._private_refused
         if self._public_refused:
-            self._public_refused = self._is_above(_RESUME_SHARE)
-        elif self._is_above(_PUBLIC_SHARE):
+            self._public_refused = self._is_above(self._resume_below)
+        elif self._is_above(self._public_most):
             self._public_refused = True
         return not self._public_refused
 
@@ -113,8 +115,8 @@ class Outbox:
         """Say whether a lane was refused and has not been asked again since."""
         return self._public_refused or self._private_refused
 
-    def _is_above(self, share: float) -> bool:
-        return self._messages >= self._max_events * share or self._bytes >= self._max_bytes * share
+    def _is_above(self, level: tuple[float, float]) -> bool:
+        return self._messages >= level[0] or self._bytes >= level[1]
 
     # ── in ────────────────────────────────────────────────────────────────────────────────────
 

@@ -23,7 +23,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _MAX_ATTEMPTS = 3
 _BUSY = 500  # so many unanswered messages mean that the broker is behind
-_GATHER_SECONDS = 0.001
+_GATHER_SECONDS = 0.002
 _BATCH_MOST = 1000  # messages in one write; more would pile up copies in this process
 
 

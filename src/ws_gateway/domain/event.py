@@ -19,6 +19,10 @@ class Kind(StrEnum):
     RESUMED = "resumed"
 
 
+# An enum's member costs a lookup each time it is named; the hot path names these once per event.
+_GAP, _RESUMED = Kind.GAP, Kind.RESUMED
+
+
 class Source(StrEnum):
     """Where a fact was read."""
 
@@ -86,7 +90,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_marker(self) -> bool:
         """Say whether the gateway made it, to announce a hole or the end of one."""
-        return self.observation.kind in (Kind.GAP, Kind.RESUMED)
+        kind = self.observation.kind
+        return kind is _GAP or kind is _RESUMED
 
 
 def marker_payload(kind: Kind, reason: str, hole: tuple[int, int] | None, detail: str) -> bytes:

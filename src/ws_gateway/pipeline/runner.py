@@ -14,6 +14,10 @@ _SNAPSHOT_PATIENCE_US = 5_000_000
 """How long a snapshot that was asked for may take before it is asked for again."""
 
 
+# Named once: looking a member up costs, and these are needed per frame.
+_SNAPSHOT, _CONTINUES = Kind.SNAPSHOT, Verdict.CONTINUES
+
+
 class _Stream:
     """One topic's place in the numbering, and what is known to be missing from it."""
 
@@ -86,7 +90,7 @@ class Runner:
                 self._counters.suppressed["unchanged"] += 1
                 return
             stream.last_update_id = observation.update_id
-        has_snapshot = observation.kind is Kind.SNAPSHOT
+        has_snapshot = observation.kind is _SNAPSHOT
         if stream.hole is not None and not self._close_hole(stream, has_snapshot=has_snapshot):
             self._shed(stream)
             return
@@ -151,6 +155,8 @@ class Runner:
         """Judge a book's frame; answers whether it may go on."""
         before = book.last
         verdict = book.judge(fact.kind, fact.update_id or 0)
+        if verdict is _CONTINUES:
+            return True
         if verdict is Verdict.REPEATS:
             self._counters.suppressed["duplicate"] += 1
             return False

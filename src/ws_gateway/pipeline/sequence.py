@@ -27,6 +27,10 @@ class Verdict(Enum):
     """A delta that does not follow: the book is broken until the next snapshot."""
 
 
+_SNAPSHOT = Kind.SNAPSHOT  # named once: looking a member up costs, and this runs per frame
+_CONTINUES = Verdict.CONTINUES
+
+
 class BookContinuity:
     """Watches the update ids of one book of depth > 1."""
 
@@ -49,8 +53,8 @@ class BookContinuity:
         last = self._last
         if last is not None and update_id == last + 1 and update_id != 1:
             self._last = update_id
-            return Verdict.CONTINUES
-        if kind is Kind.SNAPSHOT:
+            return _CONTINUES
+        if kind is _SNAPSHOT:
             self._last = update_id
             if last is None:
                 return Verdict.BEGINS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from itertools import count
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32, as in a ULID
 
@@ -14,13 +13,28 @@ def new_epoch(now_ms: int) -> str:
     return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))
 
 
+_BLOCK = 4096
+_TAILS = [f"{number:03x}" for number in range(_BLOCK)]
+
+
 class TraceIds:
-    """Cheap unique trace ids of 32 hex digits (W3C Trace Context): random per process, counted."""
+    """Cheap unique trace ids of 32 hex digits (W3C Trace Context): random per process, counted.
+
+    One is made per received frame, so the last digits come from a table.
+    """
 
     def __init__(self) -> None:
         self._prefix = f"{secrets.randbits(64) | 1:016x}"
-        self._count = count(1)
+        self._block = 0
+        self._next = 0
+        self._head = f"{self._prefix}{0:013x}"
 
     def __call__(self) -> str:
         """Return the next id."""
-        return f"{self._prefix}{next(self._count):016x}"
+        number = self._next
+        if number == _BLOCK:
+            self._block += 1
+            self._head = f"{self._prefix}{self._block:013x}"
+            number = 0
+        self._next = number + 1
+        return self._head + _TAILS[number]

@@ -21,6 +21,10 @@ _MAX_WIRE_BYTES = 64 * 1024 * 1024
 """What is read at all; far above what is understood, so an oversized frame costs only itself."""
 
 
+_TEXT = WSMsgType.TEXT  # named once: looking a member up costs, and this is per frame
+_MESSAGES = (WSMsgType.BINARY, WSMsgType.CONTINUATION)
+
+
 class VenueSocket(WSListener):
     """One open WebSocket; every complete message goes to `on_message`, synchronously.
 
@@ -77,7 +81,7 @@ class VenueSocket(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Hand complete messages on; a fault in handling them must not be lost in a callback."""
         kind = frame.msg_type
-        if kind is WSMsgType.TEXT or kind is WSMsgType.BINARY or kind is WSMsgType.CONTINUATION:
+        if kind is _TEXT or kind in _MESSAGES:
             payload = frame.get_payload_as_bytes()
             if not frame.fin or self._in_parts:
                 self._parts += payload

@@ -13,6 +13,7 @@ from ws_gateway.domain.topic import Category, Topic
 from ws_gateway.errors import Quarantine
 from ws_gateway.venue.messages import WireFrame, batches, decode_outcome, topic_request
 
+_ACTIVE = SubscriptionState.ACTIVE  # named once: looking a member up costs, and this is per frame
 _ASKED_ANEW = (SubscriptionState.REJECTED, SubscriptionState.REMOVING)
 _NOT_ASKED = (SubscriptionState.REQUESTED, SubscriptionState.REMOVING)
 _STANDING = (SubscriptionState.PENDING, SubscriptionState.ACTIVE)
@@ -166,7 +167,7 @@ class TopicLedger:
             if name in self._left:
                 return None  # still in flight when we unsubscribed
             raise Quarantine("unknown_topic", f"nobody asked for {name!r}")
-        if entry.state is not SubscriptionState.ACTIVE:
+        if entry.state is not _ACTIVE:
             if entry.state in _NOT_ASKED:
                 return None
             self._set(entry, SubscriptionState.ACTIVE)

@@ -30,6 +30,9 @@ from ws_gateway.venue.protocol import Conversation, Phase
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
+_STREAMING = SessionState.STREAMING  # named once: it is compared with per frame
+
+
 @dataclass(frozen=True, slots=True)
 class SessionContext:
     """What every session of a feed shares.
@@ -213,7 +216,7 @@ class Session:
             self._quarantine(exc, topic, raw)
         if self._conversation.has_results:
             self._carry_out()
-        elif self._state is not SessionState.STREAMING:
+        elif self._state is not _STREAMING:
             self._note_phase()
 
     def _quarantine(self, exc: Quarantine, topic: Topic | None, raw: bytes) -> None:
