@@ -164,12 +164,12 @@ class Settings(BaseSettings):
     @field_validator("bybit_ws_url")
     @classmethod
     def _check_ws_url(cls, value: str | None) -> str | None:
-        return value and _checked_url(value, ("ws", "wss"), "ws://127.0.0.1:9001")
+        return value and _checked_venue_url(value, ("ws", "wss"), "ws://127.0.0.1:9001")
 
     @field_validator("bybit_rest_url")
     @classmethod
     def _check_rest_url(cls, value: str | None) -> str | None:
-        return value and _checked_url(value, ("http", "https"), "http://127.0.0.1:9001")
+        return value and _checked_venue_url(value, ("http", "https"), "http://127.0.0.1:9001")
 
     @field_validator("amqp_url")
     @classmethod
@@ -292,7 +292,9 @@ def _nearest(field: str) -> str:
 def _first_fault(exc: ValidationError) -> ConfigError:
     fault = exc.errors()[0]
     field = str(fault["loc"][0])
-    found = "a malformed secret" if field in SECRETS else f"found {fault['input']!r}"
+    # An @ means a login in a URL where none belongs; it is a secret all the same.
+    may_hold_secret = field in SECRETS or "@" in str(fault["input"])
+    found = "a malformed secret" if may_hold_secret else f"found {fault['input']!r}"
     if fault["type"] == "enum":
         remedy = f"use one of {fault['ctx']['expected']}"
     else:
@@ -353,7 +355,17 @@ def _checked_url(
     # The parser drops control characters without a word, the drivers do not.
     if _CONTROL.search(value) or not _is_url_host(parts.hostname or ""):
         raise ValueError(f"no host can have this name; write the URL like {example}")
-    return value.rstrip("/") if schemes[0] in ("ws", "http") else value
+    return value
+
+
+def _checked_venue_url(value: str, schemes: tuple[str, ...], example: str) -> str:
+    """Check the venue's address: it is shown in /health and in logs, and paths are appended."""
+    parts = urlsplit(_checked_url(value, schemes, example))
+    if "@" in parts.netloc:
+        raise ValueError(f"leave out user and password, which the venue never asks for: {example}")
+    if parts.query or parts.fragment or "/v5" in parts.path:
+        raise ValueError(f"name the host only, /v5/… is appended: {example}")
+    return value.rstrip("/")
 
 
 def _check_query_hosts(url: str, example: str) -> None:

@@ -312,3 +312,23 @@ def test_settings_that_could_never_work_are_refused(
     with pytest.raises(ConfigError) as refused:
         load_settings(environ)
     assert all(word in str(refused.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("WSG_BYBIT_WS_URL", "ws://me:hush@127.0.0.1:9001", "user and password"),
+        ("WSG_BYBIT_REST_URL", "http://me:hush@127.0.0.1:9001", "user and password"),
+        ("WSG_BYBIT_WS_URL", "ws://127.0.0.1:9001/v5/public/linear", "host only"),
+        ("WSG_BYBIT_WS_URL", "ws://127.0.0.1:9001?x=1", "host only"),
+    ],
+)
+def test_a_venue_address_holds_no_secret_and_no_path_of_the_venue(
+    name: str, value: str, word: str
+) -> None:
+    """It is shown to whoever reads /health, and a pasted path would answer 404 for ever."""
+    with pytest.raises(ConfigError) as refused:
+        load_settings({name: value})
+    assert name in str(refused.value)
+    assert word in str(refused.value)
+    assert "hush" not in str(refused.value)
