@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.sync.server import ServerConnection as ThreadedConnection
+from websockets.sync.server import serve as serve_in_thread
 
 from support.feed_stage import QUICK, FeedStage
 from support.scripted_venue import ticker
@@ -142,3 +149,42 @@ async def test_a_broken_websocket_frame_is_told_as_what_it_is() -> None:
         async with asyncio.timeout(2):
             why = await socket.wait_closed()
     assert "broke the WebSocket protocol" in why
+
+
+def test_a_reset_right_behind_data_is_noticed() -> None:
+    """The last bytes and the reset may wait in the kernel together; both must be told.
+
+    On uvloop, which the gateway runs on, a transport of other make reads once and is never called
+    again: pongs would be missed only half a minute later, and readiness be wrong until then.
+    """
+    loop_is_busy, is_reset = threading.Event(), threading.Event()
+
+    def act(client: ThreadedConnection) -> None:
+        loop_is_busy.wait(5)
+        client.send("{}")
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.socket.shutdown(socket.SHUT_RD)
+        client.socket.close()
+        is_reset.set()
+
+    async def read(url: str) -> tuple[list[bytes], str]:
+        got: list[bytes] = []
+        one = await open_socket(url, got.append, deadline_seconds=5)
+        loop_is_busy.set()
+        assert is_reset.wait(5)
+        time.sleep(0.1)  # noqa: ASYNC251 - the loop must not look before both have arrived
+        async with asyncio.timeout(5):
+            return got, await one.wait_closed()
+
+    with serve_in_thread(act, "127.0.0.1", 0, compression=None) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                url = f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+                got, why = runner.run(read(url))
+        finally:
+            server.shutdown()
+            thread.join()
+    assert got == [b"{}"]
+    assert "broke" in why

@@ -130,6 +130,9 @@ async def open_socket(
                 websocket_handshake_timeout=deadline_seconds,
                 max_frame_size=_MAX_WIRE_BYTES,
                 enable_auto_ping=False,  # the venue wants its own JSON ping, and sends none
+                # Its transport reads through `loop.add_reader`, which uvloop calls once and then
+                # never again when a reset arrives behind unread data: the loss goes unnoticed.
+                use_aiofastnet=False,
                 disconnect_on_exception=False,
             )
     except TimeoutError as exc:
