@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
@@ -12,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 
+from amqp_probe import free_ports
 from broker import Broker, BrokerError, broker_url
 from rabbitmq_node import PrivateNode, find_server
 from support.amqp_names import delete_topology
@@ -115,10 +115,7 @@ def empty_database_url(_databases: Databases) -> Iterator[str]:
 @pytest.fixture
 def free_port() -> int:
     """A loopback port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return free_ports(1)[0]
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ START_DEADLINE_SECONDS = 90.0
 STOP_PATIENCE_SECONDS = 20.0
 STILL_STARTING_SECONDS = 15.0
 _APPEAR_SECONDS = 15.0
+_CLOSING_SECONDS = 2.0
 
 # The wrapper on Debian's PATH switches to the package's own user; the script behind it does not.
 _KNOWN_SERVERS = (
@@ -143,12 +144,21 @@ class PrivateNode:
     def _choose_ports(self, *, fresh: bool) -> Ports:
         """Keep the ports of last time if they are free, so that a printed URL stays true."""
         stored = self._stored_ports()
-        if stored and not fresh and all(is_free(port) for port in asdict(stored).values()):
+        if stored and not fresh and self._are_free_soon(stored):
             return stored
         ports = Ports(*free_ports(3))
         self.folder.mkdir(parents=True, exist_ok=True)
         self._ports_file.write_text(json.dumps(asdict(ports)))
         return ports
+
+    def _are_free_soon(self, ports: Ports) -> bool:
+        """Wait a moment: a killed process is out of the list before its sockets are closed."""
+        deadline = time.monotonic() + _CLOSING_SECONDS
+        while not all(is_free(port) for port in asdict(ports).values()):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
 
     def _launch(self, server: Path, ports: Ports) -> None:
         for name in ("home", "data", "log", "config"):

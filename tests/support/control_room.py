@@ -38,8 +38,11 @@ async def served(app: Any) -> AsyncIterator[str]:
         while not server.started:  # noqa: ASYNC110 - uvicorn offers no event for it
             await asyncio.sleep(0.005)
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
-        server.should_exit = True
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.should_exit = True
+            await server.shutdown()  # also when a test failed, which cancels what serves
 
 
 @dataclass

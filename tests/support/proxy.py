@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
+from amqp_probe import free_ports
+
 _CHUNK_BYTES = 64 * 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST, not FIN
 
@@ -100,10 +102,10 @@ class TcpProxy:
         await self._drop_links()
 
     async def _listen(self) -> None:
+        self.port = self.port or free_ports(1)[0]  # one that stays its own through `cut`
         self._server = await asyncio.start_server(
             self._serve, "127.0.0.1", self.port, limit=_CHUNK_BYTES
         )
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
