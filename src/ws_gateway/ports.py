@@ -15,7 +15,8 @@ from uuid import UUID
 
 from ws_gateway.domain.event import Event, GapReason, Observation
 from ws_gateway.domain.subscription import Subscription, SubscriptionState
-from ws_gateway.domain.topic import Category, Topic
+from ws_gateway.domain.topic import Category, Endpoint, Topic
+from ws_gateway.runtime.breaker import BreakerState
 
 # ── venue → pipeline ──────────────────────────────────────────────────────────────────────────
 
@@ -91,7 +92,15 @@ class SessionState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionStatus:
-    """The full `websocket_state` of one connection, as `/health` shows it."""
+    """The full `websocket_state` of one connection, as `/health` shows it.
+
+    Attributes:
+        category: the `Endpoint` it is of, as text.
+        breaker: whether attempts to connect to that endpoint are made freely.
+        wanted_subscriptions: topics it is there for.
+        last_event_at: when the newest data frame came, None before the first.
+        retry_at: when the next attempt to connect is due, None unless it waits for one.
+    """
 
     name: str
     connection_status: SessionState
@@ -102,6 +111,37 @@ class ConnectionStatus:
     reconnection_count: int
     last_error: str | None
     active_subscriptions: int
+    breaker: BreakerState = BreakerState.CLOSED
+    wanted_subscriptions: int = 0
+    last_event_at: datetime | None = None
+    retry_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceNotice:
+    """What the venue announced of itself (Bybit v5 docs, System Status).
+
+    Attributes:
+        state: `scheduled` or `ongoing`; what is over is not told any more.
+        endpoints: those it takes data from.
+    """
+
+    id: str
+    title: str
+    state: str
+    begins_at: datetime | None
+    ends_at: datetime | None
+    endpoints: frozenset[Endpoint]
+
+
+class VenueNotices(Protocol):
+    """What the venue announced, as far as it is known now."""
+
+    def notices(self) -> Sequence[MaintenanceNotice]:
+        """Return what is announced or going on."""
+
+    def is_ongoing(self, endpoint: Endpoint) -> bool:
+        """Say whether maintenance takes data from an endpoint right now."""
 
 
 class TopicObserver(Protocol):

@@ -22,6 +22,20 @@ class Category(StrEnum):
     SPREAD = "spread"
 
 
+class Endpoint(StrEnum):
+    """Which of the venue's WebSocket addresses carries a topic; a socket is of exactly one."""
+
+    SPOT = "spot"
+    LINEAR = "linear"
+    INVERSE = "inverse"
+    OPTION = "option"
+    SPREAD = "spread"
+    STATUS = "status"
+    """System status alone."""
+    PRIVATE = "private"
+    """Everything that needs a login, of all categories."""
+
+
 class EventClass(StrEnum):
     """What a consumer reads from one queue."""
 
@@ -178,10 +192,11 @@ class Topic:
 
     Attributes:
         name: the venue's own text, e.g. `orderbook.50.BTCUSDT`.
-        category: product line of the socket that carries it; None on the private socket.
+        category: product line it is of; None where it is of none or of all.
         channel: data kind.
         symbol: instrument, base coin or pool named by the topic; None on private topics.
         parameter: depth or interval, as text; None where the channel has none.
+        endpoint: which of the venue's sockets carries it.
         key: identity of the stream inside this process, e.g. `linear:orderbook.50.BTCUSDT`.
     """
 
@@ -190,10 +205,12 @@ class Topic:
     channel: Channel
     symbol: str | None
     parameter: str | None = None
+    endpoint: Endpoint = field(init=False, compare=False)
     key: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", f"{self.category or 'private'}:{self.name}")
+        object.__setattr__(self, "endpoint", _endpoint(self.channel, self.category))
+        object.__setattr__(self, "key", f"{self.endpoint}:{self.name}")
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -211,7 +228,7 @@ class Topic:
     @property
     def is_private(self) -> bool:
         """Say whether the private socket carries it."""
-        return self.category is None
+        return self.endpoint is Endpoint.PRIVATE
 
     @property
     def has_update_ids(self) -> bool:
@@ -219,6 +236,14 @@ class Topic:
         return self.channel is Channel.ORDERBOOK_RPI or (
             self.channel is Channel.ORDERBOOK and self.parameter != "1"
         )
+
+
+def _endpoint(channel: Channel, category: Category | None) -> Endpoint:
+    if channel in PRIVATE_CHANNELS:
+        return Endpoint.PRIVATE
+    if channel is Channel.SYSTEM_STATUS or category is None:
+        return Endpoint.STATUS
+    return Endpoint(category.value)
 
 
 def build_topic(
