@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ws_gateway.domain.topic import Category
@@ -106,13 +106,32 @@ class Settings(BaseSettings):
         "main", description="Name of the account in private events (`account`)."
     )
     connection_strategy: ConnectionStrategy = Field(
-        ConnectionStrategy.DUAL, description="dual: public and private; single: private only."
+        ConnectionStrategy.DUAL,
+        description="dual: public and private; single: one kind, private with a key, else public.",
+    )
+    redundancy: int = Field(
+        1,
+        ge=1,
+        le=2,
+        description="Sockets that carry each public topic; 2 lets either die without a gap.",
+    )
+    connection_max_age_hours: float = Field(
+        12.0,
+        ge=0,
+        le=8760,
+        allow_inf_nan=False,
+        description="A socket older than this, with jitter, is replaced before it is closed;"
+        " 0 is never.",
     )
     enabled_categories: Annotated[tuple[Category, ...], NoDecode] = Field(
         tuple(Category), description="Comma-separated categories that may be subscribed."
     )
     default_category: Category = Field(
-        Category.LINEAR, description="Category of symbols that exist in spot and in linear."
+        Category.LINEAR, description="Category of symbols that several enabled categories list."
+    )
+    option_base_coins: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("BTC", "ETH", "SOL", "XRP", "DOGE", "MNT"),
+        description="Comma-separated coins whose options are listed; Bybit names no such list.",
     )
     database_url: SecretStr | None = Field(
         None, description="PostgreSQL; without it an embedded one runs in WSG_DATA_DIR."
@@ -154,11 +173,20 @@ class Settings(BaseSettings):
     log_level: LogLevel = Field(LogLevel.INFO, description="Lowest level that is written.")
     log_format: LogFormat = Field(LogFormat.JSON, description="json or console.")
 
-    @field_validator("enabled_categories", mode="before")
+    _files: dict[str, Path] = PrivateAttr(default_factory=dict)
+
+    @field_validator("enabled_categories", "option_base_coins", mode="before")
     @classmethod
-    def _split_categories(cls, value: object) -> object:
+    def _split_list(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("option_base_coins")
+    @classmethod
+    def _check_coins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"[A-Z0-9]{1,20}", coin) for coin in value):
+            raise ValueError("write coins in capitals, like BTC,ETH")
         return value
 
     @field_validator("bybit_ws_url")
@@ -222,6 +250,15 @@ class Settings(BaseSettings):
         """Say whether private data can be had."""
         return self.bybit_api_key is not None and self.bybit_api_secret is not None
 
+    @property
+    def serves_public(self) -> bool:
+        """Say whether public topics are served."""
+        return self.connection_strategy is ConnectionStrategy.DUAL or not self.has_credentials
+
+    def file_of(self, name: str) -> Path | None:
+        """Return the file a secret was read from, None if it was given itself or not at all."""
+        return self._files.get(name)
+
 
 SECRETS = frozenset(
     name for name, info in Settings.model_fields.items() if "SecretStr" in str(info.annotation)
@@ -240,10 +277,13 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
     source = dict(os.environ if environ is None else environ)
     values: dict[str, Any] = {}
+    files: dict[str, Path] = {}
     for name in sorted(source):
         if name.startswith(PREFIX) and source[name] != "":
             field, value = _read(name, source)
             values[field] = value
+            if field != name.removeprefix(PREFIX).lower():
+                files[field] = Path(source[name])
     try:
         # Only what was read above: init values win over pydantic's own look at the process
         # environment, and the settings sources below are cut off so that nothing else is read.
@@ -252,6 +292,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         # Not `from exc`: its text repeats the input, and the input may be a URL with a password.
         raise _first_fault(exc) from None
     _check_pairs(settings)
+    settings._files.update(files)  # noqa: SLF001 - the only builder of what it builds
     return settings
 
 

@@ -49,6 +49,8 @@ def test_nothing_set_serves_public_mainnet_data() -> None:
     assert settings.database_url is None
     assert settings.api_key is None
     assert not settings.has_credentials
+    assert (settings.redundancy, settings.connection_max_age_hours) == (1, 12.0)
+    assert settings.option_base_coins[:2] == ("BTC", "ETH")
 
 
 def test_every_field_is_read_from_its_variable() -> None:
@@ -59,6 +61,9 @@ def test_every_field_is_read_from_its_variable() -> None:
             "WSG_BYBIT_API_KEY": "key",
             "WSG_BYBIT_API_SECRET": WORD,
             "WSG_CONNECTION_STRATEGY": "single",
+            "WSG_REDUNDANCY": "2",
+            "WSG_CONNECTION_MAX_AGE_HOURS": "0",
+            "WSG_OPTION_BASE_COINS": "BTC, XRP",
             "WSG_ENABLED_CATEGORIES": "spot, option ,",
             "WSG_DEFAULT_CATEGORY": "spot",
             "WSG_DATABASE_URL": "postgresql://u:p@db:5432/gateway",
@@ -78,6 +83,8 @@ def test_every_field_is_read_from_its_variable() -> None:
     assert settings.has_credentials
     assert settings.enabled_categories == (Category.SPOT, Category.OPTION)
     assert settings.default_category is Category.SPOT
+    assert (settings.redundancy, settings.connection_max_age_hours) == (2, 0.0)
+    assert settings.option_base_coins == ("BTC", "XRP")
     assert settings.queue_type is QueueType.STREAM
     assert settings.http_port == 0
     assert settings.data_dir == Path("some/where")
@@ -110,6 +117,43 @@ def test_an_empty_variable_counts_as_unset() -> None:
     assert (
         load_settings({"WSG_API_KEY": "", "WSG_HTTP_PORT": "", "WSG_NO_SUCH": ""}).api_key is None
     )
+
+
+@pytest.mark.parametrize(
+    ("environ", "serves_public", "has_credentials"),
+    [
+        ({}, True, False),
+        ({"WSG_CONNECTION_STRATEGY": "single"}, True, False),
+        ({"WSG_BYBIT_API_KEY": "k", "WSG_BYBIT_API_SECRET": "s"}, True, True),
+        (
+            {
+                "WSG_CONNECTION_STRATEGY": "single",
+                "WSG_BYBIT_API_KEY": "k",
+                "WSG_BYBIT_API_SECRET": "s",
+            },
+            False,
+            True,
+        ),
+    ],
+)
+def test_a_single_connection_is_private_with_a_key_and_public_without(
+    environ: dict[str, str],
+    serves_public: bool,  # noqa: FBT001
+    has_credentials: bool,  # noqa: FBT001
+) -> None:
+    """An account that needs one kind of data says `single`, and the key says which."""
+    settings = load_settings(environ)
+    assert (settings.serves_public, settings.has_credentials) == (serves_public, has_credentials)
+
+
+def test_the_files_of_secrets_are_remembered(tmp_path: Path) -> None:
+    """What came from a file can be read again when it is rotated; what did not has no file."""
+    secret = tmp_path / "secret"
+    secret.write_text(WORD)
+    settings = load_settings({"WSG_BYBIT_API_KEY": "k", "WSG_BYBIT_API_SECRET_FILE": str(secret)})
+    assert settings.file_of("bybit_api_secret") == secret
+    assert settings.file_of("bybit_api_key") is None
+    assert WORD not in repr(settings)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from ws_gateway.config import ConnectionStrategy, Settings
+from ws_gateway.config import Settings
 from ws_gateway.domain.topic import CHANNEL_CATEGORIES, PRIVATE_CHANNELS, Category, Channel
 from ws_gateway.errors import Rejected
 
@@ -26,7 +26,7 @@ class Policy:
             enabled_categories=settings.enabled_categories,
             default_category=settings.default_category,
             has_credentials=settings.has_credentials,
-            serves_public=settings.connection_strategy is ConnectionStrategy.DUAL,
+            serves_public=settings.serves_public,
         )
 
     def refusal(
@@ -46,8 +46,8 @@ class Policy:
             return None if self.has_credentials else _no_credentials(channel)
         if not self.serves_public:
             return Rejected(
-                f"channel {channel} is public, and WSG_CONNECTION_STRATEGY=single serves "
-                "private channels only; set it to dual and start the gateway again",
+                f"channel {channel} is public, and WSG_CONNECTION_STRATEGY=single with a Bybit "
+                "key serves private channels only; set it to dual and start the gateway again",
                 code="public_not_served",
                 field="channel",
                 found=channel.value,
