@@ -1,167 +1,59 @@
 """A topic of the venue: built from what a service asks for, parsed from what the venue says.
 
-The catalogue below is the venue's own list (Bybit v5 docs, public and private topics); everything
-that depends on which channels, depths or intervals exist reads it from here.
+Parsing is wider than building: recordings and the venue name books of depths that are no longer
+offered. What exists at all stands in the catalogue, whose words are offered here too.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from enum import StrEnum
 
+from ws_gateway.domain.catalogue import (
+    CHANNEL_CATEGORIES,
+    DEFAULT_DEPTH,
+    DEPTHS,
+    EVENT_CLASS_OF,
+    INTERVALS,
+    LANE_OF,
+    POOLS,
+    PRIVATE_CATEGORIES,
+    PRIVATE_CHANNELS,
+    PUBLIC_CHANNELS,
+    Category,
+    Channel,
+    Endpoint,
+    EventClass,
+    Lane,
+)
 from ws_gateway.errors import Rejected
 
+__all__ = [
+    "CHANNEL_CATEGORIES",
+    "DEFAULT_DEPTH",
+    "DEPTHS",
+    "EVENT_CLASS_OF",
+    "INTERVALS",
+    "LANE_OF",
+    "MAX_SYMBOL_BYTES",
+    "POOLS",
+    "PRIVATE_CATEGORIES",
+    "PRIVATE_CHANNELS",
+    "PUBLIC_CHANNELS",
+    "Category",
+    "Channel",
+    "Endpoint",
+    "EventClass",
+    "Lane",
+    "Topic",
+    "build_topic",
+    "parse_topic",
+]
 
-class Category(StrEnum):
-    """Product line of the venue; one public socket serves exactly one."""
+MAX_SYMBOL_BYTES = 64
+"""Longest symbol of a topic. Escaped three to one it still fits a routing key of 255 bytes."""
 
-    SPOT = "spot"
-    LINEAR = "linear"
-    INVERSE = "inverse"
-    OPTION = "option"
-    SPREAD = "spread"
-
-
-class Endpoint(StrEnum):
-    """Which of the venue's WebSocket addresses carries a topic; a socket is of exactly one."""
-
-    SPOT = "spot"
-    LINEAR = "linear"
-    INVERSE = "inverse"
-    OPTION = "option"
-    SPREAD = "spread"
-    STATUS = "status"
-    """System status alone."""
-    PRIVATE = "private"
-    """Everything that needs a login, of all categories."""
-
-
-class EventClass(StrEnum):
-    """What a consumer reads from one queue."""
-
-    TRADE = "trade"
-    TICKER = "ticker"
-    ORDERBOOK = "orderbook"
-    KLINE = "kline"
-    LIQUIDATION = "liquidation"
-    INSURANCE = "insurance"
-    ADL_ALERT = "adl_alert"
-    PRICE_LIMIT = "price_limit"
-    SYSTEM_STATUS = "system_status"
-    ORDER = "order"
-    EXECUTION = "execution"
-    POSITION = "position"
-    BALANCE = "balance"
-    GREEKS = "greeks"
-    DCP = "dcp"
-
-
-class Lane(StrEnum):
-    """What delivery promises an event class, and what gives way under pressure."""
-
-    PRIVATE = "private"
-    LEDGER = "ledger"
-    BOOK = "book"
-    LATEST = "latest"
-
-
-class Channel(StrEnum):
-    """Data kind as the gateway's own users name it."""
-
-    TRADES = "trades"
-    TICKER = "ticker"
-    ORDERBOOK = "orderbook"
-    ORDERBOOK_RPI = "orderbook_rpi"
-    KLINE = "kline"
-    LIQUIDATION = "liquidation"
-    INSURANCE = "insurance"
-    ADL_ALERT = "adl_alert"
-    PRICE_LIMIT = "price_limit"
-    SYSTEM_STATUS = "system_status"
-    ORDER = "order"
-    EXECUTION = "execution"
-    POSITION = "position"
-    BALANCE = "balance"
-    GREEKS = "greeks"
-    DCP = "dcp"
-
-
-PRIVATE_CHANNELS = frozenset(
-    {
-        Channel.ORDER,
-        Channel.EXECUTION,
-        Channel.POSITION,
-        Channel.BALANCE,
-        Channel.GREEKS,
-        Channel.DCP,
-    }
-)
-"""Channels of the private socket; they take neither category nor symbol."""
-
-_OTHER_NAME = {
-    Channel.TRADES: EventClass.TRADE,
-    Channel.ORDERBOOK_RPI: EventClass.ORDERBOOK,
-}
-EVENT_CLASS_OF = {
-    channel: _OTHER_NAME.get(channel) or EventClass(channel.value) for channel in Channel
-}
-"""Which queue a channel feeds: the one of its own name, with two exceptions."""
-
-LANE_OF = {
-    EventClass.TRADE: Lane.LEDGER,
-    EventClass.KLINE: Lane.LEDGER,
-    EventClass.LIQUIDATION: Lane.LEDGER,
-    EventClass.ORDERBOOK: Lane.BOOK,
-    EventClass.TICKER: Lane.LATEST,
-    EventClass.INSURANCE: Lane.LATEST,
-    EventClass.ADL_ALERT: Lane.LATEST,
-    EventClass.PRICE_LIMIT: Lane.LATEST,
-    EventClass.SYSTEM_STATUS: Lane.LATEST,
-    EventClass.ORDER: Lane.PRIVATE,
-    EventClass.EXECUTION: Lane.PRIVATE,
-    EventClass.POSITION: Lane.PRIVATE,
-    EventClass.BALANCE: Lane.PRIVATE,
-    EventClass.GREEKS: Lane.PRIVATE,
-    EventClass.DCP: Lane.PRIVATE,
-}
-
-DEPTHS = {
-    Category.SPOT: (1, 50, 200, 1000),
-    Category.LINEAR: (1, 50, 200, 1000),
-    Category.INVERSE: (1, 50, 200, 1000),
-    Category.OPTION: (25, 100),
-    Category.SPREAD: (25,),
-}
-"""Book depths per category (Bybit v5 docs, Orderbook)."""
-
-DEFAULT_DEPTH = {
-    Category.SPOT: 50,
-    Category.LINEAR: 50,
-    Category.INVERSE: 50,
-    Category.OPTION: 25,
-    Category.SPREAD: 25,
-}
-
-INTERVALS = ("1", "3", "5", "15", "30", "60", "120", "240", "360", "720", "D", "W", "M")
-"""Candle intervals (Bybit v5 docs, Kline): minutes, day, week, month."""
-
-_SPOT_LIKE = (Category.SPOT, Category.LINEAR, Category.INVERSE)
-_DERIVATIVES = (Category.LINEAR, Category.INVERSE)
-
-CHANNEL_CATEGORIES = {
-    Channel.TRADES: tuple(Category),
-    Channel.TICKER: tuple(Category),
-    Channel.ORDERBOOK: tuple(Category),
-    Channel.ORDERBOOK_RPI: _SPOT_LIKE,
-    Channel.KLINE: _SPOT_LIKE,
-    Channel.LIQUIDATION: _DERIVATIVES,
-    Channel.INSURANCE: _DERIVATIVES,
-    Channel.ADL_ALERT: _DERIVATIVES,
-    Channel.PRICE_LIMIT: _SPOT_LIKE,
-}
-"""Where a public channel exists (Bybit v5 docs, one page per topic)."""
-
-_PREFIX_OF = {
+_PUBLIC_PREFIX = {
     Channel.TRADES: "publicTrade",
     Channel.TICKER: "tickers",
     Channel.ORDERBOOK: "orderbook",
@@ -171,19 +63,24 @@ _PREFIX_OF = {
     Channel.INSURANCE: "insurance",
     Channel.ADL_ALERT: "adlAlert",
     Channel.PRICE_LIMIT: "priceLimit",
+}
+_CHANNEL_OF_PREFIX = {prefix: channel for channel, prefix in _PUBLIC_PREFIX.items()}
+_DEPTH = re.compile(r"[1-9][0-9]{0,4}")
+_POOLED = frozenset({Channel.INSURANCE, Channel.ADL_ALERT})
+
+_PRIVATE_NAME = {
     Channel.ORDER: "order",
     Channel.EXECUTION: "execution",
+    Channel.EXECUTION_FAST: "execution.fast",
     Channel.POSITION: "position",
     Channel.BALANCE: "wallet",
     Channel.GREEKS: "greeks",
-    Channel.DCP: "dcp",
+    Channel.STRATEGY: "strategy",
 }
-_CHANNEL_OF_PREFIX = {
-    prefix: channel
-    for channel, prefix in _PREFIX_OF.items()
-    if channel is not Channel.ORDERBOOK_RPI
+_SPREAD_NAME = {
+    Channel.SPREAD_ORDER: "spread.order",
+    Channel.SPREAD_EXECUTION: "spread.execution",
 }
-_PARAMETRISED = frozenset({Channel.ORDERBOOK, Channel.KLINE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +89,7 @@ class Topic:
 
     Attributes:
         name: the venue's own text, e.g. `orderbook.50.BTCUSDT`.
-        category: product line it is of; None where it is of none or of all.
+        category: product line it is of; None where it is of none, of several, or of all.
         channel: data kind.
         symbol: instrument, base coin or pool named by the topic; None on private topics.
         parameter: depth or interval, as text; None where the channel has none.
@@ -246,6 +143,31 @@ def _endpoint(channel: Channel, category: Category | None) -> Endpoint:
     return Endpoint(category.value)
 
 
+def _private_topics() -> dict[tuple[Channel, Category | None], Topic]:
+    """List the private topics by what a service asks for."""
+    topics: dict[tuple[Channel, Category | None], Topic] = {
+        (channel, None): Topic(name, None, channel, None) for channel, name in _PRIVATE_NAME.items()
+    }
+    for channel, name in _PRIVATE_NAME.items():
+        for category in PRIVATE_CATEGORIES[channel]:
+            narrowed = Topic(f"{name}.{category}", category, channel, None)
+            topics[channel, category] = narrowed
+    for channel, name in _SPREAD_NAME.items():
+        topic = Topic(name, Category.SPREAD, channel, None)
+        topics[channel, None] = topics[channel, Category.SPREAD] = topic
+    # One topic is of both kinds of futures, so it is of no single category.
+    futures = Topic("dcp.future", None, Channel.DCP, None)
+    topics[Channel.DCP, Category.LINEAR] = topics[Channel.DCP, Category.INVERSE] = futures
+    for category in (Category.SPOT, Category.OPTION):
+        topics[Channel.DCP, category] = Topic(f"dcp.{category}", category, Channel.DCP, None)
+    return topics
+
+
+_PRIVATE_TOPICS = _private_topics()
+_STATUS_TOPIC = Topic("system.status", None, Channel.SYSTEM_STATUS, None)
+_TOPIC_OF_NAME = {topic.name: topic for topic in (*_PRIVATE_TOPICS.values(), _STATUS_TOPIC)}
+
+
 def build_topic(
     channel: Channel,
     *,
@@ -260,37 +182,32 @@ def build_topic(
         Rejected: the combination does not exist at the venue; the error names the field and what
             would have been accepted.
     """
-    if channel in PRIVATE_CHANNELS:
+    if channel is Channel.SYSTEM_STATUS:
         _refuse_extras(channel, category=category, symbol=symbol, depth=depth, interval=interval)
-        return Topic(_PREFIX_OF[channel], None, channel, None)
-    if channel not in CHANNEL_CATEGORIES:
-        raise Rejected(
-            f"channel {channel} is not served yet",
-            code="channel_not_served",
-            field="channel",
-            found=channel.value,
-            allowed=[c.value for c in (*CHANNEL_CATEGORIES, *PRIVATE_CHANNELS)],
-        )
+        return _STATUS_TOPIC
+    if channel in PRIVATE_CHANNELS:
+        _refuse_extras(channel, symbol=symbol, depth=depth, interval=interval)
+        return _build_private(channel, category)
     if category is None:
         raise Rejected(
-            f"channel {channel} needs a category", code="category_missing", field="category"
-        )
-    if category not in CHANNEL_CATEGORIES[channel]:
-        raise Rejected(
-            f"category {category} has no channel {channel}",
-            code="channel_not_in_category",
+            f"channel {channel} needs a category",
+            code="category_missing",
             field="category",
-            found=category.value,
             allowed=[c.value for c in CHANNEL_CATEGORIES[channel]],
         )
+    if category not in CHANNEL_CATEGORIES[channel]:
+        raise _not_in_category(channel, category, CHANNEL_CATEGORIES[channel])
     if not symbol:
+        pools = list(POOLS[category]) if channel in _POOLED else None
         raise Rejected(
-            f"channel {channel} needs a symbol, for example BTCUSDT",
+            f"channel {channel} needs a symbol, for example {pools[0] if pools else 'BTCUSDT'}",
             code="symbol_missing",
             field="symbol",
+            allowed=pools,
         )
+    _check_symbol(channel, category, symbol)
     parameter = _parameter(channel, category, depth, interval)
-    name = ".".join(part for part in (_PREFIX_OF[channel], parameter, symbol) if part)
+    name = ".".join(part for part in (_PUBLIC_PREFIX[channel], parameter, symbol) if part)
     return Topic(name, category, channel, symbol, parameter)
 
 
@@ -298,34 +215,108 @@ def parse_topic(name: str, category: Category | None) -> Topic:
     """Read the venue's topic text back into a topic.
 
     The symbol is everything after the known prefix: option strikes contain dots
-    (`tickers.XRP-30OCT26-0.4-P-USDT`) and spread symbols slashes.
+    (`tickers.XRP-30OCT26-0.4-P-USDT`) and spread symbols slashes. A depth may be one that is no
+    longer offered: recordings have it.
+
+    Args:
+        name: the venue's text.
+        category: of the socket it came over, None for the private one and that of the system
+            status; or the topic's own, as its `category` says.
 
     Raises:
         Rejected: the text belongs to no channel of that kind of socket.
     """
-    unknown = Rejected(
-        f"topic {name!r} is unknown on the {category or 'private'} socket",
-        code="unknown_topic",
-        field="topic",
-        found=name,
-    )
+    topic = _TOPIC_OF_NAME.get(name)
+    if topic is not None and category in (None, topic.category):
+        return topic
+    topic = None if category is None else _parse_public(name, category)
+    if topic is None:
+        raise Rejected(
+            f"topic {name!r} is unknown on the {category or 'private or status'} socket",
+            code="unknown_topic",
+            field="topic",
+            found=name,
+        )
+    return topic
+
+
+def _build_private(channel: Channel, category: Category | None) -> Topic:
+    topic = _PRIVATE_TOPICS.get((channel, category))
+    if topic is not None:
+        return topic
+    offered = PRIVATE_CATEGORIES[channel]
     if category is None:
-        channel = _CHANNEL_OF_PREFIX.get(name)
-        if channel is None or channel not in PRIVATE_CHANNELS:
-            raise unknown
-        return Topic(name, None, channel, None)
-    prefix, _, rest = name.partition(".")
+        allowed = [c.value for c in offered]
+        raise Rejected(
+            f"channel {channel} needs a category, one of {', '.join(allowed)}; "
+            f"Bybit no longer offers it for all at once",
+            code="category_missing",
+            field="category",
+            allowed=allowed,
+        )
+    if not offered:
+        _refuse_extras(channel, category=category)
+    raise _not_in_category(channel, category, offered)
+
+
+def _parse_public(name: str, category: Category) -> Topic | None:
+    prefix, _, symbol = name.partition(".")
     channel = _CHANNEL_OF_PREFIX.get(prefix)
-    if channel is None or channel in PRIVATE_CHANNELS or not rest:
-        raise unknown
-    if channel not in _PARAMETRISED:
-        return Topic(name, category, channel, rest)
-    parameter, _, symbol = rest.partition(".")
-    if not symbol:
-        raise unknown
-    if channel is Channel.ORDERBOOK and parameter == "rpi":
-        return Topic(name, category, Channel.ORDERBOOK_RPI, symbol)
+    parameter: str | None = None
+    if channel is Channel.ORDERBOOK:
+        parameter, _, symbol = symbol.partition(".")
+        if parameter == "rpi":
+            channel, parameter = Channel.ORDERBOOK_RPI, None
+        elif not _DEPTH.fullmatch(parameter):
+            return None
+    elif channel is Channel.KLINE:
+        parameter, _, symbol = symbol.partition(".")
+        if parameter not in INTERVALS:
+            return None
+    if channel is None or not symbol or category not in CHANNEL_CATEGORIES[channel]:
+        return None
     return Topic(name, category, channel, symbol, parameter)
+
+
+def _check_symbol(channel: Channel, category: Category, symbol: str) -> None:
+    size = len(symbol.encode())
+    if size > MAX_SYMBOL_BYTES:
+        raise Rejected(
+            f"a symbol has at most {MAX_SYMBOL_BYTES} bytes, not {size}",
+            code="symbol_too_long",
+            field="symbol",
+            found=size,
+        )
+    if channel in _POOLED and symbol not in POOLS[category]:
+        pools = list(POOLS[category])
+        raise Rejected(
+            f"channel {channel} of {category} has the pools {', '.join(pools)}, not {symbol}",
+            code="pool_not_offered",
+            field="symbol",
+            found=symbol,
+            allowed=pools,
+        )
+    if channel is Channel.TRADES and category is Category.OPTION and "-" in symbol:
+        coin = symbol.partition("-")[0]
+        raise Rejected(
+            f"trades of options come by base coin: ask for {coin}, not {symbol}",
+            code="base_coin_wanted",
+            field="symbol",
+            found=symbol,
+            allowed=[coin],
+        )
+
+
+def _not_in_category(
+    channel: Channel, category: Category, offered: tuple[Category, ...]
+) -> Rejected:
+    return Rejected(
+        f"category {category} has no channel {channel}",
+        code="channel_not_in_category",
+        field="category",
+        found=category.value,
+        allowed=[c.value for c in offered],
+    )
 
 
 def _parameter(

@@ -14,9 +14,14 @@ from ws_gateway.domain.topic import (
     EVENT_CLASS_OF,
     INTERVALS,
     LANE_OF,
+    MAX_SYMBOL_BYTES,
+    POOLS,
+    PRIVATE_CATEGORIES,
     PRIVATE_CHANNELS,
+    PUBLIC_CHANNELS,
     Category,
     Channel,
+    Endpoint,
     EventClass,
     Lane,
     Topic,
@@ -56,6 +61,15 @@ SYMBOLS = {
 }
 
 
+def symbols_of(channel: Channel, category: Category) -> st.SearchStrategy[str]:
+    """Draw what a channel calls its symbol: a pool, a base coin, or an instrument."""
+    if channel in (Channel.INSURANCE, Channel.ADL_ALERT):
+        return st.sampled_from(POOLS[category])
+    if channel is Channel.TRADES and category is Category.OPTION:
+        return COINS
+    return SYMBOLS[category]
+
+
 @st.composite
 def public_topics(draw: st.DrawFn) -> Topic:
     """Draw any topic that a service may wish for on a public socket."""
@@ -64,7 +78,7 @@ def public_topics(draw: st.DrawFn) -> Topic:
     return build_topic(
         channel,
         category=category,
-        symbol=draw(SYMBOLS[category]),
+        symbol=draw(symbols_of(channel, category)),
         depth=draw(st.sampled_from(DEPTHS[category])) if channel is Channel.ORDERBOOK else None,
         interval=draw(st.sampled_from(INTERVALS)) if channel is Channel.KLINE else None,
     )
@@ -80,13 +94,78 @@ def test_a_public_topic_survives_the_wire(topic: Topic) -> None:
     assert hash(parsed) == hash(topic)
 
 
+PRIVATE_NAMES = {
+    (Channel.ORDER, None): "order",
+    (Channel.ORDER, Category.SPOT): "order.spot",
+    (Channel.ORDER, Category.LINEAR): "order.linear",
+    (Channel.ORDER, Category.INVERSE): "order.inverse",
+    (Channel.ORDER, Category.OPTION): "order.option",
+    (Channel.EXECUTION, None): "execution",
+    (Channel.EXECUTION, Category.SPOT): "execution.spot",
+    (Channel.EXECUTION, Category.LINEAR): "execution.linear",
+    (Channel.EXECUTION, Category.INVERSE): "execution.inverse",
+    (Channel.EXECUTION, Category.OPTION): "execution.option",
+    (Channel.EXECUTION_FAST, None): "execution.fast",
+    (Channel.EXECUTION_FAST, Category.SPOT): "execution.fast.spot",
+    (Channel.EXECUTION_FAST, Category.LINEAR): "execution.fast.linear",
+    (Channel.EXECUTION_FAST, Category.INVERSE): "execution.fast.inverse",
+    (Channel.EXECUTION_FAST, Category.OPTION): "execution.fast.option",
+    (Channel.POSITION, None): "position",
+    (Channel.POSITION, Category.LINEAR): "position.linear",
+    (Channel.POSITION, Category.INVERSE): "position.inverse",
+    (Channel.POSITION, Category.OPTION): "position.option",
+    (Channel.BALANCE, None): "wallet",
+    (Channel.GREEKS, None): "greeks",
+    (Channel.STRATEGY, None): "strategy",
+    (Channel.SPREAD_ORDER, None): "spread.order",
+    (Channel.SPREAD_ORDER, Category.SPREAD): "spread.order",
+    (Channel.SPREAD_EXECUTION, None): "spread.execution",
+    (Channel.SPREAD_EXECUTION, Category.SPREAD): "spread.execution",
+    (Channel.DCP, Category.SPOT): "dcp.spot",
+    (Channel.DCP, Category.LINEAR): "dcp.future",
+    (Channel.DCP, Category.INVERSE): "dcp.future",
+    (Channel.DCP, Category.OPTION): "dcp.option",
+}
+
+
 @pytest.mark.parametrize("channel", sorted(PRIVATE_CHANNELS))
-def test_a_private_topic_survives_the_wire(channel: Channel) -> None:
-    """Private topics have neither category nor symbol."""
-    topic = build_topic(channel)
+@pytest.mark.parametrize("category", [None, *Category])
+def test_a_private_topic_survives_the_wire(channel: Channel, category: Category | None) -> None:
+    """Each form that exists has the venue's name and comes back from it; the others are refused."""
+    name = PRIVATE_NAMES.get((channel, category))
+    if name is None:
+        with pytest.raises(Rejected) as caught:
+            build_topic(channel, category=category)
+        assert caught.value.field == "category"
+        assert caught.value.allowed or not PRIVATE_CATEGORIES[channel]
+        return
+    topic = build_topic(channel, category=category)
     assert topic.is_private
-    assert topic.key == f"private:{topic.name}"
-    assert parse_topic(topic.name, None) == topic
+    assert (topic.name, topic.symbol, topic.key) == (name, None, f"private:{name}")
+    assert parse_topic(name, topic.category) == topic
+    assert parse_topic(name, None) == topic, "the private socket names no category"
+    assert topic.category in (category, None, Category.SPREAD)
+
+
+def test_one_topic_of_futures_stands_for_linear_and_inverse() -> None:
+    """Its two wishes are one stream, which is of no single category."""
+    linear = build_topic(Channel.DCP, category=Category.LINEAR)
+    assert linear == build_topic(Channel.DCP, category=Category.INVERSE)
+    assert linear.category is None
+
+
+def test_the_deprecated_dcp_is_refused_with_what_replaced_it() -> None:
+    """Nobody has to guess what to write instead."""
+    with pytest.raises(Rejected, match="needs a category, one of spot, linear, inverse, option"):
+        build_topic(Channel.DCP)
+
+
+def test_system_status_has_a_socket_of_its_own() -> None:
+    """It is public, of no category, and known by its name alone."""
+    topic = build_topic(Channel.SYSTEM_STATUS)
+    assert (topic.name, topic.endpoint) == ("system.status", Endpoint.STATUS)
+    assert not topic.is_private
+    assert parse_topic(topic.name, topic.category) == topic
 
 
 @bounded
@@ -96,7 +175,9 @@ def test_any_text_is_a_topic_of_that_name_or_refused(name: str, category: Catego
     with suppress(Rejected):
         topic = parse_topic(name, category)
         assert topic.name == name
-        assert topic.category == category
+        assert parse_topic(topic.name, topic.category) == topic
+        if category is not None:
+            assert topic.category == category
 
 
 @pytest.mark.parametrize(
@@ -149,7 +230,19 @@ def test_the_venues_own_names_are_read(
         ("orderbook.50.", Category.LINEAR),
         ("tickers.", Category.LINEAR),
         ("order", Category.LINEAR),
-        ("order.linear", None),
+        ("order.linear", Category.SPOT),
+        ("order.spread", None),
+        ("position.spot", None),
+        ("dcp", None),
+        ("dcp.linear", None),
+        ("system.status", Category.LINEAR),
+        ("orderbook.full.MNTUSDT", Category.SPOT),
+        ("orderbook.050.BTCUSDT", Category.SPOT),
+        ("orderbook.rpi.BTC-25JUN27-106000-P-USDT", Category.OPTION),
+        ("kline.2.BTCUSDT", Category.LINEAR),
+        ("kline.1.BTC-25JUN27-106000-P-USDT", Category.OPTION),
+        ("liquidation.BTCUSDT", Category.LINEAR),
+        ("rfq.open.rfqs", None),
         ("tickers.BTCUSDT", None),
         ("candles.1.BTCUSDT", Category.SPOT),
     ],
@@ -210,7 +303,41 @@ def test_the_same_name_on_two_categories_is_two_streams() -> None:
             "interval",
         ),
         ({"channel": Channel.ORDER, "symbol": "BTCUSDT"}, "field_not_applicable", "symbol"),
-        ({"channel": Channel.SYSTEM_STATUS}, "channel_not_served", "channel"),
+        (
+            {"channel": Channel.SYSTEM_STATUS, "category": Category.SPOT},
+            "field_not_applicable",
+            "category",
+        ),
+        (
+            {"channel": Channel.GREEKS, "category": Category.OPTION},
+            "field_not_applicable",
+            "category",
+        ),
+        (
+            {"channel": Channel.POSITION, "category": Category.SPOT},
+            "channel_not_in_category",
+            "category",
+        ),
+        (
+            {"channel": Channel.INSURANCE, "category": Category.LINEAR, "symbol": "inverse"},
+            "pool_not_offered",
+            "symbol",
+        ),
+        (
+            {"channel": Channel.ADL_ALERT, "category": Category.INVERSE, "symbol": "USDT"},
+            "pool_not_offered",
+            "symbol",
+        ),
+        (
+            {"channel": Channel.TRADES, "category": Category.OPTION, "symbol": "BTC-4SEP26-1850-P"},
+            "base_coin_wanted",
+            "symbol",
+        ),
+        (
+            {"channel": Channel.TICKER, "category": Category.SPOT, "symbol": "X" * 65},
+            "symbol_too_long",
+            "symbol",
+        ),
     ],
 )
 def test_a_wish_that_cannot_be_served_names_its_field(
@@ -220,7 +347,7 @@ def test_a_wish_that_cannot_be_served_names_its_field(
     with pytest.raises(Rejected) as caught:
         build_topic(**wish)  # type: ignore[arg-type]  # table of keyword arguments
     assert (caught.value.code, caught.value.field) == (code, field)
-    if code.endswith(("_offered", "_in_category", "_served")):
+    if code.endswith(("_offered", "_in_category", "_wanted")):
         assert caught.value.allowed
 
 
@@ -230,6 +357,27 @@ def test_a_book_without_a_depth_takes_one_that_exists(category: Category) -> Non
     topic = build_topic(Channel.ORDERBOOK, category=category, symbol="X")
     assert topic.parameter is not None
     assert int(topic.parameter) in DEPTHS[category]
+
+
+def test_old_depths_are_read_and_not_offered() -> None:
+    """Recordings of 2024 have books of depth 500."""
+    old = parse_topic("orderbook.500.XRPUSDT", Category.LINEAR)
+    assert (old.channel, old.parameter, old.symbol) == (Channel.ORDERBOOK, "500", "XRPUSDT")
+    assert old.has_update_ids
+    with pytest.raises(Rejected, match="no order book of depth 500"):
+        build_topic(Channel.ORDERBOOK, category=Category.LINEAR, symbol="XRPUSDT", depth=500)
+
+
+def test_the_longest_symbol_is_taken() -> None:
+    """The bound is what a routing key can hold, not what exists today."""
+    symbol = "X" * MAX_SYMBOL_BYTES
+    assert build_topic(Channel.TICKER, category=Category.SPOT, symbol=symbol).symbol == symbol
+
+
+def test_every_channel_is_public_or_private() -> None:
+    """No channel is forgotten."""
+    assert {*PUBLIC_CHANNELS, *PRIVATE_CHANNELS} == set(Channel)
+    assert not PRIVATE_CHANNELS & {*PUBLIC_CHANNELS}
 
 
 def test_every_channel_has_a_class_and_every_class_a_lane() -> None:
