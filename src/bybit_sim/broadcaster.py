@@ -33,6 +33,21 @@ class StreamFault(Protocol):
         ...
 
 
+class Mute:
+    """Sockets that hear nothing of a stream they are subscribed to, while it goes on for others.
+
+    Attributes:
+        sockets: which.
+        outlasts_unsubscribe: whether a socket that subscribes anew still hears nothing.
+    """
+
+    __slots__ = ("outlasts_unsubscribe", "sockets")
+
+    def __init__(self, sockets: Iterable[ServerConnection], *, outlasts_unsubscribe: bool) -> None:
+        self.sockets = set(sockets)
+        self.outlasts_unsubscribe = outlasts_unsubscribe
+
+
 class Stream:
     """One public topic with its listeners; it and its `u` outlive them.
 
@@ -43,6 +58,7 @@ class Stream:
         is_pending: a push is on the agenda.
         is_beating: the timer of the feed is on the agenda.
         stalls: how many faults hold it silent.
+        mutes: those that hold it silent for some sockets; nearly always none.
         faults: those that meddle with its frames; nearly always none.
         last_push_ms: when it last had something to say.
         frames: how many frames it built since the start.
@@ -55,6 +71,7 @@ class Stream:
         "is_beating",
         "is_pending",
         "last_push_ms",
+        "mutes",
         "sockets",
         "stalls",
         "topic",
@@ -67,6 +84,7 @@ class Stream:
         self.is_pending = False
         self.is_beating = False
         self.stalls = 0
+        self.mutes: tuple[Mute, ...] = ()
         self.faults: tuple[StreamFault, ...] = ()
         self.last_push_ms = 0.0
         self.frames = 0
@@ -126,7 +144,7 @@ class Broadcaster:
 
     def greet(self, socket: ServerConnection, stream: Stream) -> None:
         """Send a new listener what everybody else on the stream already knows."""
-        if stream.stalls:
+        if stream.stalls or any(socket in mute.sockets for mute in stream.mutes):
             return
         frame = stream.feed.greet(self._stamp(self._pulse.now_ms()))
         if frame is not None:
@@ -135,6 +153,9 @@ class Broadcaster:
     def unsubscribe(self, socket: ServerConnection, stream: Stream) -> None:
         """Remove a listener; without listeners the symbol stands still."""
         stream.sockets.discard(socket)
+        for mute in stream.mutes:
+            if not mute.outlasts_unsubscribe:
+                mute.sockets.discard(socket)
         if not stream.sockets:
             for market in stream.feed.markets:
                 runner = self._runners[market]
@@ -162,7 +183,7 @@ class Broadcaster:
     def announce(self, stream: Stream, frame: bytes) -> None:
         """Send all listeners a frame that is not due by itself, untouched by faults."""
         stream.last_push_ms = self._pulse.now_ms()
-        self.deliver(stream.sockets, frame)
+        self.deliver(_hearing(stream), frame)
 
     def use_faults(self, faults: tuple[StreamFault, ...]) -> None:
         """Let these faults, and no others, meddle with frames from now on."""
@@ -247,12 +268,20 @@ class Broadcaster:
     def _send(self, stream: Stream, frame: bytes, now_ms: float) -> None:
         stream.last_push_ms = now_ms
         stream.frames += 1
+        sockets = _hearing(stream)
         if not stream.faults:
-            self.deliver(stream.sockets, frame)
+            self.deliver(sockets, frame)
             return
         frames = [frame]
         for fault in stream.faults:
             if frames:
                 frames = fault.alter(stream, frames)
         for each in frames:
-            self.deliver(stream.sockets, each)
+            self.deliver(sockets, each)
+
+
+def _hearing(stream: Stream) -> set[ServerConnection]:
+    """Return the sockets its frames go to."""
+    if not stream.mutes:
+        return stream.sockets
+    return stream.sockets.difference(*(mute.sockets for mute in stream.mutes))

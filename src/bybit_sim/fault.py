@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, get_type_hints
@@ -248,10 +248,6 @@ class RepeatedFault(Fault):
     def act(self) -> None:
         """Do it once."""
 
-    def on_path(self) -> list[LiveConnection]:
-        """Return the connections it is about."""
-        return [each for each in self.venue.connections if self.path in {None, each.path}]
-
     def _again(self, now_ms: float) -> None:
         if not self.is_active:
             return
@@ -323,6 +319,13 @@ def make_fault(kind: type[Fault], given: Mapping[str, Any]) -> Fault:
     fault = kind(**values)
     fault.check()
     return fault
+
+
+def oldest(
+    connections: Iterable[LiveConnection], path: str | None, most: int | None
+) -> list[LiveConnection]:
+    """Return the connections of one path (None: of all), at most so many, oldest first."""
+    return [each for each in connections if path in {None, each.path}][:most]
 
 
 def check_path(path: str | None) -> None:

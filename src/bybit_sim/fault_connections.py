@@ -22,6 +22,7 @@ from bybit_sim.fault import (
     SocketFault,
     TimedFault,
     check_path,
+    oldest,
 )
 from bybit_sim.limiter import ConnectionLimiter
 
@@ -33,16 +34,17 @@ _HttpStatus = Annotated[int, msgspec.Meta(ge=400, le=599)]
 
 @dataclass(kw_only=True, eq=False)
 class Drop(RepeatedFault):
-    """Ends all connections: by cutting TCP (clients see 1006), or with a close frame."""
+    """Ends connections: by cutting TCP (clients see 1006), or with a close frame."""
 
     name: ClassVar[str] = "drop"
     close_frame: Annotated[bool, "say goodbye first"] = False
     code: Annotated[_CloseCode, "of the close frame"] = 1001
+    most: Annotated[Positive | None, "so many connections, oldest first; null is all"] = None
     _gone: list[LiveConnection] = field(default_factory=list, init=False)
 
     def act(self) -> None:
         """End them."""
-        self._gone = self.on_path()
+        self._gone = oldest(self.venue.connections, self.path, self.most)
         for each in self._gone:
             if self.close_frame:
                 each.socket.say_goodbye(self.code)
@@ -66,6 +68,7 @@ class HalfOpen(TimedFault):
 
     name: ClassVar[str] = "half_open"
     path: Annotated[str | None, "sockets of this path only"] = None
+    most: Annotated[Positive | None, "so many connections, oldest first; null is all"] = None
     _deaf: list[LiveConnection] = field(default_factory=list, init=False)
 
     def check(self) -> None:
@@ -74,7 +77,7 @@ class HalfOpen(TimedFault):
 
     def begin(self) -> None:
         """Make them deaf."""
-        self._deaf = [each for each in self.venue.connections if self.path in {None, each.path}]
+        self._deaf = oldest(self.venue.connections, self.path, self.most)
         for each in self._deaf:
             each.socket.go_deaf()
             self.hits += 1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from bybit_sim.broadcaster import Stream
+from bybit_sim.broadcaster import Mute, Stream
 from bybit_sim.fault import (
     Chance,
     FaultError,
@@ -20,11 +20,13 @@ from bybit_sim.fault import (
     SocketFault,
     TimedFault,
     check_path,
+    oldest,
     streams_of,
 )
 from bybit_sim.private_stage import PrivateEvent
 from bybit_sim.topics import (
     PRIVATE_PATH,
+    PRIVATE_TOPICS,
     SOCKET_KINDS,
     STATUS_KIND,
     STATUS_TOPIC,
@@ -33,6 +35,7 @@ from bybit_sim.topics import (
 )
 
 _BOOKS = frozenset({Channel.ORDERBOOK, Channel.RPI_BOOK})
+_Cure = Literal["cleared", "resubscribed", "reconnected"]
 _Bytes = Annotated[int, msgspec.Meta(ge=200, le=64 * 1024 * 1024)]
 
 
@@ -43,23 +46,42 @@ class Stall(TimedFault):
     name: ClassVar[str] = "stall"
     hooks: ClassVar[frozenset[Hook]] = frozenset({Hook.PRIVATE})
     topic: Annotated[str, "the topic, as in a subscribe"]
+    until: Annotated[
+        _Cure, "what helps against it; but for `cleared` the topic goes on for others"
+    ] = "cleared"
+    most: Annotated[Positive | None, "so many connections, oldest first; null is all"] = None
     path: Annotated[str | None, "sockets of this path only"] = None
     _held: list[Stream] = field(default_factory=list, init=False)
+    _mute: Mute = field(init=False)
 
     def check(self) -> None:
-        """Refuse a path that does not exist."""
+        """Refuse a path that does not exist, and half-measures where there are none."""
         check_path(self.path)
+        is_partial = self.until != "cleared" or self.most is not None
+        if is_partial and self.topic in PRIVATE_TOPICS:
+            raise FaultError("a private topic falls silent for all, until it is cleared", "until")
+        if self.until == "cleared" and self.most is not None:
+            raise FaultError("some connections only: say until what, beside its end", "most")
 
     def begin(self) -> None:
-        """Hold the public ones."""
+        """Hold the public ones, for everybody or for those who have them now."""
         self._held = streams_of(self.venue, self.topic, self.path)
+        having = [each for each in self.venue.connections if self.topic in each.topics]
+        deaf = [each.socket for each in oldest(having, self.path, self.most)]
+        self._mute = Mute(deaf, outlasts_unsubscribe=self.until == "reconnected")
         for stream in self._held:
-            stream.stalls += 1
+            if self.until == "cleared":
+                stream.stalls += 1
+            else:
+                stream.mutes = (*stream.mutes, self._mute)
 
     def end(self) -> None:
         """Let them go."""
         for stream in self._held:
-            stream.stalls -= 1
+            if self.until == "cleared":
+                stream.stalls -= 1
+            else:
+                stream.mutes = tuple(each for each in stream.mutes if each is not self._mute)
 
     def alter_private(self, event: PrivateEvent) -> list[PrivateEvent]:
         """Lose a private one: those are not kept."""
@@ -99,9 +121,10 @@ class _FrameFault(SocketFault):
 
 @dataclass(kw_only=True, eq=False)
 class UpdateGap(_FrameFault):
-    """Loses frames for everybody; on a book that is a hole in `u`. Without a topic: book deltas."""
+    """Loses frames; on a book that is a hole in `u`. Without a topic: book deltas."""
 
     name: ClassVar[str] = "update_gap"
+    most: Annotated[Positive | None, "for so many connections, oldest first; null is all"] = None
 
     def concerns(self, topic: PublicTopic) -> bool:
         """Tell whether it is about a topic: unnamed only books, whose holes can be seen."""
@@ -109,10 +132,15 @@ class UpdateGap(_FrameFault):
         return super().concerns(topic) and (self.topic is not None or is_delta_book)
 
     def alter(self, stream: Stream, frames: list[bytes]) -> list[bytes]:
-        """Lose them."""
+        """Lose them, or send them to the others only."""
         if not self.strikes(stream):
             return frames
         self.hit()
+        if self.most is not None:
+            having = [each for each in self.venue.connections if each.socket in stream.sockets]
+            losing = {each.socket for each in oldest(having, None, self.most)}
+            for frame in frames:
+                self.venue.broadcaster.deliver(stream.sockets - losing, frame)
         return []
 
 
