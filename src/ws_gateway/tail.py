@@ -16,6 +16,7 @@ import msgspec
 from ws_gateway.config import Settings
 from ws_gateway.delivery.link import prove_broker
 from ws_gateway.delivery.topology import Names
+from ws_gateway.domain.routing import routing_word
 from ws_gateway.errors import BrokerLost, ConfigError
 
 _HELD = 10_000
@@ -41,13 +42,14 @@ class TailOptions:
     def binding_keys(self) -> list[str]:
         """The routing keys that are wanted.
 
-        Markers of private streams name neither category nor symbol, for they are about all of
-        them; a filter must not hide that something is missing.
+        Markers of private streams name no symbol, and no category either unless their topic is of
+        one, for they are about all of them; a filter must not hide that something is missing.
         """
         if self.category == "*" and self.symbol is None:
             return [f"{self.event_class}.#"]
-        symbol = "*" if self.symbol is None else self.symbol.replace(".", "%2E")
-        return [f"{self.event_class}.{self.category}.{symbol}", f"{self.event_class}.-.-"]
+        wanted = "*" if self.symbol is None else routing_word(self.symbol)
+        keys = [f"{self.event_class}.{self.category}.{wanted}", f"{self.event_class}.-.-"]
+        return keys if wanted == "*" else [*keys, f"{self.event_class}.{self.category}.-"]
 
 
 async def run_tail(settings: Settings, options: TailOptions, stop: asyncio.Event) -> None:

@@ -344,6 +344,12 @@ def test_tail_binds_to_what_is_wanted(category: str, symbol: str | None, key: st
     assert TailOptions("ticker", False, category, symbol, None).binding_keys[0] == key
 
 
+def test_tail_never_hides_the_markers_of_private_streams() -> None:
+    """Those of a stream of one category are routed under it, the others under none."""
+    options = TailOptions("order", False, "linear", "BTCUSDT", None)
+    assert options.binding_keys[1:] == ["order.-.-", "order.linear.-"]
+
+
 def test_tail_prints_a_long_event_on_one_short_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Place, symbol, number, kind, and the beginning of the payload; `--json` leaves all in."""
     event = _event(4711) | {

@@ -12,7 +12,7 @@ from struct import Struct
 import msgspec
 
 from ws_gateway.domain.event import Event, Observation
-from ws_gateway.domain.topic import EventClass
+from ws_gateway.domain.routing import routing_key
 
 PUBLISH_CHANNEL = 1
 """AMQP channel number of all publishing; frames carry it, so they are built before connecting."""
@@ -149,14 +149,6 @@ class Addresses:
                 self._known.clear()  # far above any real number of streams: begin anew
             address = self._known[key] = Address(self._exchange, fact, self._account)
         return address
-
-
-def routing_key(event_class: EventClass, category: str | None, symbol: str | None) -> str:
-    """Return `{event_class}.{category}.{symbol}`; `-` where there is none.
-
-    A dot inside a symbol is written `%2E`, because dots separate words in a routing key.
-    """
-    return f"{event_class}.{category or '-'}.{(symbol or '-').replace('.', '%2E')}"
 
 
 def publish_frame(exchange: str, key: str) -> bytes:

@@ -7,22 +7,15 @@ it was read, so that the same fact read twice has the same id.
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import blake2b
-from typing import Annotated
 
 import msgspec
 
 from ws_gateway.domain.event import Kind, Observation
 from ws_gateway.domain.topic import Channel, Topic
 from ws_gateway.errors import Quarantine
+from ws_gateway.venue.fingerprint import bounded_id, digest
 from ws_gateway.venue.messages import Count, WireFrame
-
-_MAX_ID_BYTES = 255  # an AMQP short string
-
-
-# Both become words of a routing key, which has 255 bytes in all.
-_Symbol = Annotated[str, msgspec.Meta(max_length=48)]
-_Category = Annotated[str, msgspec.Meta(max_length=10)]
+from ws_gateway.venue.private_facts import identify
 
 
 class _Book(msgspec.Struct, gc=False):
@@ -40,48 +33,16 @@ class _Candle(msgspec.Struct, gc=False):
     timestamp: Count = 0
 
 
-class _Order(msgspec.Struct, gc=False, rename="camel"):
-    order_id: str
-    updated_time: str
-    symbol: _Symbol
-    category: _Category = ""
-    order_status: str = ""
-    cum_exec_qty: str = ""
-    leaves_qty: str = ""
-    price: str = ""
-    qty: str = ""
-    trigger_price: str = ""
-    take_profit: str = ""
-    stop_loss: str = ""
-    cancel_type: str = ""
-    reject_reason: str = ""
-
-
-class _Execution(msgspec.Struct, gc=False, rename="camel"):
-    exec_id: str
-    symbol: _Symbol
-    category: _Category = ""
-
-
-class _Position(msgspec.Struct, gc=False, rename="camel"):
-    symbol: _Symbol
-    position_idx: Count
-    category: _Category = ""
-    seq: Count | str = 0
-
-
-class _Greeks(msgspec.Struct, gc=False, rename="camel"):
-    base_coin: _Symbol
+class _Notice(msgspec.Struct, gc=False):
+    id: str
+    state: str = ""
 
 
 _decode_book = msgspec.json.Decoder(_Book).decode
 _decode_trades = msgspec.json.Decoder(list[_Trade]).decode
 _decode_candles = msgspec.json.Decoder(list[_Candle]).decode
 _decode_records = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_decode_order = msgspec.json.Decoder(_Order).decode
-_decode_execution = msgspec.json.Decoder(_Execution).decode
-_decode_position = msgspec.json.Decoder(_Position).decode
-_decode_greeks = msgspec.json.Decoder(_Greeks).decode
+_decode_notices = msgspec.json.Decoder(list[_Notice]).decode
 
 _KINDS = {"snapshot": Kind.SNAPSHOT, "delta": Kind.DELTA}
 
@@ -158,7 +119,16 @@ def _stated(topic: Topic, frame: WireFrame, received_at: int, trace_id: str) -> 
 
 
 def _listed(topic: Topic, frame: WireFrame, received_at: int, trace_id: str) -> Observation:
-    identity = f"{_timestamp(frame)}:{_digest(frame.data)}"
+    identity = f"{_timestamp(frame)}:{digest(frame.data)}"
+    return _fact(topic, frame, received_at, trace_id, (Kind.UPDATE, identity))
+
+
+def _notices(topic: Topic, frame: WireFrame, received_at: int, trace_id: str) -> Observation:
+    notices = _decode_notices(frame.data)
+    if not notices:
+        raise Quarantine("missing_field", f"{topic.name}: a status frame without a notice")
+    # Without the time it was sent: a notice is one fact however often it is told unchanged.
+    identity = f"{notices[0].id}:{notices[0].state}:{len(notices)}:{digest(frame.data)}"
     return _fact(topic, frame, received_at, trace_id, (Kind.UPDATE, identity))
 
 
@@ -172,7 +142,7 @@ def _fact(
     return Observation(
         topic,
         kind,
-        _bounded(f"{topic.key}:{identity}"),
+        bounded_id(f"{topic.key}:{identity}"),
         topic.category,
         topic.symbol,
         _timestamp(frame),
@@ -194,6 +164,7 @@ _PUBLIC: dict[Channel, Callable[[Topic, WireFrame, int, str], Observation]] = {
     Channel.LIQUIDATION: _listed,
     Channel.ADL_ALERT: _listed,
     Channel.PRICE_LIMIT: _listed,
+    Channel.SYSTEM_STATUS: _notices,
 }
 
 
@@ -204,15 +175,14 @@ def _private(topic: Topic, frame: WireFrame, received_at: int, trace_id: str) ->
     created = frame.creation_time
     if created is None:
         raise Quarantine("missing_field", f"{topic.name}: creationTime")
-    identify = _PRIVATE[topic.channel]
     facts = []
     for raw in _decode_records(frame.data):
-        identity, category, symbol = identify(raw, created)
+        identity, category, symbol = identify(topic, raw, created)
         facts.append(
             Observation(
                 topic,
                 Kind.UPDATE,
-                _bounded(f"{topic.key}:{identity}"),
+                bounded_id(f"{topic.key}:{identity}"),
                 category,
                 symbol,
                 created,
@@ -226,65 +196,7 @@ def _private(topic: Topic, frame: WireFrame, received_at: int, trace_id: str) ->
     return facts
 
 
-_Identity = tuple[str, str | None, str | None]
-
-
-def _order(raw: msgspec.Raw, _created: int) -> _Identity:
-    order = _decode_order(raw)
-    # Two changes of one order can share a millisecond, so the changed fields take part.
-    changed = _digest("|".join(msgspec.structs.astuple(order)).encode())
-    return (
-        f"{order.category}:{order.order_id}:{order.updated_time}:{changed}",
-        order.category or None,
-        order.symbol,
-    )
-
-
-def _execution(raw: msgspec.Raw, _created: int) -> _Identity:
-    execution = _decode_execution(raw)
-    return (
-        f"{execution.category}:{execution.symbol}:{execution.exec_id}",
-        execution.category or None,
-        execution.symbol,
-    )
-
-
-def _position(raw: msgspec.Raw, _created: int) -> _Identity:
-    position = _decode_position(raw)
-    row = f"{position.category}:{position.symbol}:{position.position_idx}:{position.seq}"
-    return f"{row}:{_digest(raw)}", position.category or None, position.symbol
-
-
-def _balance(raw: msgspec.Raw, created: int) -> _Identity:
-    return f"{created}:{_digest(raw)}", None, None
-
-
-def _greeks(raw: msgspec.Raw, created: int) -> _Identity:
-    coin = _decode_greeks(raw).base_coin
-    return f"{created}:{coin}:{_digest(raw)}", "option", coin
-
-
-_PRIVATE: dict[Channel, Callable[[msgspec.Raw, int], _Identity]] = {
-    Channel.ORDER: _order,
-    Channel.EXECUTION: _execution,
-    Channel.POSITION: _position,
-    Channel.BALANCE: _balance,
-    Channel.GREEKS: _greeks,
-    Channel.DCP: _balance,
-}
-
-
 def _timestamp(frame: WireFrame) -> int:
     if frame.ts is None:
         raise Quarantine("missing_field", f"{frame.topic}: ts")
     return frame.ts
-
-
-def _digest(raw: bytes | msgspec.Raw) -> str:
-    return blake2b(raw, digest_size=8).hexdigest()
-
-
-def _bounded(event_id: str) -> str:
-    if len(event_id) <= _MAX_ID_BYTES and event_id.isascii():
-        return event_id
-    return f"{event_id[:80].encode('ascii', 'replace').decode()}:{_digest(event_id.encode())}"

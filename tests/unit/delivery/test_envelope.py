@@ -15,14 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.delivery_rig import ORDERS, TRADES, observe
+from support.topics import STRANGE_SYMBOLS, public_topics
+from ws_gateway.client.routing import read_routing_key
 from ws_gateway.delivery.envelope import (
     FRAME_MAX,
     PUBLISH_CHANNEL,
     Address,
     quarantine_frames,
-    routing_key,
 )
 from ws_gateway.domain.event import Event, Kind, Observation, Source
+from ws_gateway.domain.routing import routing_key
 from ws_gateway.domain.topic import Category, EventClass, Topic, parse_topic
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -180,32 +182,15 @@ def test_body_is_split_at_the_frame_limit(frames: int, extra: int) -> None:
     assert json.loads(body)["payload"] == payload[1:-1].decode()
 
 
-@pytest.mark.parametrize(
-    ("event_class", "category", "symbol", "key"),
-    [
-        (EventClass.TRADE, "linear", "BTCUSDT", "trade.linear.BTCUSDT"),
-        (
-            EventClass.TICKER,
-            "option",
-            "XRP-30OCT26-0.4-P-USDT",
-            "ticker.option.XRP-30OCT26-0%2E4-P-USDT",
-        ),
-        (EventClass.TRADE, "spread", "SOLUSDT_SOL/USDT", "trade.spread.SOLUSDT_SOL/USDT"),
-        (EventClass.BALANCE, None, None, "balance.-.-"),
-        (EventClass.INSURANCE, "linear", "", "insurance.linear.-"),
-    ],
-)
-def test_routing_key(
-    event_class: EventClass, category: str | None, symbol: str | None, key: str
+@given(topic=public_topics(), strange=st.one_of(st.none(), STRANGE_SYMBOLS))
+def test_a_topics_symbol_is_read_back_from_the_key_of_its_event(
+    topic: Topic, strange: str | None
 ) -> None:
-    """Dots inside a symbol are escaped, slashes kept, absent words written as a dash."""
-    assert routing_key(event_class, category, symbol) == key
-
-
-@given(symbol=text, category=st.sampled_from(Category))
-def test_routing_key_always_has_three_words(symbol: str, category: Category) -> None:
-    """Whatever the symbol, a binding by word finds it."""
-    assert len(routing_key(EventClass.TRADE, category, symbol).split(".")) == 3
+    """Strikes with dots, spreads with slashes, and percent signs come back to a consumer whole."""
+    symbol = strange or topic.symbol
+    observation = fact(topic, category=topic.category, symbol=symbol)
+    route = read_routing_key(decoded(sent(observation))[0].routing_key)
+    assert route == (topic.event_class, topic.category, symbol)
 
 
 @given(symbol=text, event_id=ids, payload=payloads, sequence=st.integers(1, 2**63 - 1))

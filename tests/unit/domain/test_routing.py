@@ -1,0 +1,63 @@
+"""Routing keys: written, read back, and never longer than AMQP takes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.topics import STRANGE_SYMBOLS, any_topics
+from ws_gateway.client.routing import Route, read_routing_key
+from ws_gateway.domain.routing import routing_key
+from ws_gateway.domain.topic import MAX_SYMBOL_BYTES, Category, EventClass, Topic
+
+
+@pytest.mark.parametrize(
+    ("event_class", "category", "symbol", "key"),
+    [
+        (EventClass.TRADE, "linear", "BTCUSDT", "trade.linear.BTCUSDT"),
+        (
+            EventClass.TICKER,
+            "option",
+            "XRP-30OCT26-0.4-P-USDT",
+            "ticker.option.XRP-30OCT26-0%2E4-P-USDT",
+        ),
+        (EventClass.TRADE, "spread", "SOLUSDT_SOL/USDT", "trade.spread.SOLUSDT_SOL/USDT"),
+        (EventClass.BALANCE, None, None, "balance.-.-"),
+        (EventClass.INSURANCE, "linear", "", "insurance.linear.-"),
+        (EventClass.TICKER, "spot", "100%.X", "ticker.spot.100%25%2EX"),
+        (EventClass.TICKER, "spot", "%2E", "ticker.spot.%252E"),
+        (EventClass.TICKER, "spot", "-", "ticker.spot.%2D"),
+    ],
+)
+def test_routing_key(
+    event_class: EventClass, category: str | None, symbol: str | None, key: str
+) -> None:
+    """Dots inside a symbol are escaped, slashes kept, absent words written as a dash."""
+    assert routing_key(event_class, category, symbol) == key
+
+
+@given(
+    symbol=st.one_of(st.none(), STRANGE_SYMBOLS),
+    category=st.one_of(st.none(), st.sampled_from(Category), STRANGE_SYMBOLS),
+)
+def test_any_key_is_read_back(symbol: str | None, category: str | None) -> None:
+    """Whatever the words hold, there are three of them and each means what it meant."""
+    key = routing_key(EventClass.TRADE, category, symbol)
+    assert read_routing_key(key) == Route("trade", category, symbol)
+
+
+@given(any_topics())
+def test_every_topic_has_a_key_that_amqp_takes(topic: Topic) -> None:
+    """A routing key has 255 bytes at most; a topic's own symbol is not enough to pass them."""
+    for symbol in (topic.symbol, "." * MAX_SYMBOL_BYTES):
+        key = routing_key(topic.event_class, topic.category, symbol)
+        assert len(key.encode()) <= 255
+        assert read_routing_key(key) == Route(topic.event_class, topic.category, symbol)
+
+
+@pytest.mark.parametrize("key", ["", "quarantine.malformed", "trade.linear.BTCUSDT.more"])
+def test_another_key_is_told_apart(key: str) -> None:
+    """The sentence says what was found."""
+    with pytest.raises(ValueError, match="no routing key of an event"):
+        read_routing_key(key)
