@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from ws_gateway.config import Settings
-from ws_gateway.domain.topic import CHANNEL_CATEGORIES, PRIVATE_CHANNELS, Category, Channel
+from ws_gateway.domain.topic import PRIVATE_CHANNELS, PUBLIC_CHANNELS, Category, Channel
 from ws_gateway.errors import Rejected
 
 
@@ -42,9 +42,10 @@ class Policy:
             category: its product line, None while it is not known.
             chosen_by: what chose the category, if the caller did not.
         """
-        if channel in PRIVATE_CHANNELS:
-            return None if self.has_credentials else _no_credentials(channel)
-        if not self.serves_public:
+        is_private = channel in PRIVATE_CHANNELS
+        if is_private and not self.has_credentials:
+            return _no_credentials(channel)
+        if not is_private and not self.serves_public:
             return Rejected(
                 f"channel {channel} is public, and WSG_CONNECTION_STRATEGY=single with a Bybit "
                 "key serves private channels only; set it to dual and start the gateway again",
@@ -74,5 +75,5 @@ def _no_credentials(channel: Channel) -> Rejected:
         code="credentials_missing",
         field="channel",
         found=channel.value,
-        allowed=[channel.value for channel in CHANNEL_CATEGORIES],
+        allowed=[channel.value for channel in PUBLIC_CHANNELS],
     )
