@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from typing import Any
 
@@ -11,10 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.scripted_venue import book, encode
-from ws_gateway.domain.event import Kind, Observation
+from ws_gateway.client.routing import read_routing_key
+from ws_gateway.delivery.envelope import Address
+from ws_gateway.domain.event import Event, Kind, Observation
+from ws_gateway.domain.routing import routing_key
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
 from ws_gateway.errors import Quarantine
-from ws_gateway.venue.messages import decode_frame
+from ws_gateway.venue.messages import WireFrame, decode_frame
 from ws_gateway.venue.observations import read_observations
 
 TS = 1_790_134_712_383
@@ -36,6 +40,12 @@ ORDER = {
 }  # fmt: skip
 EXECUTION = {"category": "linear", "symbol": "BTCUSDT", "execId": "e-1", "execPrice": "1.50"}
 POSITION = {"category": "linear", "symbol": "BTCUSDT", "positionIdx": 0, "seq": 5, "size": "0.10"}
+STRATEGY = {
+    "strategyId": "g-1", "strategyType": "twap", "category": "UTA_USDT", "symbol": "BTCUSDT",
+    "size": "0.10", "status": 2, "updatedTimeE3": TS - 5,
+}  # fmt: skip
+NOTICE = {"id": "n-1", "title": "t", "state": "scheduled", "begin": "1", "product": [1, 2]}
+LEG = {"category": "future_leg", "orderId": "", "symbol": "SOLUSDT", "updatedTime": "1"}
 BOOK_DATA = {"s": "BTCUSDT", "b": [["1.10", "0"]], "a": [], "u": 7, "seq": 9}
 
 Case = tuple[Topic, dict[str, Any], list[dict[str, Any]]]
@@ -88,6 +98,16 @@ CASES: dict[str, Case] = {
         {"ts": TS, "data": {"symbol": "BTCUSDT", "buyLmt": "1.50"}},
         [{"data": {"symbol": "BTCUSDT", "buyLmt": "1.60"}}],
     ),
+    "system_status": (
+        build_topic(Channel.SYSTEM_STATUS),
+        {"ts": TS, "data": [NOTICE]},
+        [
+            {"data": [NOTICE | {"id": "n-2"}]},
+            {"data": [NOTICE | {"state": "ongoing"}]},
+            {"data": [NOTICE | {"begin": "2"}]},
+            {"data": [NOTICE, NOTICE | {"id": "n-2"}]},
+        ],
+    ),
     "order": (
         build_topic(Channel.ORDER),
         {"id": "x", "creationTime": TS, "data": [ORDER]},
@@ -109,6 +129,45 @@ CASES: dict[str, Case] = {
             {"data": [EXECUTION | {"category": "spot"}]},
         ],
     ),
+    "execution_fast": (
+        build_topic(Channel.EXECUTION_FAST),
+        {"creationTime": TS, "data": [EXECUTION]},
+        [
+            {"data": [EXECUTION | {"execId": "e-2"}]},
+            {"data": [EXECUTION | {"category": "spot"}]},
+        ],
+    ),
+    "strategy": (
+        build_topic(Channel.STRATEGY),
+        {"id": "x", "creationTime": TS, "data": [STRATEGY]},
+        [
+            {"data": [STRATEGY | {"strategyId": "g-2"}]},
+            {"data": [STRATEGY | {"updatedTimeE3": TS}]},
+            {"data": [STRATEGY | {"status": 3}]},
+        ],
+    ),
+    "spread_order": (
+        build_topic(Channel.SPREAD_ORDER),
+        {"id": "x", "creationTime": TS, "data": [LEG | {"orderId": "o-1"}]},
+        [
+            {"data": [LEG | {"orderId": "o-2"}]},
+            {"data": [LEG | {"orderId": "o-1", "category": "combination"}]},
+            {"data": [LEG | {"orderId": "o-1", "orderStatus": "Filled"}]},
+        ],
+    ),
+    "spread_execution": (
+        build_topic(Channel.SPREAD_EXECUTION),
+        {"id": "x", "creationTime": TS, "data": [LEG | {"execId": "e-1"}]},
+        [
+            {"data": [LEG | {"execId": "e-2"}]},
+            {"data": [LEG | {"execId": "e-1", "category": "combination"}]},
+        ],
+    ),
+    "dcp": (
+        build_topic(Channel.DCP, category=Category.SPOT),
+        {"creationTime": TS, "data": [{"state": "1"}]},
+        [{"creationTime": TS + 1}, {"data": [{"state": "2"}]}],
+    ),
     "position": (
         build_topic(Channel.POSITION),
         {"id": "x", "creationTime": TS, "data": [POSITION]},
@@ -129,6 +188,7 @@ CASES: dict[str, Case] = {
         [{"creationTime": TS + 1}, {"data": [{"baseCoin": "ETH", "totalDelta": "0.10"}]}],
     ),
 }
+FRAME_FIELDS = WireFrame.__struct_encode_fields__
 every_case = pytest.mark.parametrize("name", CASES)
 
 
@@ -199,6 +259,8 @@ def test_a_missing_field_is_quarantined(name: str, lost: str) -> None:
         ("orderbook", "u"), ("trades", "i"), ("kline", "start"), ("kline", "confirm"),
         ("order", "orderId"), ("order", "updatedTime"), ("order", "symbol"),
         ("execution", "execId"), ("position", "positionIdx"), ("greeks", "baseCoin"),
+        ("execution_fast", "execId"), ("strategy", "strategyId"), ("strategy", "updatedTimeE3"),
+        ("spread_order", "orderId"), ("spread_execution", "execId"), ("system_status", "id"),
     ],
 )  # fmt: skip
 def test_a_record_without_identity_is_quarantined(name: str, field: str) -> None:
@@ -218,11 +280,12 @@ def test_a_book_of_unknown_type_is_quarantined(kind: str | None) -> None:
         read(book(), type=kind, ts=TS, data=BOOK_DATA)
 
 
-@pytest.mark.parametrize("channel", [Channel.TRADES, Channel.KLINE])
-def test_an_empty_list_is_quarantined(channel: Channel) -> None:
-    """A frame of trades or candles has at least one."""
+@pytest.mark.parametrize("name", ["trades", "kline", "system_status"])
+def test_an_empty_list_is_quarantined(name: str) -> None:
+    """A frame of trades, candles or notices has at least one."""
+    topic, fields, _ = CASES[name]
     with pytest.raises(Quarantine):
-        read(public(channel), type="snapshot", ts=TS, data=[])
+        read(topic, **(fields | {"data": []}))
 
 
 def test_a_closed_candle_is_one_fact_however_often_it_is_told() -> None:
@@ -230,6 +293,73 @@ def test_a_closed_candle_is_one_fact_however_often_it_is_told() -> None:
     topic, fields, _ = CASES["kline"]
     closed = fields | {"data": [CANDLE | {"confirm": True}]}
     assert read(topic, **closed)[0].event_id == read(topic, **(closed | {"ts": TS + 1}))[0].event_id
+
+
+def test_an_unchanged_notice_is_one_fact_however_often_it_is_told() -> None:
+    """The venue may say again what it said, at another time."""
+    topic, fields, _ = CASES["system_status"]
+    assert read(topic, **fields)[0].event_id == read(topic, **(fields | {"ts": TS + 9}))[0].event_id
+
+
+def test_the_fast_and_the_full_execution_are_two_facts() -> None:
+    """They carry one `execId` and different fields; neither may pass for the other's repeat."""
+    fields: dict[str, Any] = {"creationTime": TS, "data": [EXECUTION]}
+    topics = [
+        build_topic(channel, category=category)
+        for channel in (Channel.EXECUTION, Channel.EXECUTION_FAST)
+        for category in (None, LINEAR)
+    ]
+    assert len({read(topic, **fields)[0].event_id for topic in topics}) == 4
+
+
+@pytest.mark.parametrize(
+    ("channel", "record"),
+    [
+        (Channel.ORDER, ORDER),
+        (Channel.EXECUTION, EXECUTION),
+        (Channel.EXECUTION_FAST, EXECUTION),
+        (Channel.POSITION, POSITION),
+    ],
+)
+def test_a_records_category_wins_over_its_topics(channel: Channel, record: dict[str, Any]) -> None:
+    """The topic's stands in where the record names none, as on old accounts."""
+    silent = {key: value for key, value in record.items() if key != "category"}
+    topic = build_topic(channel, category=Category.INVERSE)
+    for data, category in (
+        (record, "linear"),
+        (silent, "inverse"),
+        (silent | {"category": ""}, "inverse"),
+    ):
+        (fact,) = read(topic, creationTime=TS, data=[data])
+        assert fact.category == category
+    (fact,) = read(build_topic(channel), creationTime=TS, data=[silent])
+    assert fact.category is None
+
+
+@pytest.mark.parametrize("name", ["spread_order", "spread_execution"])
+@pytest.mark.parametrize("row", ["combination", "spot_leg", "future_leg"])
+def test_rows_of_a_spread_are_of_the_category_spread(name: str, row: str) -> None:
+    """What the venue calls their category says which part of the spread they are."""
+    topic, fields, _ = CASES[name]
+    (fact,) = read(topic, **(fields | {"data": [fields["data"][0] | {"category": row}]}))
+    assert (fact.category, fact.symbol) == ("spread", "SOLUSDT")
+
+
+@pytest.mark.parametrize(
+    ("told", "category"),
+    [
+        ("UTA_SPOT", "spot"),
+        ("UTA_USDT", "linear"),
+        ("UTA_USDC_FUTURE", "linear"),
+        ("UTA_INVERSE_FUTURE", "inverse"),
+        ("UTA_NEW", None),
+    ],
+)
+def test_a_strategy_is_of_a_product_line(told: str, category: str | None) -> None:
+    """Its own names for them are translated; one nobody knows is none."""
+    topic, fields, _ = CASES["strategy"]
+    (fact,) = read(topic, **(fields | {"data": [STRATEGY | {"category": told}]}))
+    assert (fact.category, fact.symbol) == (category, "BTCUSDT")
 
 
 def test_categories_and_depths_do_not_share_ids() -> None:
@@ -276,6 +406,10 @@ def test_hostile_values_make_short_ascii_ids_or_are_quarantined(text: str, numbe
         ("execution", {"data": [EXECUTION | {"execId": text, "category": text}]}),
         ("position", {"data": [POSITION | {"symbol": text, "positionIdx": number}]}),
         ("greeks", {"data": [{"baseCoin": text}]}),
+        ("execution_fast", {"data": [EXECUTION | {"symbol": text, "category": text}]}),
+        ("strategy", {"data": [STRATEGY | {"strategyId": text, "updatedTimeE3": number}]}),
+        ("spread_order", {"data": [LEG | {"orderId": text, "category": text, "symbol": text}]}),
+        ("system_status", {"data": [NOTICE | {"id": text, "state": text}]}),
     ):
         topic, fields, _ = CASES[name]
         try:
@@ -285,8 +419,9 @@ def test_hostile_values_make_short_ascii_ids_or_are_quarantined(text: str, numbe
         for fact in facts:
             assert fact.event_id.isascii()
             assert len(fact.event_id) <= 255
-            key = f"price_limit.{fact.category}.{(fact.symbol or '-').replace('.', '%2E')}"
+            key = routing_key(topic.event_class, fact.category, fact.symbol)
             assert len(key.encode()) <= 255, "a routing key is a short string too"
+            assert read_routing_key(key) == (topic.event_class, fact.category, fact.symbol or None)
 
 
 @bounded
@@ -297,6 +432,57 @@ def test_any_bytes_are_a_frame_or_quarantined(raw: bytes) -> None:
         with suppress(Quarantine):
             frame = decode_frame(data)
             read_observations(build_topic(Channel.ORDER), frame, 1, TRACE)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@bounded
+@given(document=JSON | st.dictionaries(st.sampled_from(sorted(FRAME_FIELDS)), JSON))
+def test_any_json_is_a_frame_or_quarantined(document: object) -> None:
+    """Also where the envelope's own fields hold what nobody expects."""
+    with suppress(Quarantine):
+        decode_frame(json.dumps(document).encode())
+
+
+@st.composite
+def changed_frames(draw: st.DrawFn) -> tuple[Topic, dict[str, Any]]:
+    """Draw a frame of any channel in which some values are not what they should be."""
+    topic, fields, others = CASES[draw(st.sampled_from(sorted(CASES)))]
+    frame = dict(fields | draw(st.sampled_from([{}, *others])))
+    data = frame["data"]
+    record = dict(data if isinstance(data, dict) else data[0])
+    record |= draw(st.dictionaries(st.sampled_from(sorted(record)), JSON, max_size=3))
+    frame["data"] = draw(st.just(record if isinstance(data, dict) else [record]) | JSON)
+    frame |= draw(st.dictionaries(st.sampled_from(sorted(FRAME_FIELDS)), JSON, max_size=2))
+    return topic, frame
+
+
+@bounded
+@given(changed_frames())
+def test_any_frame_of_any_channel_is_facts_or_quarantined(
+    drawn: tuple[Topic, dict[str, Any]],
+) -> None:
+    """What comes out can be delivered: its id and its routing key are what AMQP takes."""
+    topic, fields = drawn
+    with suppress(Quarantine):
+        frame = decode_frame(json.dumps({"topic": topic.name} | fields).encode())
+        for fact in read_observations(topic, frame, 1, TRACE):
+            assert fact.event_id.isascii()
+            assert len(fact.event_id) <= 255
+            message = Address("x", fact, "main").frames(Event(fact, "E", 1))
+            assert fact.payload in message
+
+
+def test_every_channel_has_a_case() -> None:
+    """What is said of every channel here is said of every channel there is."""
+    assert {topic.channel for topic, _, _ in CASES.values()} == set(Channel) - {
+        Channel.ORDERBOOK_RPI
+    }
 
 
 def test_nesting_without_end_is_quarantined() -> None:
