@@ -75,6 +75,9 @@ PREFERENCE = (
 )
 """Which of several categories is meant when the configured default is none of them."""
 
+_OPEN = (Category.LINEAR, Category.SPOT)
+"""What a symbol may be whose shape leaves it open."""
+
 _POOLED = frozenset({Channel.INSURANCE, Channel.ADL_ALERT})
 
 
@@ -103,8 +106,8 @@ def choose_category(
 ) -> Detection:
     """Choose the category of a wish that names none.
 
-    A category that lists the symbol wins over what the shape suggests; where a list is missing,
-    the shape speaks for it. A symbol no list names is not refused: it may be newer than the list.
+    A category that lists the symbol wins over what the shape suggests; where the list of spot or
+    linear is missing, the shape speaks for it. A symbol no list names is not refused: it may be newer than the list.
     The answer may be a category that lacks the channel or is disabled, if no other is meant; the
     reason then serves the refusal.
 
@@ -121,8 +124,9 @@ def choose_category(
     offered = CHANNEL_CATEGORIES[channel]
     fitting = [each for each in PREFERENCE if each in listing.categories and each in offered]
     if not fitting:
-        return _unlisted(channel, symbol, listing, shape)
-    if shape.category in listing.unread and shape.category in offered:
+        is_blind = listing.unread >= frozenset(enabled)
+        return _unlisted(channel, symbol, listing, shape, is_blind=is_blind)
+    if _is_open(symbol) and shape.category in listing.unread and shape.category in offered:
         # Its list might name the symbol too, and it is what would be chosen then.
         return _with(shape, f"{_names(fitting)} {_verb(fitting)} it too; {_absence(listing)}")
     silent = [each for each in listing.categories if each not in offered]
@@ -149,30 +153,38 @@ def _by_shape(
 ) -> Detection:
     """Choose without a list."""
     detected = detect_category(symbol, default)
-    offered = CHANNEL_CATEGORIES[channel]
-    if detected.category in offered and detected.category in enabled:
+    if not _is_open(symbol):
         return detected
-    # The shape may leave spot and linear open while the channel or the settings do not.
-    for instead in (Category.LINEAR, Category.SPOT):
-        other = detect_category(symbol, instead)
-        if other.category is detected.category:
-            return detected
-        if other.category in offered and other.category in enabled:
-            lacks = (
-                f"{default} has no channel {channel}"
-                if detected.category not in offered
-                else f"{default} is not enabled"
-            )
-            return Detection(other.category, f"{symbol} may be spot or linear; {lacks}")
+    offered = CHANNEL_CATEGORIES[channel]
+    if default not in _OPEN:
+        lacks = f"the default {default} has no such symbol"
+    elif default not in offered:
+        lacks = f"{default} has no channel {channel}"
+    elif default not in enabled:
+        lacks = f"{default} is not enabled"
+    else:
+        return detected
+    for instead in _OPEN:
+        if instead in offered and instead in enabled:
+            return Detection(instead, f"{symbol} may be spot or linear; {lacks}")
     return detected
 
 
-def _unlisted(channel: Channel, symbol: str, listing: Listing, shape: Detection) -> Detection:
+def _is_open(symbol: str) -> bool:
+    """Say whether the shape leaves spot and linear open."""
+    return len({detect_category(symbol, each) for each in _OPEN}) > 1
+
+
+def _unlisted(
+    channel: Channel, symbol: str, listing: Listing, shape: Detection, *, is_blind: bool
+) -> Detection:
     """Choose where no list names the symbol in a category that has the channel."""
     if listing.categories:
         first = next(each for each in PREFERENCE if each in listing.categories)
         have = f"{_names(listing.categories)} {_verb(listing.categories)} {symbol}"
         return Detection(first, f"{have}, without channel {channel}")
+    if is_blind:
+        return _with(shape, f"the instruments list is not available: {listing.why_unread}")
     if listing.unread:
         return _with(shape, _absence(listing))
     instead = f" (capitals matter: there is {listing.other_case})" if listing.other_case else ""
