@@ -12,11 +12,20 @@ import pytest
 from support.memory_outlet import MemoryOutlet, MemoryResync
 from support.scripted_venue import ack, requests_of, state_of, ticker
 from ws_gateway.client.continuity import ContinuityChecker
+from ws_gateway.client.routing import read_routing_key
 from ws_gateway.delivery.envelope import Address
 from ws_gateway.domain.event import Event, Kind
 from ws_gateway.domain.subscription import SubscriptionState as State
-from ws_gateway.domain.topic import Category, Channel, EventClass, Topic, build_topic, parse_topic
-from ws_gateway.errors import Quarantine, VenueLost
+from ws_gateway.domain.topic import (
+    Category,
+    Channel,
+    Endpoint,
+    EventClass,
+    Topic,
+    build_topic,
+    parse_topic,
+)
+from ws_gateway.errors import Quarantine, Rejected, VenueLost
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.venue.auth import Credentials
@@ -37,12 +46,10 @@ pytestmark = [
 ]
 
 NOT_SERVED = {
-    "system.status", "orderbook.full.MNTUSDT",
+    "orderbook.full.MNTUSDT",
     "rfq.open.public.trades", "rfq.open.quotes", "rfq.open.rfqs", "rfq.open.trades",
-    "execution.fast", "execution.fast.linear", "execution.spot", "order.linear", "order.spot",
-    "spread.execution", "spread.order", "strategy",
 }  # fmt: skip
-"""Topics of the collection that this version does not offer."""
+"""Topics of the collection that are not offered: the full book and trading by negotiation."""
 
 CLASS_OF_PREFIX = {
     "orderbook": EventClass.ORDERBOOK, "publicTrade": EventClass.TRADE,
@@ -51,6 +58,8 @@ CLASS_OF_PREFIX = {
     "adlAlert": EventClass.ADL_ALERT, "priceLimit": EventClass.PRICE_LIMIT,
     "order": EventClass.ORDER, "execution": EventClass.EXECUTION,
     "position": EventClass.POSITION, "wallet": EventClass.BALANCE, "greeks": EventClass.GREEKS,
+    "strategy": EventClass.STRATEGY, "system": EventClass.SYSTEM_STATUS,
+    "spread.order": EventClass.ORDER, "spread.execution": EventClass.EXECUTION,
 }  # fmt: skip
 
 
@@ -77,11 +86,16 @@ def topic_name(path: Path) -> str | None:
 
 
 def category_of(path: Path) -> Category | None:
-    """Tell which socket a data fixture came over."""
-    if path.parent.name == "synthetic":
-        first = path.name.partition(".")[0]
-        return None if first == "private" else Category(first)
-    return None if path.parent.name == "private" else Category(path.parent.name)
+    """Tell which category's socket a data fixture came over, None for the others."""
+    place = path.parent.name
+    if place == "synthetic":
+        place = path.name.partition(".")[0]
+    return Category(place) if place in set(Category) else None
+
+
+def event_class_of(name: str) -> EventClass:
+    """Tell the class the events of a topic belong to, from its text alone."""
+    return CLASS_OF_PREFIX.get(name) or CLASS_OF_PREFIX[name.partition(".")[0]]
 
 
 DATA = [
@@ -92,9 +106,9 @@ DATA = [
 SERVED = [path for path in DATA if topic_name(path) not in NOT_SERVED]
 
 
-def opened(*topics: Topic, category: Category | None = Category.LINEAR) -> Conversation:
-    """Open a public conversation that wants these."""
-    conversation = Conversation(category)
+def opened(*topics: Topic, endpoint: Endpoint = Endpoint.LINEAR) -> Conversation:
+    """Open a conversation that wants these and needs no login."""
+    conversation = Conversation(endpoint)
     conversation.want(topics, 0.0)
     conversation.opened(0.0, 0)
     return conversation
@@ -102,7 +116,7 @@ def opened(*topics: Topic, category: Category | None = Category.LINEAR) -> Conve
 
 def assert_carried(raw: bytes, topic: Topic) -> None:
     """Take a data frame through the whole path and compare what comes out with what came in."""
-    conversation = opened(topic, category=topic.category)
+    conversation = opened(topic, endpoint=topic.endpoint)
     result = conversation.receive(raw, 0.1)
     assert result is not None
     assert state_of(conversation, topic) is State.ACTIVE
@@ -114,15 +128,21 @@ def assert_carried(raw: bytes, topic: Topic) -> None:
         body = Address("x", fact, "main").body(Event(fact, "E", 7))
         envelope = exact(body)
         assert envelope["payload"] == record
-        assert envelope["event_type"] == CLASS_OF_PREFIX[topic.name.partition(".")[0]]
+        assert envelope["event_type"] == event_class_of(topic.name)
         assert envelope["topic"] == frame["topic"]
         assert envelope["timestamp"] == frame.get("ts", frame.get("creationTime"))
         assert envelope["matched_at"] == frame.get("cts")
         assert envelope["account"] == ("main" if topic.is_private else None)
         assert fact.event_id.isascii()
         assert len(fact.event_id) <= 255
+        route = read_routing_key(Address("x", fact, "main").routing_key)
+        assert route == (envelope["event_type"], envelope["category"], envelope["symbol"])
         if topic.is_private and "symbol" in record:
             assert envelope["symbol"] == record["symbol"]
+            named = topic.category or record.get("category")
+            # Strategies have names of their own; the collection's `UTA_USDT` is linear.
+            is_strategy = topic.channel is Channel.STRATEGY
+            assert envelope["category"] == (Category.LINEAR if is_strategy else named)
         elif not topic.is_private:
             assert (envelope["category"], envelope["symbol"]) == (topic.category, topic.symbol)
         if topic.channel is Channel.ORDERBOOK:
@@ -145,8 +165,16 @@ def test_what_is_not_served_is_listed_by_name() -> None:
     names = {(topic_name(path) or "", path) for path in DATA}
     assert {name for name, _ in names} >= NOT_SERVED
     assert SERVED
-    served = {name.partition(".")[0] for name, path in names if path in SERVED}
-    assert served == set(CLASS_OF_PREFIX)
+    served = {event_class_of(name) for name, path in names if path in SERVED}
+    assert served == set(EventClass) - {EventClass.DCP}, "dcp is not known to say anything"
+
+
+@pytest.mark.parametrize("name", sorted(NOT_SERVED))
+def test_what_is_not_served_is_no_topic(name: str) -> None:
+    """On no socket."""
+    for category in (None, *Category):
+        with pytest.raises(Rejected):
+            parse_topic(name, category)
 
 
 def test_all_recorded_facts_have_ids_of_their_own() -> None:
@@ -221,7 +249,7 @@ def answered(path: Path, op: str = "subscribe") -> tuple[Conversation, Topic]:
     name = path.parent.name if path.parent.name != "synthetic" else path.name.partition(".")[0]
     category = None if name == "private" else Category(name)
     topic = build_topic(Channel.ORDER) if category is None else ticker("BTCUSDT", category)
-    conversation = opened(topic, category=category)
+    conversation = opened(topic, endpoint=topic.endpoint)
     (request,) = requests_of(conversation)
     if op == "unsubscribe":
         conversation.receive(ack(request), 0.1)
@@ -274,7 +302,7 @@ def test_every_recorded_option_ack_answers_and_proves_nothing(path: Path) -> Non
     names = json.loads(path.read_bytes())["data"]["successTopics"]
     # Recorded acks name topics that do not exist there; they are asked for all the same.
     topics = [Topic(name, Category.OPTION, Channel.TICKER, name) for name in names]
-    conversation = opened(*topics, category=Category.OPTION)
+    conversation = opened(*topics, endpoint=Endpoint.OPTION)
     requests_of(conversation)
     conversation.receive(path.read_bytes(), 0.1)
     assert not conversation.awaits_acks
@@ -284,7 +312,7 @@ def test_every_recorded_option_ack_answers_and_proves_nothing(path: Path) -> Non
 @pytest.mark.parametrize("path", files("control/private/auth.*.json"), ids=label)
 def test_every_recorded_login_reply_leads_on_or_out(path: Path) -> None:
     """Success lets the subscribe follow; refusal ends the socket with the venue's words."""
-    conversation = Conversation(None, credentials=Credentials("k", "s"))
+    conversation = Conversation(Endpoint.PRIVATE, credentials=Credentials("k", "s"))
     conversation.want([build_topic(Channel.ORDER)], 0.0)
     conversation.opened(0.0, 0)
     requests_of(conversation)
