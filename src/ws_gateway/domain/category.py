@@ -107,9 +107,9 @@ def choose_category(
     """Choose the category of a wish that names none.
 
     A category that lists the symbol wins over what the shape suggests; where the list of spot or
-    linear is missing, the shape speaks for it. A symbol no list names is not refused: it may be newer than the list.
-    The answer may be a category that lacks the channel or is disabled, if no other is meant; the
-    reason then serves the refusal.
+    linear is missing, the shape speaks for it. A symbol no list names is not refused: it may be
+    newer than the list. The answer may be a category that lacks the channel or is disabled, if no
+    other is meant; the reason then serves the refusal.
 
     Args:
         channel: kind of data, of those that `CHANNEL_CATEGORIES` names.
