@@ -46,6 +46,7 @@ from ws_gateway.storage.subscriptions import PostgresSubscriptions
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.feed import BybitFeed, Endpoints
 from ws_gateway.venue.session import SessionContext
+from ws_gateway.venue.shard import Replacing
 
 T = TypeVar("T")
 
@@ -119,6 +120,8 @@ def build_data_path(settings: Settings, observer: TopicObserver) -> DataPath:
             new_trace_id=new_trace_id,
         ),
         credentials=_credentials(settings),
+        redundancy=settings.redundancy,
+        replacing=Replacing(max_age=settings.connection_max_age_hours * 3600),
     )
     resync.feed = feed
     return DataPath(feed, publisher, counters, epoch)

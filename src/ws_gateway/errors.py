@@ -26,14 +26,26 @@ class VenueLost(Retryable):
     """The socket to the venue is gone, or one of its deadlines passed.
 
     Attributes:
-        reason: stable word for metrics (`connect`, `handshake`, `closed`, `pong`, `ack`, `login`).
+        reason: stable word for metrics (`connect`, `handshake`, `refused`, `closed`, `pong`, `ack`,
+            `login`, `login_deadline`).
         detail: what was seen, for people.
+        retry_after_seconds: how long the venue asked to be left alone, None if it did not.
+        is_mended: what was wrong has been put right, so that the next attempt need not wait.
     """
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(
+        self,
+        reason: str,
+        detail: str,
+        *,
+        retry_after_seconds: float | None = None,
+        is_mended: bool = False,
+    ) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.retry_after_seconds = retry_after_seconds
+        self.is_mended = is_mended
 
 
 class BrokerLost(Retryable):

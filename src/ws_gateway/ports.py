@@ -13,9 +13,10 @@ from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
+from ws_gateway.domain.category import Listing
 from ws_gateway.domain.event import Event, GapReason, Observation
 from ws_gateway.domain.subscription import Subscription, SubscriptionState
-from ws_gateway.domain.topic import Category, Endpoint, Topic
+from ws_gateway.domain.topic import Category, Channel, Endpoint, Topic
 from ws_gateway.runtime.breaker import BreakerState
 
 # ── venue → pipeline ──────────────────────────────────────────────────────────────────────────
@@ -27,11 +28,28 @@ class ObservationSink(Protocol):
     def accept(self, observation: Observation) -> None:
         """Take one fact, in the order it was read."""
 
-    def break_streams(self, topics: Iterable[Topic], reason: GapReason, detail: str) -> None:
-        """Announce that facts of these topics are being missed from now on.
+    def suppress(self, observation: Observation) -> None:
+        """Count a further copy of a fact that was taken already."""
 
-        With `RESUBSCRIBE` the announcement waits for the next fact, because until then nobody
-        asks for the stream.
+    def last_update_id(self, topic: Topic) -> int | None:
+        """Return the newest update id of an unbroken book; None while a snapshot is awaited."""
+
+    def break_streams(
+        self,
+        topics: Iterable[Topic],
+        reason: GapReason,
+        detail: str,
+        *,
+        is_announced: bool = True,
+    ) -> None:
+        """Take note that facts of these topics are being missed from now on.
+
+        Args:
+            topics: the streams; one that never told anything has nothing to miss.
+            reason: why.
+            detail: what happened, for people.
+            is_announced: tell consumers at once; otherwise before the next fact, because until
+                then nobody asks for the stream.
         """
 
 
@@ -142,6 +160,16 @@ class VenueNotices(Protocol):
 
     def is_ongoing(self, endpoint: Endpoint) -> bool:
         """Say whether maintenance takes data from an endpoint right now."""
+
+
+class InstrumentList(Protocol):
+    """The instruments the venue lists, as far as they were read."""
+
+    def listing(self, channel: Channel, symbol: str) -> Listing:
+        """Say which categories list a symbol; never waits.
+
+        Trades of options are named by their base coin, everything else by the symbol.
+        """
 
 
 class TopicObserver(Protocol):

@@ -48,7 +48,9 @@ async def test_a_message_in_fragments_arrives_whole() -> None:
         await client.wait_closed()
 
     async with serving(act) as url:
-        socket = await open_socket(url, got.append, deadline_seconds=2)
+        socket = await open_socket(
+            url, got.append, connect_deadline_seconds=2, handshake_deadline_seconds=2
+        )
         await eventually(lambda: len(got) == 3)
         socket.close("done")
         await socket.closed
@@ -68,7 +70,9 @@ async def test_a_message_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPa
 
     got: list[bytes] = []
     async with serving(act) as url:
-        socket = await open_socket(url, got.append, deadline_seconds=2)
+        socket = await open_socket(
+            url, got.append, connect_deadline_seconds=2, handshake_deadline_seconds=2
+        )
         async with asyncio.timeout(2):
             await socket.closed
     assert got == []
@@ -105,7 +109,7 @@ async def test_a_defect_in_a_timer_ends_the_feed_loudly(monkeypatch: pytest.Monk
             """Take note."""
             super().topic_changed(topic, state, error)
             if state is SubscriptionState.ACTIVE:
-                session = next(iter(self.feed._sessions.values()))
+                (session,) = (leg.session for leg in next(iter(self.feed._shards()))._legs.values())
                 monkeypatch.setattr(session._conversation, "take_output", self.fail)
 
         def fail(self) -> list[bytes]:
@@ -130,7 +134,9 @@ async def test_our_goodbye_is_a_legal_close_frame() -> None:
         codes.append(client.close_code)
 
     async with serving(act) as url:
-        socket = await open_socket(url, lambda _: None, deadline_seconds=2)
+        socket = await open_socket(
+            url, lambda _: None, connect_deadline_seconds=2, handshake_deadline_seconds=2
+        )
         socket.close("done")
         await socket.wait_closed()
         await eventually(lambda: len(codes) == 1)
@@ -145,7 +151,9 @@ async def test_a_broken_websocket_frame_is_told_as_what_it_is() -> None:
         await client.wait_closed()
 
     async with serving(act) as url:
-        socket = await open_socket(url, lambda _: None, deadline_seconds=2)
+        socket = await open_socket(
+            url, lambda _: None, connect_deadline_seconds=2, handshake_deadline_seconds=2
+        )
         async with asyncio.timeout(2):
             why = await socket.wait_closed()
     assert "broke the WebSocket protocol" in why
@@ -169,7 +177,9 @@ def test_a_reset_right_behind_data_is_noticed() -> None:
 
     async def read(url: str) -> tuple[list[bytes], str]:
         got: list[bytes] = []
-        one = await open_socket(url, got.append, deadline_seconds=5)
+        one = await open_socket(
+            url, got.append, connect_deadline_seconds=5, handshake_deadline_seconds=5
+        )
         loop_is_busy.set()
         assert is_reset.wait(5)
         time.sleep(0.1)  # noqa: ASYNC251 - the loop must not look before both have arrived

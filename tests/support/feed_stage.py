@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from random import Random
 from typing import Any
 
@@ -20,14 +20,34 @@ from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports import ConnectionStatus
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.identity import TraceIds
+from ws_gateway.venue.attempts import Spacing
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.feed import BybitFeed, Endpoints
 from ws_gateway.venue.protocol import Timing
 from ws_gateway.venue.session import SessionContext
+from ws_gateway.venue.shard import Replacing
 
 QUICK = Timing(
-    ping_interval=0.1, pong_deadline=0.4, ack_deadline=0.6, login_deadline=0.6, login_validity=8.0
+    ping_interval=0.1,
+    pong_deadline=0.4,
+    ack_deadline=0.6,
+    login_deadline=0.6,
+    login_validity=8.0,
+    first_data_deadline=1.0,
+    stall_check_interval=0.1,
+    stall_scale=0.1,
+    stall_retry=1.0,
+    stall_retry_cap=4.0,
 )
+QUICK_SPACING = Spacing(
+    backoff_base=0.02,
+    backoff_cap=0.2,
+    login_pause=0.3,
+    login_pause_cap=2.0,
+    refused_pause=0.2,
+    breaker_pause=0.5,
+)
+QUICK_REPLACING = Replacing(settle_deadline=3.0, linger=0.5, pause=1.0, pause_cap=4.0)
 PATIENT = Timing()
 PATIENCE_SECONDS = 8.0
 
@@ -50,7 +70,14 @@ class FeedStage:
     runner: Runner = field(init=False)
 
     def build(self, url: str, timing: Timing, credentials: Credentials | None, **more: Any) -> None:
-        """Put feed and runner together."""
+        """Put feed and runner together.
+
+        More may name fields of `Spacing`, `Replacing` and `SessionContext`, and `redundancy`.
+        """
+        spacing, replacing = QUICK_SPACING, QUICK_REPLACING
+        redundancy = more.pop("redundancy", 1)
+        spacing = replace(spacing, **_taken(more, spacing))
+        replacing = replace(replacing, **_taken(more, replacing))
         traces = TraceIds()
         self.runner = Runner(
             outlet=self.outlet,
@@ -68,9 +95,17 @@ class FeedStage:
             rng=Random(5),
             clock_us=clock_us,
             new_trace_id=traces,
-            **({"backoff_base_seconds": 0.02, "backoff_cap_seconds": 0.2} | more),
+            spacing=spacing,
+            timing=timing,
+            **more,
         )
-        self.feed = BybitFeed(Endpoints(url, url), context, credentials=credentials, timing=timing)
+        self.feed = BybitFeed(
+            Endpoints(url, url),
+            context,
+            credentials=credentials,
+            redundancy=redundancy,
+            replacing=replacing,
+        )
 
     def resync(self, topic: Topic) -> None:
         """Pass on what the pipeline asks for."""
@@ -113,6 +148,11 @@ class FeedStage:
         for event in self.outlet.taken:
             checker.check(envelope_of(event))
         return checker.problems
+
+
+def _taken(more: dict[str, Any], of: Spacing | Replacing) -> dict[str, Any]:
+    names = [each.name for each in fields(of) if each.name in more]
+    return {name: more.pop(name) for name in names}
 
 
 def clock_us() -> int:

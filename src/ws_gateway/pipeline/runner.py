@@ -104,14 +104,31 @@ class Runner:
             stream.sequence -= 1
             self._shed(stream)
 
-    def break_streams(self, topics: Iterable[Topic], reason: GapReason, detail: str) -> None:
-        """Announce that facts of these topics are being missed from now on."""
+    def suppress(self, observation: Observation) -> None:  # noqa: ARG002 - it is only counted
+        """Count a further copy of a fact that was taken already."""
+        self._counters.received += 1
+        self._counters.suppressed["duplicate"] += 1
+
+    def last_update_id(self, topic: Topic) -> int | None:
+        """Return the newest update id of an unbroken book; None while a snapshot is awaited."""
+        stream = self._streams.get(topic.key)
+        return None if stream is None or stream.book is None else stream.book.last
+
+    def break_streams(
+        self,
+        topics: Iterable[Topic],
+        reason: GapReason,
+        detail: str,
+        *,
+        is_announced: bool = True,
+    ) -> None:
+        """Take note that facts of these topics are being missed from now on."""
         for topic in topics:
             stream = self._streams.get(topic.key)
             if stream is None:
                 continue
             self._break(stream, reason, detail)
-            if reason is not GapReason.RESUBSCRIBE:
+            if is_announced:
                 self._announce(stream)
             if reason is GapReason.SEQUENCE and stream.book is not None:
                 stream.book.forget()

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from socket import SocketKind
+from socket import socket as Socket  # noqa: N812 - `socket` is a WebSocket in this module
 
 from picows import (
     WSCloseCode,
     WSError,
     WSFrame,
+    WSHandshakeError,
     WSListener,
     WSMsgType,
+    WSParsedURL,
     WSTransport,
     ws_connect,
 )
@@ -113,21 +119,38 @@ class VenueSocket(WSListener):
 
 
 async def open_socket(
-    url: str, on_message: Callable[[bytes], None], *, deadline_seconds: float
+    url: str,
+    on_message: Callable[[bytes], None],
+    *,
+    connect_deadline_seconds: float,
+    handshake_deadline_seconds: float,
 ) -> VenueSocket:
-    """Connect and shake hands.
+    """Connect, then shake hands (TLS included), each within its own deadline.
 
     Raises:
-        VenueLost: refused, unreachable, or not ready in time; `reason` tells which.
+        VenueLost: unreachable (`connect`), no proper answer (`handshake`), or an HTTP status that
+            asks to be left alone (`refused`), with its Retry-After.
     """
     socket = VenueSocket(on_message)
     listener: WSListener | None = None
+    step = "connect"
+    loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(deadline_seconds):
+        async with asyncio.timeout(connect_deadline_seconds) as deadline:
+
+            async def connected(parsed: WSParsedURL) -> Socket:
+                """Connect ourselves, so that the handshake's time begins only then."""
+                nonlocal step
+                stream = await _connect(parsed.host, parsed.port)
+                step = "handshake"
+                deadline.reschedule(loop.time() + handshake_deadline_seconds)
+                return stream
+
             _, listener = await ws_connect(
                 lambda: socket,
                 url,
-                websocket_handshake_timeout=deadline_seconds,
+                socket_factory=connected,
+                websocket_handshake_timeout=handshake_deadline_seconds,
                 max_frame_size=_MAX_WIRE_BYTES,
                 enable_auto_ping=False,  # the venue wants its own JSON ping, and sends none
                 # Its transport reads through `loop.add_reader`, which uvloop calls once and then
@@ -136,14 +159,69 @@ async def open_socket(
                 disconnect_on_exception=False,
             )
     except TimeoutError as exc:
-        raise VenueLost("connect", f"{url}: no connection in {deadline_seconds:g} s") from exc
+        limit = connect_deadline_seconds if step == "connect" else handshake_deadline_seconds
+        what = "connection" if step == "connect" else "answer to the handshake"
+        raise VenueLost(step, f"{url}: no {what} in {limit:g} s") from exc
+    except WSHandshakeError as exc:
+        raise _refusal(url, exc) from exc
     except WSError as exc:
         raise VenueLost("handshake", f"{url}: {exc}") from exc
     except (OSError, UnicodeError) as exc:  # a host that no resolver takes is a UnicodeError
-        raise VenueLost("connect", f"{url}: {exc}") from exc
+        raise VenueLost(step, f"{url}: {exc}") from exc
     finally:
         if listener is None:  # picows carries a handshake on that nobody awaits any more
             socket.close("the attempt was given up")
     if listener is None:
         raise VenueLost("handshake", "the venue ended the connection during the handshake")
     return socket
+
+
+async def _connect(host: str, port: int) -> Socket:
+    """Connect to the first address of a host that answers.
+
+    Raises:
+        OSError: none does, or the name is not known.
+    """
+    loop = asyncio.get_running_loop()
+    fault: OSError | None = None
+    for family, kind, proto, _, address in await loop.getaddrinfo(
+        host, port, type=SocketKind.SOCK_STREAM
+    ):
+        stream = Socket(family, kind, proto)
+        try:
+            stream.setblocking(False)
+            await loop.sock_connect(stream, address)
+        except OSError as exc:
+            stream.close()
+            fault = exc
+        except BaseException:
+            stream.close()
+            raise
+        else:
+            return stream
+    raise fault or OSError(f"{host} has no address")
+
+
+_LEAVE_ALONE = (403, 429)
+
+
+def _refusal(url: str, exc: WSHandshakeError) -> VenueLost:
+    """Read from a refused handshake how long to stay away (RFC 9110, Retry-After)."""
+    status = exc.response.status.value if exc.response is not None else None
+    if status not in _LEAVE_ALONE or exc.response is None:
+        return VenueLost("handshake", f"{url}: {exc}")
+    wish = exc.response.headers.get("Retry-After", "")
+    return VenueLost(
+        "refused", f"{url}: HTTP {status}", retry_after_seconds=_retry_after_seconds(wish)
+    )
+
+
+def _retry_after_seconds(wish: str) -> float | None:
+    """Read seconds or a date; None where neither can be read."""
+    if wish.strip().isdigit():
+        return float(wish)
+    try:
+        at = parsedate_to_datetime(wish)
+    except ValueError:
+        return None
+    return max(0.0, at.timestamp() - time.time())

@@ -1,19 +1,22 @@
-"""All connections to the venue: one public session per category when needed, one private."""
+"""All connections to the venue: sockets per endpoint, as many as its topics need."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.domain.topic import Category, Topic
+from ws_gateway.domain.topic import Endpoint, Topic
 from ws_gateway.ports import ConnectionStatus
+from ws_gateway.runtime.breaker import Breaker
+from ws_gateway.venue.attempts import Attempts
 from ws_gateway.venue.auth import Credentials
-from ws_gateway.venue.protocol import Conversation, Timing
+from ws_gateway.venue.protocol import Conversation
 from ws_gateway.venue.session import Session, SessionContext
+from ws_gateway.venue.shard import Replacing, Shard
 
-PRIVATE = "private"
+_PATH = {Endpoint.PRIVATE: "/v5/private", Endpoint.STATUS: "/v5/public/misc/status"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +26,32 @@ class Endpoints:
     public_url: str
     private_url: str
 
-    def url(self, category: Category | None) -> str:
-        """Return the address of a category's public socket, or of the private one."""
-        if category is None:
-            return f"{self.private_url}/v5/private"
-        return f"{self.public_url}/v5/public/{category}"
+    def url(self, endpoint: Endpoint) -> str:
+        """Return the address of an endpoint's sockets."""
+        host = self.private_url if endpoint is Endpoint.PRIVATE else self.public_url
+        return host + _PATH.get(endpoint, f"/v5/public/{endpoint}")
+
+
+@dataclass(eq=False, slots=True)
+class _Line:
+    """One endpoint's sockets; nothing of it is shared with another endpoint."""
+
+    endpoint: Endpoint
+    breaker: Breaker
+    shards: list[Shard] = field(default_factory=list)
+    opened: int = 0
 
 
 class BybitFeed:
-    """The venue as control sees it: topics in and out, states back through the observer."""
+    """The venue as control sees it: topics in and out, states back through the observer.
+
+    Args:
+        endpoints: where the venue is.
+        context: what all sessions share.
+        credentials: for the private endpoint; without them no private topic may be wanted.
+        redundancy: how many sockets carry each topic; 2 lets either die without a gap.
+        replacing: when sockets are replaced by new ones.
+    """
 
     def __init__(
         self,
@@ -39,107 +59,145 @@ class BybitFeed:
         context: SessionContext,
         *,
         credentials: Credentials | None,
-        timing: Timing | None = None,
+        redundancy: int = 1,
+        replacing: Replacing | None = None,
     ) -> None:
         self._endpoints = endpoints
         self._context = context
         self._credentials = credentials
-        self._timing = timing
-        self._sessions: dict[Category | None, Session] = {}
-        self._refused: set[Topic] = set()
+        self._redundancy = redundancy
+        self._replacing = replacing or Replacing()
+        self._budget = context.spacing.new_budget()
+        self._lines: dict[Endpoint, _Line] = {}
+        self._shard_of: dict[Topic, Shard] = {}
         self._group: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
-        """Own every session's task until `stop`; a defect in one ends all, loudly."""
+        """Own every socket's task until `stop`; a defect in one ends all, loudly."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            for session in self._sessions.values():
-                group.create_task(session.run(), name=f"session {session.name}")
+            for shard in self._shards():
+                self._start(shard)
             await self._stopping.wait()
-            for session in self._sessions.values():
-                session.stop()
+            for shard in self._shards():
+                shard.stop()
         self._group = None
 
     def stop(self) -> None:
         """Close every connection and let `run` end."""
         self._stopping.set()
 
+    def renew_credentials(self, credentials: Credentials) -> None:
+        """Log in with these from now on; a private socket that works is replaced, not cut."""
+        self._credentials = credentials
+        line = self._lines.get(Endpoint.PRIVATE)
+        for shard in line.shards if line is not None else ():
+            shard.renew_credentials(credentials)
+
+    def replace(self, connection: str, why: str) -> bool:
+        """Open a successor of a connection, then close it; answers whether it exists."""
+        return any(shard.replace(connection, why) for shard in self._shards())
+
     # ── topics ────────────────────────────────────────────────────────────────────────────────
 
     def want(self, topics: Sequence[Topic]) -> None:
         """Subscribe to these as soon as possible, and again after every reconnect."""
-        for category, group in _by_category(topics).items():
-            if category is None and self._credentials is None:
-                self._refuse(group)
-                continue
-            session = self._sessions.get(category)
-            if session is not None:
-                session.want(group)
-                continue
-            session = self._open(category)
-            session.want(group)
-            if self._group is not None and not self._stopping.is_set():
-                self._group.create_task(session.run(), name=f"session {session.name}")
+        batches: dict[Shard, list[Topic]] = {}
+        for topic in topics:
+            shard = self._shard_of.get(topic)
+            if shard is None:
+                shard = self._shard_of[topic] = self._place(topic)
+            batches.setdefault(shard, []).append(topic)
+        for shard, batch in batches.items():
+            shard.want(batch)
 
     def drop(self, topics: Sequence[Topic]) -> None:
         """Unsubscribe from these; a connection nobody wants anything of is closed."""
-        self._refused.difference_update(topics)
-        for category, group in _by_category(topics).items():
-            session = self._sessions.get(category)
-            if session is None:
-                continue
-            session.drop(group)
-            if session.is_unused:
-                session.stop()
-                del self._sessions[category]
+        batches: dict[Shard, list[Topic]] = {}
+        for topic in topics:
+            shard = self._shard_of.pop(topic, None)
+            if shard is not None:
+                batches.setdefault(shard, []).append(topic)
+        for shard, batch in batches.items():
+            shard.drop(batch)
+            if shard.is_unused:
+                shard.stop()
+                self._lines[shard.endpoint].shards.remove(shard)
 
     def resync(self, topic: Topic) -> None:
         """Unsubscribe and subscribe again; the other topics of the socket are not touched."""
-        session = self._sessions.get(topic.category)
-        if session is not None:
-            session.resync(topic)
+        shard = self._shard_of.get(topic)
+        if shard is not None:
+            shard.resync(topic)
 
     def wanted(self) -> dict[Topic, SubscriptionState]:
         """Return every topic asked for with its state."""
-        states = dict.fromkeys(self._refused, SubscriptionState.REJECTED)
-        for session in self._sessions.values():
-            states |= session.states()
+        states: dict[Topic, SubscriptionState] = {}
+        for shard in self._shards():
+            states |= shard.states()
         return states
 
     def connections(self) -> list[ConnectionStatus]:
         """Return one status per connection that exists."""
-        return [
-            session.status(category.value if category is not None else PRIVATE)
-            for category, session in self._sessions.items()
-        ]
+        return [status for shard in self._shards() for status in shard.connections()]
 
-    def _refuse(self, topics: list[Topic]) -> None:
-        """Refuse private topics that were stored when there still was a key."""
-        self._refused.update(topics)
-        for topic in topics:
-            self._context.observer.topic_changed(
-                topic,
-                SubscriptionState.REJECTED,
-                "no login: WSG_BYBIT_API_KEY and WSG_BYBIT_API_SECRET are not set",
-            )
+    # ── sockets ───────────────────────────────────────────────────────────────────────────────
 
-    def _open(self, category: Category | None) -> Session:
-        conversation = Conversation(
-            category,
-            credentials=self._credentials if category is None else None,
-            timing=self._timing,
+    def _shards(self) -> Iterable[Shard]:
+        return [shard for line in self._lines.values() for shard in line.shards]
+
+    def _start(self, shard: Shard) -> None:
+        if self._group is not None and not self._stopping.is_set():
+            self._group.create_task(shard.run(), name=f"shard {shard.name}")
+
+    def _place(self, topic: Topic) -> Shard:
+        """Find a socket with room, or open one more."""
+        line = self._lines.get(topic.endpoint)
+        if line is None:
+            breaker = self._context.spacing.new_breaker(self._context.rng)
+            line = self._lines[topic.endpoint] = _Line(topic.endpoint, breaker)
+        for shard in line.shards:
+            if shard.reserve(topic):
+                return shard
+        shard = self._open(line)
+        shard.reserve(topic)
+        return shard
+
+    def _open(self, line: _Line) -> Shard:
+        if not line.shards:
+            line.opened = 0
+        line.opened += 1
+        name = line.endpoint.value if line.opened == 1 else f"{line.endpoint}-{line.opened}"
+        shard = Shard(
+            name,
+            line.endpoint,
+            lambda leg, owner: self._new_session(leg, owner, line),
+            sink=self._context.sink,
+            report=self._context.observer.topic_changed,
+            copies=1 if line.endpoint is Endpoint.STATUS else self._redundancy,
+            replacing=self._replacing,
+            jitter=self._context.rng.random,
         )
-        name = category.value if category is not None else PRIVATE
-        session = Session(name, self._endpoints.url(category), conversation, self._context)
-        self._sessions[category] = session
-        return session
+        line.shards.append(shard)
+        self._start(shard)
+        return shard
 
-
-def _by_category(topics: Iterable[Topic]) -> dict[Category | None, list[Topic]]:
-    groups: dict[Category | None, list[Topic]] = {}
-    for topic in topics:
-        groups.setdefault(topic.category, []).append(topic)
-    return groups
+    def _new_session(self, name: str, owner: Shard, line: _Line) -> Session:
+        context = self._context
+        is_private = line.endpoint is Endpoint.PRIVATE
+        conversation = Conversation(
+            line.endpoint,
+            credentials=self._credentials if is_private else None,
+            timing=context.timing,
+        )
+        return Session(
+            name,
+            self._endpoints.url(line.endpoint),
+            conversation,
+            context,
+            attempts=Attempts(context.spacing, line.breaker, self._budget, context.rng),
+            owner=owner,
+        )

@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.domain.topic import Category, Topic
+from ws_gateway.domain.topic import Endpoint, Topic
 from ws_gateway.errors import Quarantine
 from ws_gateway.venue.messages import WireFrame, batches, decode_outcome, topic_request
+from ws_gateway.venue.pace import Pace, expectation_of
 
 _ACTIVE = SubscriptionState.ACTIVE  # named once: looking a member up costs, and this is per frame
 _ASKED_ANEW = (SubscriptionState.REJECTED, SubscriptionState.REMOVING)
 _NOT_ASKED = (SubscriptionState.REQUESTED, SubscriptionState.REMOVING)
-_STANDING = (SubscriptionState.PENDING, SubscriptionState.ACTIVE)
+_FLOWING = (SubscriptionState.ACTIVE, SubscriptionState.STALLED)
+_STANDING = (SubscriptionState.PENDING, SubscriptionState.ACTIVE, SubscriptionState.STALLED)
 
-_WITHOUT_IDS = (Category.OPTION, Category.SPREAD)
+_WITHOUT_IDS = (Endpoint.OPTION, Endpoint.SPREAD)
 """Sockets whose acks carry no `req_id` (Bybit v5 docs, Connect)."""
 
 _REMEMBERED = 10_000
@@ -35,38 +37,71 @@ class TopicChange:
 
 
 @dataclass(slots=True)
-class _Entry:
+class Entry:
+    """One topic of the intent.
+
+    Attributes:
+        error: why the state is what it is, if that needs words.
+        pace: when data came, and how often it does.
+        acked_at: monotonic time of an ack that proves nothing, None if there was none.
+        frames_before: frames that had come when it was last asked for.
+        is_judged: it was refused by us for its silence, not by the venue.
+        due: when the next step against its silence is to be taken.
+        pause: seconds to the step after that.
+    """
+
     topic: Topic
     state: SubscriptionState
+    pace: Pace
     error: str | None = None
+    acked_at: float | None = None
+    frames_before: int = 0
+    is_judged: bool = False
+    due: float = 0.0
+    pause: float = 0.0
+
+    @property
+    def has_data(self) -> bool:
+        """Say whether data came since it was last asked for."""
+        return self.pace.frames > self.frames_before
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A subscribe or unsubscribe on its way; `sent_at` is monotonic seconds."""
+    """A subscribe or unsubscribe on its way.
+
+    Attributes:
+        sent_at: monotonic seconds.
+        is_second: it was asked before, and that request was not answered.
+    """
 
     op: str
     topics: tuple[Topic, ...]
     sent_at: float
+    is_second: bool = False
 
 
 class TopicLedger:
     """What is wanted of a socket, what was asked, and what the venue answered.
 
     Args:
-        category: of the socket, for its limits; None is the private one.
+        endpoint: of the socket, for its limits and the shape of its acks.
         next_id: names the next request.
+
+    Attributes:
+        last_data_at: monotonic time of the newest data frame of any topic, None before the first.
     """
 
-    def __init__(self, category: Category | None, next_id: Callable[[], str]) -> None:
-        self._category = category
+    def __init__(self, endpoint: Endpoint, next_id: Callable[[], str]) -> None:
+        self._endpoint = endpoint
         self._next_id = next_id
         self._is_open = False
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
         self._left: dict[str, None] = {}
         self._requests: dict[str, Request] = {}
         self.output: list[bytes] = []
         self.changes: list[TopicChange] = []
+        self.last_data_at: float | None = None
 
     # ── intent ────────────────────────────────────────────────────────────────────────────────
 
@@ -77,7 +112,9 @@ class TopicLedger:
             entry = self._entries.get(topic.name)
             if entry is not None and entry.state not in _ASKED_ANEW:
                 continue
-            self._entries[topic.name] = _Entry(topic, SubscriptionState.REQUESTED)
+            self._entries[topic.name] = Entry(
+                topic, SubscriptionState.REQUESTED, Pace(expectation_of(topic))
+            )
             self._left.pop(topic.name, None)
             fresh.append(topic)
         if self._is_open:
@@ -94,7 +131,7 @@ class TopicLedger:
             if entry is None:
                 continue
             if self._is_open and entry.state in _STANDING:
-                self._set(entry, SubscriptionState.REMOVING)
+                self.set_state(entry, SubscriptionState.REMOVING)
                 known.append(topic)
             else:
                 self._forget(entry)
@@ -106,10 +143,23 @@ class TopicLedger:
         if entry is None or not self._is_open:
             return  # the next connection begins with a snapshot anyway
         if entry.state is SubscriptionState.ACTIVE:
-            # Both requests travel at once: the venue answers in order, and deltas that still
-            # arrive in between are withheld by the pipeline until the snapshot comes.
-            self._send("unsubscribe", [topic], now)
-            self._subscribe([topic], now)
+            self.ask_again(entry, now)
+            self.set_state(entry, SubscriptionState.PENDING)
+
+    def ask_again(self, entry: Entry, now: float) -> None:
+        """Unsubscribe one topic and subscribe it again; its state is left as it is.
+
+        Both requests travel at once: the venue answers in order, and deltas that still arrive in
+        between are withheld by the pipeline until the snapshot comes.
+        """
+        self._send("unsubscribe", [entry.topic], now)
+        self._send("subscribe", [entry.topic], now)
+        self._expect(entry, now)
+
+    @property
+    def entries(self) -> Iterable[Entry]:
+        """Every topic of the intent."""
+        return self._entries.values()
 
     def states(self) -> dict[Topic, SubscriptionState]:
         """Return every topic of the intent with its state."""
@@ -124,6 +174,7 @@ class TopicLedger:
     def open(self, now: float) -> None:
         """Send the whole intent, refused topics left aside: the socket takes requests now."""
         self._is_open = True
+        self.last_data_at = None
         waiting = [
             entry.topic
             for entry in self._entries.values()
@@ -141,10 +192,11 @@ class TopicLedger:
         for entry in list(self._entries.values()):
             if entry.state is SubscriptionState.REMOVING:
                 self._forget(entry)
-            elif entry.state is not SubscriptionState.REJECTED:
+            elif entry.state is not SubscriptionState.REJECTED or entry.is_judged:
                 if entry.state in _STANDING:
                     broken.append(entry.topic)
-                self._set(entry, SubscriptionState.REQUESTED, error)
+                entry.is_judged = False
+                self.set_state(entry, SubscriptionState.REQUESTED, error)
         return broken
 
     @property
@@ -154,7 +206,7 @@ class TopicLedger:
 
     # ── what the venue says ───────────────────────────────────────────────────────────────────
 
-    def take_data(self, name: str) -> Topic | None:
+    def take_data(self, name: str, now: float) -> Topic | None:
         """Take note that data of a topic came; answers the topic if it is wanted.
 
         Data may arrive before its ack, and on the option socket it is the only proof.
@@ -170,13 +222,16 @@ class TopicLedger:
         if entry.state is not _ACTIVE:
             if entry.state in _NOT_ASKED:
                 return None
-            self._set(entry, SubscriptionState.ACTIVE)
+            entry.is_judged = False
+            self.set_state(entry, SubscriptionState.ACTIVE)
+        entry.pace.take(now)
+        self.last_data_at = now
         return entry.topic
 
     def suspects(self, name: str | None) -> list[Topic]:
         """Name the flowing topics an unreadable frame may have belonged to."""
         if name is None:
-            flowing = (e for e in self._entries.values() if e.state is SubscriptionState.ACTIVE)
+            flowing = (e for e in self._entries.values() if e.state in _FLOWING)
             return [entry.topic for entry in flowing if not entry.topic.has_update_ids]
         entry = self._entries.get(name)
         return [entry.topic] if entry is not None and entry.state in _STANDING else []
@@ -213,28 +268,43 @@ class TopicLedger:
         for topic in request.topics:
             if topic.name in failed:
                 self._refuse(Request(request.op, (topic,), now), "listed under failTopics", now)
+            elif (entry := self._entries.get(topic.name)) is not None:
+                entry.acked_at = now
         return True
 
     def overdue(self, now: float, deadline: float) -> Request | None:
-        """Return a request whose answer is overdue; `deadline` is in seconds.
+        """Give up waiting for answers that are overdue; answers the request that ends the socket.
 
-        The option and spread sockets may confirm no unsubscription (seen by users, undocumented):
-        there it counts as done. A subscription there is proven by data, with or without an ack.
+        Topics of a request that meanwhile sent data need no answer. The rest is asked once more,
+        because one lost answer is no reason to tear a hole into every topic of the socket; a
+        second silence is. The option and spread sockets may confirm no unsubscription (seen by
+        users, undocumented): there it counts as done.
+
+        Args:
+            now: monotonic seconds.
+            deadline: how long an answer may take, in seconds.
         """
         for req_id, request in list(self._requests.items()):
             if now < request.sent_at + deadline:
                 return None  # the others are younger
-            if self._category not in _WITHOUT_IDS or not self._is_settled(request):
+            owed = self._owed(request)
+            if owed and request.is_second:
                 return request
             del self._requests[req_id]
-            self._confirm(request, now)
+            if owed:
+                self._send(request.op, owed, now, is_second=True)
+            else:
+                self._confirm(request, now)
         return None
 
-    def _is_settled(self, request: Request) -> bool:
+    def _owed(self, request: Request) -> list[Topic]:
+        """Name the topics of a request of which nothing shows that it was carried out."""
         if request.op == "unsubscribe":
-            return True
+            return [] if self._endpoint in _WITHOUT_IDS else list(request.topics)
         entries = (self._entries.get(topic.name) for topic in request.topics)
-        return all(e is None or e.state is not SubscriptionState.PENDING for e in entries)
+        return [
+            e.topic for e in entries if e is not None and e.state in _STANDING and not e.has_data
+        ]
 
     def _named_by(self, names: set[str]) -> Request | None:
         if not names:
@@ -263,7 +333,7 @@ class TopicLedger:
                 elif entry.state is SubscriptionState.REQUESTED and topic.name not in leaving:
                     again.append(topic)
             elif entry.state is SubscriptionState.PENDING:
-                self._set(entry, SubscriptionState.ACTIVE)
+                self.set_state(entry, SubscriptionState.ACTIVE)
         self._subscribe(again, now)
 
     def _refuse(self, request: Request, words: str, now: float) -> None:
@@ -283,22 +353,30 @@ class TopicLedger:
         elif standing:
             entry = self._entries[standing[0].name]
             if "already subscribed" in words:
-                self._set(entry, SubscriptionState.ACTIVE)
+                self.set_state(entry, SubscriptionState.ACTIVE)
             else:
-                self._set(entry, SubscriptionState.REJECTED, words)
+                self.set_state(entry, SubscriptionState.REJECTED, words)
 
     # ── requests and states ───────────────────────────────────────────────────────────────────
 
     def _subscribe(self, topics: Iterable[Topic], now: float) -> None:
         asked = list(topics)
         for topic in asked:
-            self._set(self._entries[topic.name], SubscriptionState.PENDING)
+            entry = self._entries[topic.name]
+            self._expect(entry, now)
+            self.set_state(entry, SubscriptionState.PENDING)
         self._send("subscribe", asked, now)
 
-    def _send(self, op: str, topics: Iterable[Topic], now: float) -> None:
-        for batch in batches(topics, self._category):
+    def _expect(self, entry: Entry, now: float) -> None:
+        entry.pace.begin(now)
+        entry.frames_before, entry.acked_at = entry.pace.frames, None
+
+    def _send(
+        self, op: str, topics: Iterable[Topic], now: float, *, is_second: bool = False
+    ) -> None:
+        for batch in batches(topics, self._endpoint):
             req_id = self._next_id()
-            self._requests[req_id] = Request(op, tuple(batch), now)
+            self._requests[req_id] = Request(op, tuple(batch), now, is_second)
             self.output.append(topic_request(op, req_id, batch))
 
     def _leaving(self) -> set[str]:
@@ -306,12 +384,13 @@ class TopicLedger:
         unsubscribes = (r for r in self._requests.values() if r.op == "unsubscribe")
         return {topic.name for request in unsubscribes for topic in request.topics}
 
-    def _set(self, entry: _Entry, state: SubscriptionState, error: str | None = None) -> None:
+    def set_state(self, entry: Entry, state: SubscriptionState, error: str | None = None) -> None:
+        """Give a topic a state, and report it if it is new."""
         if entry.state is not state or entry.error != error:
             entry.state, entry.error = state, error
             self.changes.append(TopicChange(entry.topic, state, error))
 
-    def _forget(self, entry: _Entry) -> None:
+    def _forget(self, entry: Entry) -> None:
         del self._entries[entry.topic.name]
         self._left[entry.topic.name] = None
         if len(self._left) > _REMEMBERED:

@@ -8,18 +8,22 @@ from typing import Annotated
 
 import msgspec
 
-from ws_gateway.domain.topic import Category, Topic
+from ws_gateway.domain.topic import Endpoint, Topic
 from ws_gateway.errors import Quarantine
 from ws_gateway.venue.auth import Credentials, signature
 
 MAX_FRAME_BYTES = 4 * 1024 * 1024
 """A larger frame is not of this venue; its largest (1,024 trades) are below 300 kB."""
 
-MAX_REQUEST_CHARS = 21_000
-"""Longest `args` array the venue takes, in characters (Bybit v5 docs, Connect)."""
+MAX_ARGS_CHARS = 21_000
+"""Longest `args` array, in characters: of one request, and of all that a public connection carries
+(Bybit v5 docs, Connect)."""
 
-MAX_REQUEST_ARGS = {Category.SPOT: 10}
-"""Most topics per request, where the category limits it (Bybit v5 docs, Connect)."""
+MAX_REQUEST_ARGS = {Endpoint.SPOT: 10}
+"""Most topics per request, where an endpoint limits it (Bybit v5 docs, Connect)."""
+
+MAX_CONNECTION_TOPICS = {Endpoint.OPTION: 2_000}
+"""Most topics per connection, where an endpoint limits it (Bybit v5 docs, Connect)."""
 
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -126,14 +130,31 @@ def topic_request(op: str, req_id: str, topics: Iterable[Topic]) -> bytes:
     return _encode({"req_id": req_id, "op": op, "args": [topic.name for topic in topics]})
 
 
-def batches(topics: Iterable[Topic], category: Category | None) -> Iterator[list[Topic]]:
-    """Cut topics into requests that obey the venue's limits of the category's socket."""
-    max_args = MAX_REQUEST_ARGS.get(category) if category is not None else None
+def args_chars(topic: Topic) -> int:
+    """Say how many characters of an `args` array a topic takes, quotes and comma included."""
+    return len(topic.name) + 3
+
+
+def batches(topics: Iterable[Topic], endpoint: Endpoint) -> Iterator[list[Topic]]:
+    """Cut topics into requests that obey the limits of an endpoint.
+
+    On the private one, topics of all categories and topics of one (`order`, `order.linear`) may
+    not share a request (Bybit v5 docs, Private topics).
+    """
+    asked = list(topics)
+    if endpoint is Endpoint.PRIVATE:
+        of_one = [topic for topic in asked if topic.category is not None]
+        asked = [topic for topic in asked if topic.category is None]
+        yield from _cut(of_one, None)
+    yield from _cut(asked, MAX_REQUEST_ARGS.get(endpoint))
+
+
+def _cut(topics: list[Topic], max_args: int | None) -> Iterator[list[Topic]]:
     batch: list[Topic] = []
     chars = 2
     for topic in topics:
-        size = len(topic.name) + 3  # quotes and comma
-        if batch and (chars + size > MAX_REQUEST_CHARS or len(batch) == max_args):
+        size = args_chars(topic)
+        if batch and (chars + size > MAX_ARGS_CHARS or len(batch) == max_args):
             yield batch
             batch, chars = [], 2
         batch.append(topic)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.domain.topic import Category, Topic
+from ws_gateway.domain.topic import Endpoint, Topic
 from ws_gateway.errors import Quarantine, VenueLost
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.ledger import TopicChange, TopicLedger
 from ws_gateway.venue.messages import WireFrame, decode_frame, login, ping
+from ws_gateway.venue.watch import Stall, StallWatch
 
 
 class Phase(Enum):
@@ -39,6 +40,11 @@ class Timing:
         ack_deadline: how long the answer to a subscribe or unsubscribe may take.
         login_deadline: how long the answer to the login may take.
         login_validity: how far ahead a login expires; the venue refuses less than its clock skew.
+        first_data_deadline: how long the first data of a topic may take that is answered at once.
+        stall_check_interval: how often topics are looked at for having stalled.
+        stall_scale: multiplies how long a topic may be silent.
+        stall_retry, stall_retry_cap: first and longest pause before a topic that stays silent is
+            asked for once more.
     """
 
     ping_interval: float = 20.0
@@ -46,6 +52,11 @@ class Timing:
     ack_deadline: float = 10.0
     login_deadline: float = 10.0
     login_validity: float = 10.0
+    first_data_deadline: float = 10.0
+    stall_check_interval: float = 1.0
+    stall_scale: float = 1.0
+    stall_retry: float = 30.0
+    stall_retry_cap: float = 600.0
 
 
 class Conversation:
@@ -56,20 +67,34 @@ class Conversation:
     `take_changes()`.
 
     Attributes:
+        endpoint: of the socket.
+        credentials: what it logs in with, None on a public socket; new ones serve from the next
+            socket on.
+        is_excused: the venue announced that no data may come; silence is not held against it.
         made_progress: a good message came on the present socket; backoff may start anew.
         last_pong_at: monotonic time of the newest pong, or None.
     """
 
     def __init__(
         self,
-        category: Category | None,
+        endpoint: Endpoint,
         *,
         credentials: Credentials | None = None,
         timing: Timing | None = None,
     ) -> None:
-        self._credentials = credentials
+        self.endpoint = endpoint
+        self.credentials = credentials
         self._timing = timing or Timing()
-        self._ledger = TopicLedger(category, self._request_id)
+        self._ledger = TopicLedger(endpoint, self._request_id)
+        self._watch = StallWatch(
+            self._ledger,
+            first_data_seconds=self._timing.first_data_deadline,
+            retry_seconds=self._timing.stall_retry,
+            retry_cap_seconds=self._timing.stall_retry_cap,
+            scale=self._timing.stall_scale,
+        )
+        self._look_at = 0.0
+        self.is_excused = False
         self._phase = Phase.CLOSED
         self._next_id = 0
         self._ping_at = 0.0
@@ -126,14 +151,15 @@ class Conversation:
         """
         self.made_progress = False
         self._ping_at = now + self._timing.ping_interval
+        self._look_at = now + self._timing.stall_check_interval
         self._pong_due = None
-        if self._credentials is None:
+        if self.credentials is None:
             self._begin(now)
             return
         self._phase = Phase.AUTHENTICATING
         self._login_due = now + self._timing.login_deadline
         expires = wall_ms + int(self._timing.login_validity * 1000)
-        self._ledger.output.append(login(self._credentials, self._request_id(), expires))
+        self._ledger.output.append(login(self.credentials, self._request_id(), expires))
 
     def lost(self, error: str | None = None) -> list[Topic]:
         """Forget the socket; answers the topics that were flowing or about to.
@@ -143,6 +169,8 @@ class Conversation:
         """
         self._phase = Phase.CLOSED
         self._login_due = self._pong_due = None
+        self._watch.take_stalls()
+        self._watch.take_hopeless()
         return self._ledger.close(error)
 
     def receive(self, raw: bytes, now: float) -> tuple[Topic, WireFrame] | None:
@@ -157,7 +185,7 @@ class Conversation:
         if name is None:
             self._receive_control(frame, now)
             return None
-        topic = self._ledger.take_data(name)
+        topic = self._ledger.take_data(name, now)
         if topic is None:
             return None
         self.made_progress = True
@@ -173,12 +201,17 @@ class Conversation:
             return
         timing = self._timing
         if self._login_due is not None and now >= self._login_due:
-            raise VenueLost("login", f"no answer to the login in {timing.login_deadline:g} s")
+            raise VenueLost(
+                "login_deadline", f"no answer to the login in {timing.login_deadline:g} s"
+            )
         if self._pong_due is not None and now >= self._pong_due:
             raise VenueLost("pong", f"no pong in {timing.pong_deadline:g} s")
         overdue = self._ledger.overdue(now, timing.ack_deadline)
         if overdue is not None:
             raise VenueLost("ack", f"no answer to {overdue.op} in {timing.ack_deadline:g} s")
+        if now >= self._look_at:
+            self._look_at = now + timing.stall_check_interval
+            self._watch.look(now, is_excused=self.is_excused)
         if now >= self._ping_at:
             self._ledger.output.append(ping(self._request_id()))
             self._ping_at = now + timing.ping_interval
@@ -192,6 +225,7 @@ class Conversation:
         oldest = self._ledger.oldest_request
         dues = (
             self._ping_at,
+            self._look_at,
             self._pong_due,
             self._login_due,
             None if oldest is None else oldest.sent_at + self._timing.ack_deadline,
@@ -214,6 +248,19 @@ class Conversation:
         """Return the topics whose state changed, in order, and forget them."""
         changes, self._ledger.changes = self._ledger.changes, []
         return changes
+
+    def take_stalls(self) -> list[Stall]:
+        """Return the topics that fell silent although they should tick, and forget them."""
+        return self._watch.take_stalls()
+
+    def take_hopeless(self) -> str | None:
+        """Return why the socket should be replaced, if it should, and forget it."""
+        return self._watch.take_hopeless()
+
+    @property
+    def last_data_at(self) -> float | None:
+        """Monotonic time of the newest data frame on the present socket."""
+        return self._ledger.last_data_at
 
     # ── control frames ────────────────────────────────────────────────────────────────────────
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
+from typing import Protocol
 
 import structlog
 
@@ -21,11 +22,13 @@ from ws_gateway.ports import (
     SessionState,
     TopicObserver,
     UnreadableSink,
+    VenueNotices,
 )
-from ws_gateway.runtime.backoff import full_jitter
+from ws_gateway.venue.attempts import Attempts, Spacing
+from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.connection import VenueSocket, open_socket
 from ws_gateway.venue.observations import read_observations
-from ws_gateway.venue.protocol import Conversation, Phase
+from ws_gateway.venue.protocol import Conversation, Phase, Timing
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -33,17 +36,38 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 _STREAMING = SessionState.STREAMING  # named once: it is compared with per frame
 
 
+class LoginDiagnosis(Protocol):
+    """Why a login was refused, as far as it could be found out."""
+
+    @property
+    def detail(self) -> str:
+        """Say it to a person, with what to do."""
+
+    @property
+    def is_mended(self) -> bool:
+        """Say whether the next login will fare better, so that it need not wait."""
+
+
+class LoginDoctor(Protocol):
+    """Finds out over REST why a login was refused, and by how much the clocks differ."""
+
+    @property
+    def offset_ms(self) -> int:
+        """Milliseconds the venue's clock is ahead of ours, as measured last."""
+
+    async def diagnose(self, words: str, credentials: Credentials) -> LoginDiagnosis:
+        """Find out why the venue refused with these words; never fails."""
+
+
 @dataclass(frozen=True, slots=True)
 class SessionContext:
     """What every session of a feed shares.
 
     Attributes:
-        connect_deadline_seconds: how long TCP, TLS and handshake may take together.
-        backoff_base_seconds, backoff_cap_seconds: width of the first and of every delay.
-        proven_seconds: how long a connection with a good message must have lived for the delays to
-            start anew; 2 s keep a venue that answers and then drops far below its limit of 500
-            connections in 5 minutes.
-        login_pause_seconds: least delay after a refused login, which will hardly be taken at once.
+        sink: where facts and breaks go.
+        doctor: asked when a login is refused; None takes the venue's words as they are.
+        notices: what the venue announced; None knows of nothing.
+        connect_deadline_seconds, handshake_deadline_seconds: of TCP, and of TLS and upgrade.
     """
 
     environment: str
@@ -53,31 +77,65 @@ class SessionContext:
     rng: Random
     clock_us: Callable[[], int]
     new_trace_id: Callable[[], str]
+    doctor: LoginDoctor | None = None
+    notices: VenueNotices | None = None
     connect_deadline_seconds: float = 10.0
-    backoff_base_seconds: float = 0.5
-    backoff_cap_seconds: float = 10.0
-    proven_seconds: float = 2.0
-    login_pause_seconds: float = 10.0
+    handshake_deadline_seconds: float = 10.0
+    spacing: Spacing = field(default_factory=Spacing)
+    timing: Timing = field(default_factory=Timing)
+
+
+class SessionOwner(Protocol):
+    """Told by a session what only its owner can act on; called synchronously."""
+
+    def topic_changed(
+        self, session: Session, topic: Topic, state: SubscriptionState, error: str | None
+    ) -> None:
+        """Take note of a topic's state on this socket."""
+
+    def socket_lost(self, session: Session) -> None:
+        """Take note that the socket is gone; the session will try again unless it is stopped."""
+
+    def socket_hopeless(self, session: Session, why: str) -> None:
+        """Replace the socket: it lives, but does not bring what it should."""
 
 
 class Session:
-    """Keeps one conversation with the venue alive until it is stopped."""
+    """Keeps one conversation with the venue alive until it is stopped.
+
+    Attributes:
+        name: tells sockets apart in logs and in `/health`.
+        sink: where its facts go; its owner may put something in between.
+        opened_at: monotonic time the present socket was opened, None without one.
+    """
 
     def __init__(
-        self, name: str, url: str, conversation: Conversation, context: SessionContext
+        self,
+        name: str,
+        url: str,
+        conversation: Conversation,
+        context: SessionContext,
+        *,
+        attempts: Attempts,
+        owner: SessionOwner,
     ) -> None:
         self.name = name
+        self.sink = context.sink
+        self.opened_at: float | None = None
         self._url = url
         self._conversation = conversation
         self._context = context
+        self._attempts = attempts
+        self._owner = owner
         self._log = log.bind(connection=name)
         self._socket: VenueSocket | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._proof: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
+        self._wake = asyncio.Event()
         self._connecting: asyncio.Timeout | None = None
         self._state = SessionState.IDLE
-        self._opened_at: float | None = None
-        self._lived = 0.0
+        self._retry_at: float | None = None
         self._lives = 0
         self._last_error: str | None = None
 
@@ -90,9 +148,7 @@ class Session:
 
     def drop(self, topics: Iterable[Topic]) -> None:
         """Unsubscribe from these."""
-        gone = list(topics)
-        self._conversation.drop(gone, time.monotonic())
-        self._context.sink.break_streams(gone, GapReason.RESUBSCRIBE, "it was unsubscribed")
+        self._conversation.drop(topics, time.monotonic())
         self._carry_out()
 
     def resync(self, topic: Topic) -> None:
@@ -104,38 +160,89 @@ class Session:
         """Return every topic of the intent with its state."""
         return self._conversation.states()
 
+    def take_credentials(self, credentials: Credentials) -> None:
+        """Log in with these from the next socket on, and wait no longer if one is waited for."""
+        self._conversation.credentials = credentials
+        self._attempts.start_anew()
+        self._wake.set()
+
     @property
-    def is_unused(self) -> bool:
-        """Say whether nobody wants anything of it."""
-        return not self._conversation.states()
+    def is_streaming(self) -> bool:
+        """Say whether the socket is up and everything asked is answered."""
+        return self._state is _STREAMING
+
+    @property
+    def has_socket(self) -> bool:
+        """Say whether a socket is open."""
+        return self._socket is not None
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
-        """Live until `stop`; a lost socket is replaced with full-jitter backoff."""
-        delays = self._fresh_delays()
+        """Live until `stop`; a lost socket is replaced as soon as `Attempts` allows it."""
         while not self._stopping.is_set():
-            at_least = 0.0
+            if not await self._wait_for_turn():
+                break
             try:
                 await self._live_once()
             except VenueLost as exc:
                 self._lose(exc)
-                at_least = self._context.login_pause_seconds if exc.reason == "login" else 0.0
-            if self._conversation.made_progress and self._lived >= self._context.proven_seconds:
-                delays = self._fresh_delays()
-            self._conversation.made_progress = False
-            if not self._stopping.is_set():
-                await self._back_off(max(at_least, next(delays)))
+                understood = await self._understand(exc)
+                self._attempts.failed(time.monotonic(), understood)
+            else:
+                self._attempts.left()
         self._enter(SessionState.CLOSED)
 
     def stop(self) -> None:
         """Close the socket and let `run` end."""
         self._stopping.set()
+        self._wake.set()
         if self._connecting is not None:
             self._connecting.reschedule(asyncio.get_running_loop().time())
             self._connecting = None
         if self._socket is not None:
             self._socket.close("stopped")
+
+    async def _wait_for_turn(self) -> bool:
+        """Wait until an attempt may be made; answers False if the session was stopped meanwhile."""
+        while not self._stopping.is_set():
+            now = time.monotonic()
+            wait = self._attempts.wait_seconds(now)
+            if wait <= 0:
+                self._retry_at = None
+                self._attempts.begin(now)
+                return True
+            self._retry_at = now + wait
+            self._enter(SessionState.BACKING_OFF)
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue  # the wait is over, which is what was waited for
+        return False
+
+    async def _understand(self, exc: VenueLost) -> VenueLost:
+        """Find out why a login was refused, so that it is said and mended where it can be."""
+        credentials, doctor = self._conversation.credentials, self._context.doctor
+        if exc.reason != "login" or credentials is None or doctor is None:
+            return exc
+        inquiry = asyncio.ensure_future(doctor.diagnose(exc.detail, credentials))
+        stopped = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({inquiry, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not inquiry.done():
+                return exc
+            found = inquiry.result()
+        finally:
+            stopped.cancel()
+            inquiry.cancel()
+            await asyncio.wait({inquiry, stopped})
+        self._last_error = found.detail
+        self._conversation.lost(found.detail)
+        self._report_changes()
+        self._log.warning("venue.login_diagnosed", why=found.detail, is_mended=found.is_mended)
+        return VenueLost("login", found.detail, is_mended=found.is_mended)
 
     async def _live_once(self) -> None:
         """Open a socket and converse until it is gone.
@@ -149,18 +256,20 @@ class Session:
         if socket is None:
             return
         self._socket = socket
-        self._opened_at = time.monotonic()
+        self.opened_at = time.monotonic()
         try:
-            self._conversation.opened(self._opened_at, self._context.clock_us() // 1000)
+            doctor = self._context.doctor
+            offset_ms = 0 if doctor is None else doctor.offset_ms
+            self._conversation.opened(self.opened_at, self._context.clock_us() // 1000 + offset_ms)
+            self._await_proof()
             self._carry_out()
             if self._stopping.is_set():
                 socket.close("stopped")
             why = await socket.wait_closed()
         finally:
-            self._socket = None
-            self._lived = time.monotonic() - self._opened_at
-            self._opened_at = None
+            self._socket = self.opened_at = None
             self._disarm()
+            self._stop_proof()
             socket.close("left")
         if socket.failure is not None:
             raise socket.failure
@@ -176,7 +285,8 @@ class Session:
                 return await open_socket(
                     self._url,
                     self._take_frame,
-                    deadline_seconds=self._context.connect_deadline_seconds,
+                    connect_deadline_seconds=self._context.connect_deadline_seconds,
+                    handshake_deadline_seconds=self._context.handshake_deadline_seconds,
                 )
         except TimeoutError:
             return None  # only `stop` sets this limit; the deadline of connecting is a VenueLost
@@ -186,19 +296,24 @@ class Session:
     def _lose(self, exc: VenueLost) -> None:
         self._last_error = exc.detail
         broken = self._conversation.lost(exc.detail if exc.reason == "login" else None)
-        self._context.sink.break_streams(broken, GapReason.DISCONNECT, exc.detail)
+        self.sink.break_streams(broken, GapReason.DISCONNECT, exc.detail)
         self._report_changes()
         self._log.warning(
             "venue.connection_lost", reason=exc.reason, why=exc.detail, topics=len(broken)
         )
+        self._owner.socket_lost(self)
 
-    async def _back_off(self, delay: float) -> None:
-        self._enter(SessionState.BACKING_OFF)
-        try:
-            async with asyncio.timeout(delay):
-                await self._stopping.wait()
-        except TimeoutError:
-            return  # the delay is over, which is what was waited for
+    def _await_proof(self) -> None:
+        """Call the connection good once good messages came and it has lived for a while."""
+        loop = asyncio.get_running_loop()
+        self._proof = loop.call_later(self._context.spacing.proven, self._on_lived)
+
+    def _on_lived(self) -> None:
+        if self._conversation.made_progress:
+            self._proof = None
+            self._attempts.proved()
+        else:
+            self._await_proof()
 
     # ── bytes in, bytes out ───────────────────────────────────────────────────────────────────
 
@@ -211,7 +326,7 @@ class Session:
             if data is not None:
                 topic, frame = data
                 for fact in read_observations(topic, frame, received_at, context.new_trace_id()):
-                    context.sink.accept(fact)
+                    self.sink.accept(fact)
         except Quarantine as exc:
             self._quarantine(exc, topic, raw)
         if self._conversation.has_results:
@@ -226,7 +341,7 @@ class Session:
         broken = [topic] if topic is not None else []
         if exc.is_lost:
             broken = self._conversation.suspects(exc.topic)
-        self._context.sink.break_streams(
+        self.sink.break_streams(
             broken, GapReason.SEQUENCE, f"a frame could not be read: {exc.detail}"
         )
 
@@ -245,7 +360,7 @@ class Session:
                 self._log.warning(
                     "venue.subscription_rejected", topic=change.topic.name, words=change.error
                 )
-            self._context.observer.topic_changed(change.topic, change.state, change.error)
+            self._owner.topic_changed(self, change.topic, change.state, change.error)
 
     def _arm(self) -> None:
         self._disarm()
@@ -259,13 +374,31 @@ class Session:
             self._timer.cancel()
             self._timer = None
 
+    def _stop_proof(self) -> None:
+        if self._proof is not None:
+            self._proof.cancel()
+            self._proof = None
+
     def _on_timer(self) -> None:
+        notices = self._context.notices
         try:
+            self._conversation.is_excused = notices is not None and notices.is_ongoing(
+                self._conversation.endpoint
+            )
             self._conversation.tick(time.monotonic())
+            self._report_stalls()
             self._carry_out()
         except Exception as exc:  # noqa: BLE001 - out of a callback: carried to `run`, which raises it
             if self._socket is not None:
                 self._socket.fail(exc)
+
+    def _report_stalls(self) -> None:
+        for stall in self._conversation.take_stalls():
+            self._log.warning("venue.topic_stalled", topic=stall.topic.name, why=stall.detail)
+            self.sink.break_streams([stall.topic], GapReason.RESUBSCRIBE, stall.detail)
+        hopeless = self._conversation.take_hopeless()
+        if hopeless is not None:
+            self._owner.socket_hopeless(self, hopeless)
 
     # ── state ─────────────────────────────────────────────────────────────────────────────────
 
@@ -285,32 +418,31 @@ class Session:
             self._state = state
             self._log.info("venue.session_changed", state=state.value)
 
-    def _fresh_delays(self) -> Iterator[float]:
-        context = self._context
-        return full_jitter(
-            base_seconds=context.backoff_base_seconds,
-            cap_seconds=context.backoff_cap_seconds,
-            rng=context.rng,
-        )
-
-    def status(self, category: str) -> ConnectionStatus:
+    def status(self) -> ConnectionStatus:
         """Return the full `websocket_state` of this connection."""
         now = time.monotonic()
-        pong = self._conversation.last_pong_at
+        states = self._conversation.states()
         return ConnectionStatus(
             name=self.name,
             connection_status=self._state,
             environment=self._context.environment,
-            category=category,
+            category=self._conversation.endpoint.value,
             connection_duration_seconds=(
-                None if self._opened_at is None else round(now - self._opened_at, 3)
+                None if self.opened_at is None else round(now - self.opened_at, 3)
             ),
-            last_heartbeat_at=(
-                None if pong is None else datetime.fromtimestamp(time.time() - (now - pong), tz=UTC)
-            ),
+            last_heartbeat_at=_wall_time(self._conversation.last_pong_at, now),
             reconnection_count=max(0, self._lives - 1),
             last_error=self._last_error,
             active_subscriptions=sum(
-                state is SubscriptionState.ACTIVE for state in self._conversation.states().values()
+                state is SubscriptionState.ACTIVE for state in states.values()
             ),
+            breaker=self._attempts.breaker.state(now),
+            wanted_subscriptions=len(states),
+            last_event_at=_wall_time(self._conversation.last_data_at, now),
+            retry_at=_wall_time(self._retry_at, now),
         )
+
+
+def _wall_time(at: float | None, now: float) -> datetime | None:
+    """Turn monotonic seconds into a time of day."""
+    return None if at is None else datetime.fromtimestamp(time.time() + (at - now), tz=UTC)

@@ -76,7 +76,7 @@ def test_a_break_of_a_stream_that_never_spoke_says_nothing() -> None:
 def test_a_resubscribe_is_announced_with_the_next_data() -> None:
     """Until then nobody asks for the stream; its numbers go on."""
     stage = flowing()
-    stage.runner.break_streams([BOOK], GapReason.RESUBSCRIBE, "it was unsubscribed")
+    stage.runner.break_streams([BOOK], GapReason.RESUBSCRIBE, "gone", is_announced=False)
     assert stage.told() == []
     stage.snapshot(50)
     assert stage.told() == ["gap resubscribe", "resumed resubscribe", "snapshot 50"]
@@ -323,7 +323,7 @@ def test_a_hole_is_named_before_any_other_marker() -> None:
     """A dropped stream with a hole of its own: the hole first, then the disconnect."""
     stage = Stage()
     stage.tell(TRADES)
-    stage.runner.break_streams([TRADES], GapReason.RESUBSCRIBE, "it was unsubscribed")
+    stage.runner.break_streams([TRADES], GapReason.RESUBSCRIBE, "gone", is_announced=False)
     stage.outlet.room[Lane.LEDGER] = 0
     stage.runner.events_lost([(TRADES, 3)], "returned")
     stage.outlet.room[Lane.LEDGER] = 100

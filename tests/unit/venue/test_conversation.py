@@ -17,7 +17,7 @@ from support.scripted_venue import (
     ticker,
 )
 from ws_gateway.domain.subscription import SubscriptionState as State
-from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
+from ws_gateway.domain.topic import Category, Channel, Endpoint, Topic, build_topic
 from ws_gateway.errors import Quarantine, VenueLost
 from ws_gateway.venue.auth import Credentials, signature
 from ws_gateway.venue.protocol import Conversation, Phase
@@ -32,7 +32,7 @@ OPTION = ticker("BTC-27DEC26-100000-C-USDT", Category.OPTION)
 
 def opened(*topics: Topic, category: Category = Category.LINEAR) -> Conversation:
     """Open a public conversation that wants these topics."""
-    conversation = Conversation(category)
+    conversation = Conversation(Endpoint(category.value))
     conversation.want(topics, 0.0)
     conversation.opened(0.0, WALL_MS)
     return conversation
@@ -48,7 +48,7 @@ def streaming(*topics: Topic) -> Conversation:
 
 def private() -> Conversation:
     """Open a private conversation that wants orders."""
-    conversation = Conversation(None, credentials=CREDENTIALS)
+    conversation = Conversation(Endpoint.PRIVATE, credentials=CREDENTIALS)
     conversation.want([ORDERS], 0.0)
     conversation.opened(0.0, WALL_MS)
     return conversation
@@ -210,7 +210,7 @@ def test_data_after_the_unsubscribe_is_ignored() -> None:
 
 def test_dropping_without_a_socket_is_done_at_once() -> None:
     """Nothing is sent for a topic the venue was never asked for."""
-    conversation = Conversation(Category.LINEAR)
+    conversation = Conversation(Endpoint.LINEAR)
     conversation.want([A], 0.0)
     conversation.drop([A, B], 0.0)
     assert conversation.states() == {}

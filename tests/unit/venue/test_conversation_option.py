@@ -6,13 +6,13 @@ import pytest
 
 from support.scripted_venue import data_frame, encode, requests_of, state_of, ticker
 from ws_gateway.domain.subscription import SubscriptionState as State
-from ws_gateway.domain.topic import Category, Topic
+from ws_gateway.domain.topic import Category, Endpoint, Topic
 from ws_gateway.errors import VenueLost
 from ws_gateway.venue.protocol import Conversation, Timing
 
 A = ticker("BTC-27DEC26-100000-C-USDT", Category.OPTION)
 B = ticker("BTC-27DEC26-110000-C-USDT", Category.OPTION)
-TIMING = Timing(ping_interval=1000, ack_deadline=10)
+TIMING = Timing(ping_interval=1000, ack_deadline=10, stall_check_interval=1e6)
 
 
 def outcome(good: list[Topic], bad: list[Topic]) -> bytes:
@@ -23,7 +23,7 @@ def outcome(good: list[Topic], bad: list[Topic]) -> bytes:
 
 def flowing(*topics: Topic) -> Conversation:
     """Open an option conversation whose topics flow."""
-    conversation = Conversation(Category.OPTION, timing=TIMING)
+    conversation = Conversation(Endpoint.OPTION, timing=TIMING)
     conversation.want(topics, 0.0)
     conversation.opened(0.0, 0)
     conversation.receive(outcome(list(topics), []), 0.1)
@@ -64,12 +64,13 @@ def test_a_missing_ack_does_not_shift_the_ones_behind_it() -> None:
 
 def test_a_subscribe_proven_by_data_needs_no_ack() -> None:
     """Data is the better proof; only a topic with neither costs the socket."""
-    conversation = Conversation(Category.OPTION, timing=TIMING)
+    conversation = Conversation(Endpoint.OPTION, timing=TIMING)
     conversation.want([A], 0.0)
     conversation.opened(0.0, 0)
     conversation.receive(data_frame(A), 0.2)
     conversation.tick(10.5)
     assert not conversation.awaits_acks
     conversation.want([B], 11.0)
+    conversation.tick(21.0)  # it is asked for once more
     with pytest.raises(VenueLost, match="no answer to subscribe"):
-        conversation.tick(21.5)
+        conversation.tick(31.0)

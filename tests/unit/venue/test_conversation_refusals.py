@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from support.scripted_venue import Naming, ScriptedVenue, ack, requests_of, ticker
 from ws_gateway.domain.subscription import SubscriptionState as State
-from ws_gateway.domain.topic import Category, Topic
+from ws_gateway.domain.topic import Category, Endpoint, Topic
 from ws_gateway.venue.protocol import Conversation
 
 bounded = settings(deadline=None, max_examples=150)
@@ -23,7 +23,7 @@ def topics_of(count: int, category: Category = Category.LINEAR) -> list[Topic]:
 
 def opened(topics: list[Topic], category: Category = Category.LINEAR) -> Conversation:
     """Open a conversation that wants these."""
-    conversation = Conversation(category)
+    conversation = Conversation(Endpoint(category.value))
     conversation.want(topics, 0.0)
     conversation.opened(0.0, 0)
     return conversation

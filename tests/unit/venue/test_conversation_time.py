@@ -6,16 +6,28 @@ from typing import Any
 
 import pytest
 
-from support.scripted_venue import ScriptedVenue, data_frame, encode, requests_of, ticker
+from support.scripted_venue import (
+    ScriptedVenue,
+    data_frame,
+    encode,
+    requests_of,
+    state_of,
+    ticker,
+)
 from ws_gateway.domain.subscription import SubscriptionState as State
-from ws_gateway.domain.topic import Category, Channel, build_topic
+from ws_gateway.domain.topic import Channel, Endpoint, build_topic
 from ws_gateway.errors import VenueLost
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.protocol import Conversation, Phase, Timing
 
 A, B, C = ticker("AUSDT"), ticker("BUSDT"), ticker("CUSDT")
 TIMING = Timing(
-    ping_interval=20.0, pong_deadline=10.0, ack_deadline=7.0, login_deadline=5.0, login_validity=8.0
+    ping_interval=20.0,
+    pong_deadline=10.0,
+    ack_deadline=7.0,
+    login_deadline=5.0,
+    login_validity=8.0,
+    stall_check_interval=1e6,  # what is said of silence is tested with the watch
 )
 PONGS: dict[str, dict[str, Any]] = {
     "spot": {"success": True, "ret_msg": "pong", "conn_id": "c", "req_id": "2", "op": "ping"},
@@ -32,7 +44,7 @@ PONGS: dict[str, dict[str, Any]] = {
 
 def quiet(*, acknowledged: bool = True) -> Conversation:
     """Open a socket at 100 s that wants A."""
-    conversation = Conversation(Category.LINEAR, timing=TIMING)
+    conversation = Conversation(Endpoint.LINEAR, timing=TIMING)
     conversation.want([A], 0.0)
     conversation.opened(100.0, 0)
     if acknowledged:
@@ -44,7 +56,7 @@ def quiet(*, acknowledged: bool = True) -> Conversation:
 
 def test_nothing_is_due_without_a_socket() -> None:
     """Before the first socket and after a loss no timer is needed, and a late tick does nothing."""
-    conversation = Conversation(Category.LINEAR, timing=TIMING)
+    conversation = Conversation(Endpoint.LINEAR, timing=TIMING)
     assert conversation.next_deadline() is None
     conversation.opened(0.0, 0)
     conversation.lost()
@@ -95,7 +107,7 @@ def test_a_pong_that_does_not_come_ends_the_socket() -> None:
 def test_an_unanswered_ping_is_not_excused_by_the_next_one() -> None:
     """The deadline runs from the oldest ping without an answer."""
     timing = Timing(ping_interval=4.0, pong_deadline=10.0)
-    conversation = Conversation(Category.LINEAR, timing=timing)
+    conversation = Conversation(Endpoint.LINEAR, timing=timing)
     conversation.opened(0.0, 0)
     for now in (4.0, 8.0, 12.0):
         conversation.tick(now)
@@ -103,20 +115,37 @@ def test_an_unanswered_ping_is_not_excused_by_the_next_one() -> None:
         conversation.tick(14.0)
 
 
-def test_an_ack_that_does_not_come_ends_the_socket() -> None:
-    """The oldest request decides."""
+def test_an_ack_that_does_not_come_is_asked_for_once_more() -> None:
+    """The oldest request decides; a second silence ends the socket."""
     conversation = quiet(acknowledged=False)
     conversation.want([B], 103.0)
+    requests_of(conversation)
     assert conversation.next_deadline() == 107.0
     conversation.tick(106.9)
+    assert requests_of(conversation) == []
+    conversation.tick(107.0)
+    (again,) = requests_of(conversation)
+    assert (again["op"], again["args"]) == ("subscribe", [A.name])
+    conversation.tick(113.9)
     with pytest.raises(VenueLost, match="no answer to subscribe") as caught:
-        conversation.tick(107.0)
+        conversation.tick(114.0)
     assert caught.value.reason == "ack"
+
+
+def test_a_topic_that_sends_data_needs_no_ack() -> None:
+    """One lost answer is no reason to tear a hole into every topic of the socket."""
+    conversation = quiet(acknowledged=False)
+    conversation.receive(data_frame(A), 101.0)
+    conversation.tick(107.0)
+    conversation.tick(114.0)
+    assert requests_of(conversation) == []
+    assert not conversation.awaits_acks
+    assert state_of(conversation, A) is State.ACTIVE
 
 
 def test_a_login_that_is_not_answered_ends_the_socket() -> None:
     """At the login's own deadline."""
-    conversation = Conversation(None, credentials=Credentials("k", "s"), timing=TIMING)
+    conversation = Conversation(Endpoint.PRIVATE, credentials=Credentials("k", "s"), timing=TIMING)
     conversation.opened(0.0, 0)
     assert conversation.next_deadline() == 5.0
     with pytest.raises(VenueLost, match="login"):
@@ -157,7 +186,7 @@ def test_a_refusal_is_no_progress() -> None:
 def test_the_whole_intent_is_replayed_on_the_next_socket() -> None:
     """Active and pending topics are asked for again; rejected and dropped ones are not."""
     gone, bad = ticker("GONEUSDT"), ticker("BADUSDT")
-    conversation = Conversation(Category.LINEAR, timing=TIMING)
+    conversation = Conversation(Endpoint.LINEAR, timing=TIMING)
     conversation.want([A, gone, bad], 0.0)
     conversation.opened(0.0, 0)
     ScriptedVenue([bad]).talk(conversation)
@@ -174,7 +203,7 @@ def test_the_whole_intent_is_replayed_on_the_next_socket() -> None:
 
 def test_a_login_is_repeated_on_the_next_socket() -> None:
     """Its expiry is counted from the new time."""
-    conversation = Conversation(None, credentials=Credentials("k", "s"), timing=TIMING)
+    conversation = Conversation(Endpoint.PRIVATE, credentials=Credentials("k", "s"), timing=TIMING)
     conversation.want([build_topic(Channel.ORDER)], 0.0)
     conversation.opened(0.0, 1_000_000)
     requests_of(conversation)

@@ -1,0 +1,127 @@
+"""How long a topic may be silent: told by its channel, learned from its own pace. Pure.
+
+Pongs prove that the socket lives, not that data flow (bybit-v5 reference, Heartbeat): whether a
+topic has stalled can only be told from the topic itself. A quiet market must raise no alarm, so
+what counts is how long this topic has been silent before, not how long others are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ws_gateway.domain.topic import Channel, Topic
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What silence means on a kind of topic, in seconds.
+
+    Attributes:
+        has_first_data: a subscription is answered by data at once, even on a quiet market.
+        fixed: the venue promises a frame at least so often; nothing is learned.
+        before_learned: allowed until enough was seen; None allows any silence.
+        factor: a silence so many times the longest of late is one too long.
+        least, most: bounds of what is learned.
+        frames, watched: how much must have been seen for the pace to be known.
+    """
+
+    has_first_data: bool = True
+    fixed: float | None = None
+    before_learned: float | None = 30.0
+    factor: float = 5.0
+    least: float = 5.0
+    most: float = 600.0
+    frames: int = 20
+    watched: float = 60.0
+
+
+_TICKS = Expectation()
+_TOLD_AGAIN = Expectation(fixed=10.0)
+"""A book of depth 1 is told again after 3 s without a change (Bybit v5 docs, Orderbook)."""
+_CANDLES = Expectation(has_first_data=False, before_learned=130.0, factor=3.0, least=90.0)
+"""Candles are told every 1 to 60 s (Bybit v5 docs, Kline)."""
+_BURSTS = Expectation(
+    has_first_data=False, before_learned=None, factor=10.0, least=60.0, most=3600.0, frames=200
+)
+"""Trades come when somebody trades; only a lively symbol has a pace to fall out of."""
+
+_OF_CHANNEL = {
+    Channel.ORDERBOOK: _TICKS,
+    Channel.ORDERBOOK_RPI: _TICKS,
+    Channel.TICKER: _TICKS,
+    Channel.PRICE_LIMIT: _TICKS,
+    Channel.KLINE: _CANDLES,
+    Channel.TRADES: _BURSTS,
+}
+"""Channels that are not named may be silent for days: nothing need ever happen there."""
+
+
+def expectation_of(topic: Topic) -> Expectation | None:
+    """Say what silence means on a topic; None if it means nothing."""
+    if topic.channel is Channel.ORDERBOOK and topic.parameter == "1":
+        return _TOLD_AGAIN
+    return _OF_CHANNEL.get(topic.channel)
+
+
+_HALF_LIFE_SECONDS = 600.0
+
+
+class Pace:
+    """One topic's pace on one socket.
+
+    Attributes:
+        last_at: monotonic time of the newest frame, or of the moment data could be expected.
+        longest: longest silence of late, in seconds.
+        frames: how many were seen.
+    """
+
+    __slots__ = ("_checked_at", "_since", "expectation", "frames", "last_at", "longest")
+
+    def __init__(self, expectation: Expectation | None) -> None:
+        self.expectation = expectation
+        self.last_at = 0.0
+        self.longest = 0.0
+        self.frames = 0
+        self._since = 0.0
+        self._checked_at = 0.0
+
+    def begin(self, now: float) -> None:
+        """Expect data from now on; what was learned stays."""
+        self.last_at = now
+        if not self._since:
+            self._since = self._checked_at = now
+
+    def take(self, now: float) -> None:
+        """Take note of a frame."""
+        silence = now - self.last_at
+        self.longest = max(self.longest, silence)
+        self.last_at = now
+        self.frames += 1
+
+    def forgive(self, now: float) -> None:
+        """Learn that the present silence was no fault: the market is as quiet as this."""
+        self.longest = max(self.longest, now - self.last_at)
+        self.last_at = now
+
+    def allowed(self, scale: float) -> float | None:
+        """Say how long a silence may last, in seconds; None for as long as it likes.
+
+        Args:
+            scale: multiplies every constant, so that a test need not wait for real seconds.
+        """
+        expected = self.expectation
+        if expected is None:
+            return None
+        if expected.fixed is not None:
+            return expected.fixed * scale
+        if self.frames < expected.frames or self.last_at - self._since < expected.watched * scale:
+            before = expected.before_learned
+            return None if before is None else max(before * scale, expected.factor * self.longest)
+        learned = expected.factor * self.longest
+        return min(max(learned, expected.least * scale), expected.most * scale)
+
+    def silence(self, now: float) -> float:
+        """Say how long it has been silent, and let old silences fade."""
+        self.longest *= 0.5 ** ((now - self._checked_at) / _HALF_LIFE_SECONDS)
+        self._checked_at = now
+        return now - self.last_at
