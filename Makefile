@@ -12,7 +12,7 @@ UV_COMPILE := $(BIN)/uv pip compile --no-config --universal --python-version 3.1
 	--custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format bench lock up down clean
+.PHONY: help demo run test check format fuzz bench lock up down clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -35,6 +35,9 @@ check: $(VENV)  ## format, lint, types, import contracts
 format: $(VENV)  ## format, and mend what lint can mend
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+fuzz: $(VENV)  ## throw changed frames at the decoder; SECONDS=60, ARGS="--seed 1"
+	@PYTHONPATH=tests $(BIN)/python -m fuzz.fuzz_frames --seconds $(or $(SECONDS),60) $(ARGS)
 
 bench: $(VENV)  ## measure against the budgets, beside the broker's own ceiling
 	@$(DEVSTACK) run -- $(BIN)/python bench/run.py $(ARGS)
