@@ -99,6 +99,31 @@ def _option_row(instrument: Instrument) -> dict[str, Any]:
     }
 
 
+def spread_row(instrument: Instrument) -> dict[str, Any]:
+    """Build one row of `/v5/spread/instrument`."""
+    legs = instrument.symbol.split("_")
+    return {
+        "symbol": instrument.symbol,
+        "contractType": "FundingRateArb",
+        "status": "Trading",
+        "baseCoin": instrument.base,
+        "quoteCoin": instrument.quote,
+        "settleCoin": instrument.settle,
+        "tickSize": instrument.tick,
+        "minPrice": "-1999.99",
+        "maxPrice": "1999.99",
+        "lotSize": instrument.step,
+        "minSize": instrument.step,
+        "maxSize": "50000",
+        "launchTime": _LAUNCHED,
+        "deliveryTime": "0",
+        "legs": [
+            {"symbol": leg, "contractType": "Spot" if "/" in leg else "LinearPerpetual"}
+            for leg in legs
+        ],
+    }
+
+
 def _spot_row(instrument: Instrument) -> dict[str, Any]:
     return {
         "symbolId": instrument.symbol_id,

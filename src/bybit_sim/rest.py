@@ -15,7 +15,7 @@ from bybit_sim.config import SimulatorConfig, SimulatorError
 from bybit_sim.fault import Hook
 from bybit_sim.faults import Faults
 from bybit_sim.instruments import Instrument
-from bybit_sim.listing_rows import listing_row
+from bybit_sim.listing_rows import listing_row, spread_row
 from bybit_sim.market import Market
 from bybit_sim.private_rows import coin_row, rest_position_row, wallet_row
 from bybit_sim.pulse import Pulse
@@ -23,7 +23,7 @@ from bybit_sim.rest_market import MarketDesk
 from bybit_sim.signing import check_rest
 from bybit_sim.status import StatusBoard
 
-_PAGE_LIMITS = {"instruments": (500, 1000), "positions": (20, 200)}
+_PAGE_LIMITS = {"instruments": (500, 1000), "positions": (20, 200), "spreads": (200, 500)}
 _PARAMETER_ERROR = 10001
 _TOO_MANY_VISITS = 10006
 
@@ -63,6 +63,7 @@ class RestDesk:
         self._open: dict[str, Callable[[Query, int], RestAnswer]] = {
             "/v5/market/time": self._time,
             "/v5/market/instruments-info": self._instruments,
+            "/v5/spread/instrument": self._spreads,
             "/v5/market/recent-trade": partial(_market_answer, desk.recent_trades),
             "/v5/market/kline": partial(_market_answer, desk.candles),
             "/v5/market/orderbook": partial(_market_answer, desk.book),
@@ -71,6 +72,7 @@ class RestDesk:
         self._guarded: dict[str, Callable[[Query, int], RestAnswer]] = {
             "/v5/account/wallet-balance": self._wallet,
             "/v5/position/list": self._positions,
+            "/v5/user/query-api": self._key,
         }
 
     def answer(self, target: str, headers: Mapping[str, str]) -> RestAnswer | None:
@@ -164,6 +166,41 @@ class RestDesk:
         page, cursor = _symbol_page(chosen, limit, query.get("cursor", ""))
         result |= {"list": [listing_row(each) for each in page], "nextPageCursor": cursor}
         return _envelope(0, "OK", result, now_ms)
+
+    def _spreads(self, query: Query, now_ns: int) -> RestAnswer:
+        """List spreads, as the official SDK reads them; the reference has no page of it."""
+        now_ms = now_ns // 1_000_000
+        limit = _limit(query, "spreads")
+        if limit is None:
+            return _refuse("params error: limit", now_ms)
+        chosen = [
+            each
+            for each in self._market.instruments.values()
+            if each.category == "spread"
+            and query.get("symbol", each.symbol) == each.symbol
+            and query.get("baseCoin", each.base) == each.base
+        ]
+        chosen.sort(key=_by_symbol)
+        page, cursor = _symbol_page(chosen, limit, query.get("cursor", ""))
+        rows = [spread_row(each) for each in page]
+        return _envelope(0, "Success", {"list": rows, "nextPageCursor": cursor}, now_ms)
+
+    def _key(self, _query: Query, now_ns: int) -> RestAnswer:
+        """Tell of the key that signed: one that may read everything, bound to no address."""
+        result = {
+            "id": "1",
+            "note": "simulated",
+            "apiKey": self._config.api_key,
+            "readOnly": 1,
+            "secret": "",
+            "permissions": {"ContractTrade": ["Order", "Position"], "Wallet": []},
+            "ips": ["*"],
+            "type": 1,
+            "expiredAt": "",
+            "userID": self._config.uid,
+            "uta": 1,
+        }
+        return _envelope(0, "", result, now_ns // 1_000_000)
 
     def _wallet(self, query: Query, now_ns: int) -> RestAnswer:
         now_ms = now_ns // 1_000_000
