@@ -215,6 +215,28 @@ async def test_bodies_that_are_no_wish(api: Api, content: bytes, status: int, co
     assert await api.items() == []
 
 
+@pytest.mark.parametrize(
+    ("content_type", "said"),
+    [
+        (None, "was sent without a Content-Type"),
+        ("text/plain", "was sent with another Content-Type"),
+        ("application/x-www-form-urlencoded", "was sent with another Content-Type"),
+    ],
+)
+async def test_a_body_not_called_json_is_told_so(
+    api: Api, content_type: str | None, said: str
+) -> None:
+    """415 in a sentence that names the header to send, as `curl -d` alone does not."""
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    content = b'{"channel": "ticker", "symbol": "BTCUSDT", "requesting_service": "s"}'
+    answer = await api.http.post(PATH, content=content, headers=headers)
+    body = is_problem(answer, 415, "content_type_not_json")
+    assert body["detail"] == f"the body {said}; send it with Content-Type: application/json"
+    assert (body["field"], body["found"]) == ("Content-Type", content_type)
+    assert body["allowed"] == ["application/json"]
+    assert await api.items() == []
+
+
 async def test_a_body_without_announced_length_is_bounded_too(api: Api) -> None:
     """Chunks are counted as they come."""
 

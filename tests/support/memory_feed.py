@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.domain.topic import Topic
+from ws_gateway.domain.topic import Endpoint, Topic
 from ws_gateway.ports import (
     BrokerState,
     ConnectionStatus,
     DeliveryStatus,
+    MaintenanceNotice,
     SessionState,
     TopicObserver,
 )
+from ws_gateway.runtime.breaker import BreakerState
 
 
 class MemoryFeed:
@@ -62,6 +65,21 @@ class MemoryFeed:
 
 
 @dataclass
+class MemoryNotices:
+    """`VenueNotices` that the test puts up; what is `ongoing` takes data from its endpoints."""
+
+    told: list[MaintenanceNotice] = field(default_factory=list)
+
+    def notices(self) -> Sequence[MaintenanceNotice]:
+        """Return what the test put up."""
+        return list(self.told)
+
+    def is_ongoing(self, endpoint: Endpoint) -> bool:
+        """Say whether maintenance takes data from an endpoint right now."""
+        return any(one.state == "ongoing" and endpoint in one.endpoints for one in self.told)
+
+
+@dataclass
 class MemoryDelivery:
     """A `DeliveryReport` that says what the test set."""
 
@@ -75,11 +93,17 @@ class MemoryDelivery:
 
 
 def connection(
-    category: str, state: SessionState = SessionState.STREAMING, error: str | None = None
+    category: str,
+    state: SessionState = SessionState.STREAMING,
+    error: str | None = None,
+    *,
+    name: str | None = None,
+    breaker: BreakerState = BreakerState.CLOSED,
+    retry_at: datetime | None = None,
 ) -> ConnectionStatus:
-    """Build the status of one connection."""
+    """Build the status of one connection; it has the name of its category unless told."""
     return ConnectionStatus(
-        name=f"public-{category}" if category != "private" else "private",
+        name=name or category,
         connection_status=state,
         environment="testnet",
         category=category,
@@ -88,4 +112,7 @@ def connection(
         reconnection_count=2,
         last_error=error,
         active_subscriptions=1,
+        breaker=breaker,
+        wanted_subscriptions=1,
+        retry_at=retry_at,
     )

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from heapq import nsmallest
 from typing import Any
 
 from ws_gateway import __version__
-from ws_gateway.control.reconciler import Reconciler, ReconcilerStatus
+from ws_gateway.control.endpoints import EndpointView, Reason, view_endpoints
+from ws_gateway.control.reconciler import Reconciler, ReconcilerStatus, TopicStatus
 from ws_gateway.domain.subscription import SubscriptionState
+from ws_gateway.domain.topic import Endpoint, Topic
 from ws_gateway.errors import DatabaseLost
 from ws_gateway.ports import (
     BrokerState,
@@ -18,8 +22,9 @@ from ws_gateway.ports import (
     DeliveryReport,
     DeliveryStatus,
     Feed,
-    SessionState,
+    MaintenanceNotice,
     SubscriptionStore,
+    VenueNotices,
 )
 
 PING_SECONDS = 2.0
@@ -28,23 +33,8 @@ PING_SECONDS = 2.0
 PING_AGE_SECONDS = 1.0
 """How long an answer serves further callers: the probes need no key, so anybody may call them."""
 
-PRIVATE = "private"
-"""`ConnectionStatus.category` of the private connection."""
-
-# Of a connection where everything was refused or is leaving, no data can be expected.
-_BRINGS_NOTHING = frozenset(
-    {SubscriptionState.REJECTED, SubscriptionState.REMOVING, SubscriptionState.REMOVED}
-)
-_NAMED_TOPICS = 5  # how many stalled topics a reason names
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One thing that keeps data from flowing."""
-
-    code: str
-    subject: str
-    detail: str
+MAX_DIFFERENCES = 1000
+"""How many topics one look at the connections names; all are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +43,7 @@ class Report:
 
     status: str
     reasons: list[Reason]
+    maintenance: Sequence[MaintenanceNotice]
     database_error: str | None
     delivery: DeliveryStatus
     connections: list[ConnectionStatus]
@@ -63,13 +54,51 @@ class Report:
     uptime_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A topic that is wanted and not active; `since` when it is in its present state."""
+
+    topic: Topic
+    state: SubscriptionState
+    error: str | None
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VenueReport:
+    """What is wanted of the venue, what there is, and the difference.
+
+    Attributes:
+        is_restored: what is wanted is known; False before the ledger was read once.
+        differences: what may still come first, then what was rejected; the oldest first.
+        difference_total: how many there are, those that are not named included.
+    """
+
+    is_restored: bool
+    endpoints: list[EndpointView]
+    differences: list[Difference]
+    difference_total: int
+
+    @property
+    def desired(self) -> int:
+        """Say how many topics are wanted."""
+        return sum(len(view.topics) for view in self.endpoints)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 class HealthReporter:
     """Gathers what each room says of itself.
 
     Args:
+        reconciler: has to tell the time by the same `monotonic`.
         counters: answers the delivery counters as they are now.
         epoch: this process's run of numbering.
+        notices: what the venue announces; None if nobody listens to it.
         monotonic: clock in seconds.
+        utc_now: the time of day, for people.
     """
 
     def __init__(
@@ -81,7 +110,9 @@ class HealthReporter:
         reconciler: Reconciler,
         counters: Callable[[], Mapping[str, Any]],
         epoch: str,
+        notices: VenueNotices | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        utc_now: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._store = store
         self._feed = feed
@@ -89,7 +120,9 @@ class HealthReporter:
         self._reconciler = reconciler
         self._counters = counters
         self._epoch = epoch
+        self._notices = notices
         self._monotonic = monotonic
+        self._utc_now = utc_now
         self._started_at = monotonic()
         self._ping_lock = asyncio.Lock()
         self._pinged_at: float | None = None
@@ -101,15 +134,21 @@ class HealthReporter:
         delivery = self._delivery.status()
         connections = self._feed.connections()
         subscriptions = self._reconciler.status()
+        endpoints = view_endpoints(subscriptions.topics, connections, self._notices)
+        now = self._monotonic()
+        of_venue = [reason for view in endpoints for reason in view.reasons(now)]
         reasons = [
             *_database_reasons(database_error, subscriptions),
             *_delivery_reasons(delivery),
-            *self._connection_reasons(connections),
-            *_stalled_reasons(subscriptions),
+            *of_venue,
         ]
+        is_cut_off = any(reason.is_blocking for reason in of_venue) and not any(
+            view.is_flowing for view in endpoints
+        )
         return Report(
-            status=_overall(reasons, delivery, connections),
+            status=_overall(reasons, delivery, is_cut_off=is_cut_off),
             reasons=reasons,
+            maintenance=() if self._notices is None else self._notices.notices(),
             database_error=database_error,
             delivery=delivery,
             connections=connections,
@@ -120,9 +159,31 @@ class HealthReporter:
             uptime_seconds=round(self._monotonic() - self._started_at, 3),
         )
 
-    def connections(self) -> list[ConnectionStatus]:
-        """Return one status per connection that exists."""
-        return self._feed.connections()
+    def venue(self, only: Endpoint | None = None) -> VenueReport:
+        """Compare what the ledger wants with what is active, at one endpoint or at all."""
+        subscriptions = self._reconciler.status()
+        endpoints = view_endpoints(
+            subscriptions.topics, self._feed.connections(), self._notices, only
+        )
+        lacking = [
+            one
+            for view in endpoints
+            for one in view.topics
+            if one.state is not SubscriptionState.ACTIVE
+        ]
+        # Of one moment, so that what began together is told of one time.
+        zero = self._utc_now() - timedelta(seconds=self._monotonic())
+        return VenueReport(
+            is_restored=subscriptions.is_restored,
+            endpoints=endpoints,
+            differences=[
+                Difference(
+                    one.topic, one.state, one.error, _to_millis(zero + timedelta(seconds=one.since))
+                )
+                for one in nsmallest(MAX_DIFFERENCES, lacking, key=_urgency)
+            ],
+            difference_total=len(lacking),
+        )
 
     async def _ping(self) -> str | None:
         async with self._ping_lock:
@@ -141,28 +202,6 @@ class HealthReporter:
         except TimeoutError:
             return f"PostgreSQL did not answer in {PING_SECONDS:.0f} s"
         return None
-
-    def _connection_reasons(self, connections: list[ConnectionStatus]) -> list[Reason]:
-        wanted = {
-            topic.category or PRIVATE
-            for topic, state in self._feed.wanted().items()
-            if state not in _BRINGS_NOTHING
-        }
-        present = {connection.category for connection in connections}
-        reasons = [
-            Reason("connection_missing", category, "topics are wanted, no connection exists yet")
-            for category in sorted(wanted - present)
-        ]
-        for one in connections:
-            # A refused login counts although nothing may be wanted yet: it will not mend itself.
-            login_refused = one.category == PRIVATE and one.last_error is not None
-            if one.connection_status is not SessionState.STREAMING and (
-                one.category in wanted or login_refused
-            ):
-                because = f": {one.last_error}" if one.last_error else ""
-                detail = f"connection is {one.connection_status}{because}"
-                reasons.append(Reason("connection_not_streaming", one.name, detail))
-        return reasons
 
 
 def _database_reasons(error: str | None, subscriptions: ReconcilerStatus) -> list[Reason]:
@@ -184,22 +223,16 @@ def _delivery_reasons(delivery: DeliveryStatus) -> list[Reason]:
     return reasons
 
 
-def _stalled_reasons(subscriptions: ReconcilerStatus) -> list[Reason]:
-    if not subscriptions.stalled:
-        return []
-    named = ", ".join(subscriptions.stalled[:_NAMED_TOPICS])
-    more = len(subscriptions.stalled) - _NAMED_TOPICS
-    rest = f" and {more} more" if more > 0 else ""
-    return [Reason("topics_stalled", "venue", f"no data although acknowledged: {named}{rest}")]
-
-
-def _overall(
-    reasons: list[Reason], delivery: DeliveryStatus, connections: list[ConnectionStatus]
-) -> str:
+def _overall(reasons: list[Reason], delivery: DeliveryStatus, *, is_cut_off: bool) -> str:
     """Say `down` when no event can reach a consumer, `degraded` when some may not."""
     if not reasons:
         return "ok"
-    is_cut_off = any(reason.code.startswith("connection_") for reason in reasons) and not any(
-        one.connection_status is SessionState.STREAMING for one in connections
-    )
     return "down" if delivery.state is not BrokerState.READY or is_cut_off else "degraded"
+
+
+def _urgency(one: TopicStatus) -> tuple[bool, float, str]:
+    return one.state is SubscriptionState.REJECTED, one.since, one.topic.key
+
+
+def _to_millis(moment: datetime) -> datetime:
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

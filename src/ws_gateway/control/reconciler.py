@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
+from typing import NamedTuple
 
 import structlog
 
@@ -26,8 +29,28 @@ StateNews = tuple[SubscriptionState, str | None]
 """A topic's state, and the words that go with a refusal."""
 
 _LEAVING = frozenset({SubscriptionState.REMOVING, SubscriptionState.REMOVED})
+_COMING = frozenset({SubscriptionState.REQUESTED, SubscriptionState.PENDING})
 
 _log = structlog.get_logger(__name__)
+
+
+class TopicStatus(NamedTuple):
+    """One topic: what the ledger wants of it, and what the venue made of it.
+
+    A tuple, because thousands are made at one look.
+
+    Attributes:
+        error: the words that go with the state; the venue's own, or those of a setting.
+        since: monotonic seconds since when it is on its way, active, stalled or rejected. A topic
+            that is asked for again and again without success has been on its way all the time.
+        is_desired: the ledger wants it; False while the venue still has what nobody wants.
+    """
+
+    topic: Topic
+    state: SubscriptionState
+    error: str | None
+    since: float
+    is_desired: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +60,17 @@ class ReconcilerStatus:
     Attributes:
         is_restored: the stored wishes were read at least once since the start.
         database_error: why the database cannot be reached now, or None.
-        topics: how many topics are in each state.
-        stalled: keys of topics that the venue acknowledged and that bring no data.
+        topics: every topic that the ledger wants or the venue has, in no order.
     """
 
     is_restored: bool
     database_error: str | None
-    topics: dict[str, int]
-    stalled: tuple[str, ...]
+    topics: tuple[TopicStatus, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Say how many topics are in each state."""
+        return dict(Counter(one.state.value for one in self.topics))
 
 
 def _default_backoff() -> Iterator[float]:
@@ -68,6 +94,7 @@ class Reconciler:
         policy: what may be asked of the feed; a stored wish it refuses is `rejected` here.
         interval_seconds: how often the ledger is read although nobody said that it changed.
         backoff: makes the delays between attempts while the database is away.
+        monotonic: clock in seconds.
     """
 
     def __init__(
@@ -79,6 +106,7 @@ class Reconciler:
         interval_seconds: float = INTERVAL_SECONDS,
         linger_seconds: float = LINGER_SECONDS,
         backoff: Callable[[], Iterator[float]] = _default_backoff,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._feed = feed
@@ -86,6 +114,7 @@ class Reconciler:
         self._interval_seconds = interval_seconds
         self._linger_seconds = linger_seconds
         self._backoff = backoff
+        self._monotonic = monotonic
         self._wake = asyncio.Event()
         self._stopping = False
         self._is_restored = False
@@ -94,6 +123,9 @@ class Reconciler:
         # What the feed said last of each topic it has, and what of it is not written down yet.
         self._known: dict[Topic, StateNews] = {}
         self._unwritten: dict[Topic, StateNews] = {}
+        # What the ledger wanted at the last look, and since when each is in its present phase.
+        self._desired: set[Topic] = set()
+        self._since: dict[Topic, float] = {}
         self._asked_again: set[Topic] = set()
         self._unserved: set[Topic] = set()
         self._added_meanwhile: set[Topic] = set()
@@ -109,7 +141,8 @@ class Reconciler:
         news = self._known.get(topic)
         if news is not None and news[0] is SubscriptionState.REJECTED:
             self._asked_again.add(topic)
-            news = self._known[topic] = (SubscriptionState.REQUESTED, None)
+            news = (SubscriptionState.REQUESTED, None)
+            self._note(topic, news)
         if news is not None:
             self._unwritten[topic] = news
         self._added_meanwhile.add(topic)
@@ -130,7 +163,8 @@ class Reconciler:
             self._known.pop(topic, None)
             self._unwritten.pop(topic, None)
             return
-        self._known[topic] = self._unwritten[topic] = (state, error)
+        self._note(topic, (state, error))
+        self._unwritten[topic] = (state, error)
         # While the database is away the retry decides when, not the stream of news.
         if self._linger is None and self._database_error is None and not self._stopping:
             loop = asyncio.get_running_loop()
@@ -169,18 +203,42 @@ class Reconciler:
 
     def status(self) -> ReconcilerStatus:
         """Return the state right now."""
-        counts: dict[str, int] = {}
-        stalled: list[str] = []
-        for topic, state in self._feed.wanted().items():
-            counts[state.value] = counts.get(state.value, 0) + 1
-            if state is SubscriptionState.STALLED:
-                stalled.append(topic.key)
         return ReconcilerStatus(
             is_restored=self._is_restored,
             database_error=self._database_error,
-            topics=counts,
-            stalled=tuple(sorted(stalled)),
+            topics=tuple(self._topics()),
         )
+
+    def _topics(self) -> Iterator[TopicStatus]:
+        """Tell each topic once; its state is what the feed says now, not what it said last."""
+        now = self._monotonic()
+        wanted = self._feed.wanted()
+        for topic in self._desired:
+            state, error = self._known.get(topic, (SubscriptionState.REQUESTED, None))
+            actual = wanted.get(topic)
+            if actual is not None and actual is not state:
+                # A topic that is wanted anew before its end was confirmed will be asked for again.
+                state = SubscriptionState.REQUESTED if actual in _LEAVING else actual
+                error = None
+            yield TopicStatus(topic, state, error, self._since.get(topic, now), is_desired=True)
+        for topic, state in wanted.items():
+            if topic not in self._desired:
+                since = self._since.get(topic, now)
+                yield TopicStatus(topic, state, None, since, is_desired=False)
+
+    def _note(self, topic: Topic, news: StateNews) -> None:
+        """Keep the newest of a topic; its time starts anew only with a new phase."""
+        # Since it was asked for it is on its way, whether or not the feed said so.
+        before = self._known.get(topic, (SubscriptionState.REQUESTED, None))[0]
+        is_same = before is news[0] or {before, news[0]} <= _COMING
+        if not is_same or topic not in self._since:
+            self._since[topic] = self._monotonic()
+        self._known[topic] = news
+
+    def _forget(self, topic: Topic) -> None:
+        self._known.pop(topic, None)
+        self._unwritten.pop(topic, None)
+        self._since.pop(topic, None)
 
     async def _sleep(self, seconds: float) -> None:
         """Wait for a reason to go on, or so long.
@@ -202,6 +260,7 @@ class Reconciler:
         # A wish stored while the ledger was being read may be missing from the answer; dropping
         # its topic now, to ask for it again a moment later, would tear a hole into its stream.
         desired |= self._added_meanwhile
+        self._desired = desired
         self._close_difference(desired - self._refuse_unserved(desired))
         self._is_restored = True
         await self._write_news(desired)
@@ -219,10 +278,12 @@ class Reconciler:
             refused.add(topic)
             if topic not in self._unserved:
                 news = (SubscriptionState.REJECTED, str(refusal))
-                self._known[topic] = self._unwritten[topic] = news
+                self._note(topic, news)
+                self._unwritten[topic] = news
                 _log.warning("control.topic_unserved", topic=topic.key, why=str(refusal))
         for gone in self._unserved - refused:
             self._known.pop(gone, None)
+            self._since.pop(gone, None)
         self._unserved = refused
         return refused
 
@@ -241,9 +302,11 @@ class Reconciler:
         if surplus:
             self._feed.drop(_in_order(surplus))
             for topic in surplus:
-                self._known.pop(topic, None)
-                self._unwritten.pop(topic, None)
+                self._forget(topic)
         if missing:
+            now = self._monotonic()
+            for topic in missing:
+                self._since.setdefault(topic, now)
             self._feed.want(_in_order(missing))
         if missing or surplus:
             _log.info(

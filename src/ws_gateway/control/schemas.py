@@ -10,12 +10,13 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from ws_gateway.control.connection_schemas import MaintenanceAnswer, WebsocketState
 from ws_gateway.control.health import Report
 from ws_gateway.control.service import Page, Wish
 from ws_gateway.domain.subscription import Subscription, SubscriptionState
 from ws_gateway.domain.topic import Category, Channel
 from ws_gateway.errors import Rejected
-from ws_gateway.ports import BrokerState, ConnectionStatus, SessionState, SubscriptionFilter
+from ws_gateway.ports import BrokerState, SubscriptionFilter
 
 ServiceName = Annotated[
     str,
@@ -208,38 +209,25 @@ class ServiceRemoval(BaseModel):
     removed: int = Field(description="How many subscriptions it had.")
 
 
-class WebsocketState(BaseModel):
-    """The full state of one connection to Bybit."""
-
-    name: str
-    connection_status: SessionState
-    environment: str
-    category: str
-    connection_duration_seconds: float | None
-    last_heartbeat_at: datetime | None
-    reconnection_count: int
-    last_error: str | None
-    active_subscriptions: int
-
-    @classmethod
-    def of(cls, status: ConnectionStatus) -> Self:
-        """Show what the feed says of a connection."""
-        return cls.model_validate(status, from_attributes=True)
-
-
-class ConnectionList(BaseModel):
-    """All connections; the list is short and has one page."""
-
-    items: list[WebsocketState]
-    next_cursor: None = None
-
-
 class ReasonAnswer(BaseModel):
     """One thing that keeps data from flowing."""
 
     code: str = Field(examples=["connection_not_streaming"])
-    subject: str = Field(examples=["public-linear"])
-    detail: str = Field(examples=["connection is backing_off: closed: 1006"])
+    subject: str = Field(examples=["linear-1"])
+    detail: str = Field(
+        examples=[
+            (
+                "connection is backing_off: closed: 1006; breaker is open, next attempt at "
+                "2026-10-01T03:00:21Z; 2 of 3 topics of linear wait"
+            )
+        ]
+    )
+    is_blocking: bool = Field(
+        True, description="It makes the gateway unready; else others still bring the data."
+    )
+    is_announced: bool = Field(
+        False, description="Maintenance that Bybit announced explains it; nobody need be woken."
+    )
 
 
 class Readiness(BaseModel):
@@ -250,9 +238,9 @@ class Readiness(BaseModel):
 
     @classmethod
     def of(cls, report: Report) -> Self:
-        """Show whether there is a reason against it."""
-        status = "not_ready" if report.reasons else "ready"
-        return cls(status=status, reasons=_reasons(report))
+        """Show whether there is a reason against it; what costs no data is none."""
+        blocking = [reason for reason in _reasons(report) if reason.is_blocking]
+        return cls(status="not_ready" if blocking else "ready", reasons=blocking)
 
 
 class Liveness(BaseModel):
@@ -289,7 +277,8 @@ class Health(BaseModel):
 
     status: str = Field(
         description=(
-            "`ok`; `degraded`: some data may be missing; `down`: no event reaches a consumer."
+            "`ok`; `degraded`: some data are missing, or could soon be; `down`: no event reaches "
+            "a consumer."
         )
     )
     reasons: list[ReasonAnswer]
@@ -299,7 +288,12 @@ class Health(BaseModel):
     database: DatabaseHealth
     broker: BrokerHealth
     connections: list[ConnectionHealth]
-    subscriptions: dict[str, int] = Field(description="Topics at Bybit per state.")
+    maintenance: list[MaintenanceAnswer] = Field(
+        description="What Bybit announced of itself and is not over."
+    )
+    subscriptions: dict[str, int] = Field(
+        description="Topics that are wanted, or still at Bybit, per state."
+    )
     delivery: dict[str, Any] = Field(description="Counters since the start.")
 
     @classmethod
@@ -324,7 +318,8 @@ class Health(BaseModel):
                 ConnectionHealth(websocket_state=WebsocketState.of(one))
                 for one in report.connections
             ],
-            subscriptions=report.subscriptions.topics,
+            maintenance=[MaintenanceAnswer.of(one) for one in report.maintenance],
+            subscriptions=report.subscriptions.counts,
             delivery=dict(report.counters),
         )
 

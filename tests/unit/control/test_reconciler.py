@@ -133,7 +133,7 @@ async def test_states_are_written_together() -> None:
         await until(lambda: bool(store.written) and topics[0] in store.written[-1])
         await until(lambda: store.written[-1].get(topics[0]) == (State.ACTIVE, None))
         assert len(store.written) <= 3
-        assert reconciler.status().topics == {"active": 100}
+        assert reconciler.status().counts == {"active": 100}
     assert await state_of(store, topics[99]) == (State.ACTIVE, None)
 
 
@@ -319,7 +319,7 @@ async def test_a_stored_wish_that_the_settings_forbid_now_is_not_asked_for(
         assert set(feed.wanted()) == served
         assert len(feed.calls) == 1
         assert sum(bool(refused & batch.keys()) for batch in store.written) == 1
-        assert sum(reconciler.status().topics.values()) == len(served)
+        assert reconciler.status().counts == {"pending": len(served), "rejected": len(refused)}
     for topic in refused:
         state, error = await state_of(store, topic)
         assert state is State.REJECTED
@@ -346,3 +346,129 @@ async def test_a_forbidden_wish_that_is_removed_leaves_no_trace() -> None:
         await until(lambda: len(store.written) == 2)
     assert (await state_of(store, SPOT))[0] is State.REJECTED
     assert feed.calls == []
+
+
+# ── what it tells of each topic ───────────────────────────────────────────────────────────────
+
+
+class Watched:
+    """A reconciler whose clock and looks at the ledger are in the test's hand."""
+
+    def __init__(self, policy: Policy = FULL) -> None:
+        self.now = 100.0
+        self.store, self.feed = MemorySubscriptions(), MemoryFeed()
+        self.reconciler = Reconciler(
+            self.store, self.feed, policy, linger_seconds=60.0, monotonic=lambda: self.now
+        )
+        self.reconciler.stop()  # its loop does not run, so news need no timer
+        self.feed.observer = self.reconciler
+
+    async def want(self, *topics: Topic) -> None:
+        """Store wishes and look at the ledger once."""
+        for topic in topics:
+            await self.store.add(topic, "s", "explicit")
+        await self.reconciler._reconcile()
+
+    def told(self, topic: Topic) -> tuple[State, str | None, float]:
+        """Return what is told of a topic."""
+        return next(
+            (one.state, one.error, one.since)
+            for one in self.reconciler.status().topics
+            if one.topic == topic
+        )
+
+
+async def test_a_topics_time_is_that_of_its_phase() -> None:
+    """Requested and pending are one wait; active, stalled and rejected begin anew."""
+    watched = Watched()
+    await watched.want(A)
+    assert watched.told(A) == (State.PENDING, None, 100.0)
+    for now, state, since in (
+        (101.0, State.REQUESTED, 100.0),  # the socket was lost before the ack
+        (102.0, State.PENDING, 100.0),
+        (103.0, State.ACTIVE, 103.0),
+        (104.0, State.ACTIVE, 103.0),
+        (105.0, State.STALLED, 105.0),
+        (106.0, State.PENDING, 106.0),
+        (107.0, State.REJECTED, 107.0),
+    ):
+        watched.now = now
+        watched.feed.answer(A, state)
+        assert watched.told(A) == (state, None, since)
+
+
+async def test_a_new_error_in_the_same_state_is_news() -> None:
+    """The newest words are told and written down, and the time stays that of the state."""
+    watched = Watched()
+    await watched.want(A)
+    watched.now = 101.0
+    watched.feed.answer(A, State.STALLED, "no data for 9 s")
+    watched.now = 110.0
+    watched.feed.answer(A, State.STALLED, "no data for 18 s")
+    assert watched.told(A) == (State.STALLED, "no data for 18 s", 101.0)
+    await watched.want()
+    assert await state_of(watched.store, A) == (State.STALLED, "no data for 18 s")
+
+
+async def test_a_topic_asked_for_again_is_on_its_way_since_then() -> None:
+    """An old refusal says nothing of how long the new question has been waiting."""
+    watched = Watched()
+    await watched.want(A)
+    watched.feed.answer(A, State.REJECTED, "Invalid symbol")
+    watched.now = 500.0
+    watched.reconciler.wish_added(A)
+    await watched.want()
+    assert watched.told(A) == (State.PENDING, None, 500.0)
+
+
+async def test_a_stalled_topic_stays_asked_for_once() -> None:
+    """Mending it is the venue room's; the loop neither drops nor repeats it."""
+    watched = Watched()
+    await watched.want(A)
+    watched.feed.answer(A, State.STALLED)
+    await watched.want()
+    assert watched.feed.calls == [("want", [A.key])]
+    assert watched.reconciler.status().counts == {"stalled": 1}
+
+
+async def test_the_feed_is_believed_before_its_news() -> None:
+    """A state that was never told is still the state, and old words do not go with it."""
+    watched = Watched()
+    await watched.want(A)
+    watched.feed.answer(A, State.REJECTED, "Invalid symbol")
+    watched.feed.observer = None
+    watched.feed.answer(A, State.ACTIVE)
+    assert watched.told(A)[:2] == (State.ACTIVE, None)
+
+
+async def test_what_nobody_wants_any_more_is_told_apart() -> None:
+    """A topic that the venue still has is counted, but not as wanted."""
+    watched = Watched()
+    await watched.want(A)
+    watched.feed.observer = None
+    watched.feed.answer(B, State.ACTIVE)
+    topics = watched.reconciler.status().topics
+    assert {(one.topic, one.is_desired) for one in topics} == {(A, True), (B, False)}
+
+
+async def test_a_topic_wanted_anew_before_its_end_is_on_its_way() -> None:
+    """The late end of its former life neither hides it nor makes it look fresh for ever."""
+    watched = Watched()
+    await watched.want(A)
+    watched.now = 200.0
+    watched.feed.answer(A, State.REMOVING)
+    assert watched.told(A) == (State.REQUESTED, None, 100.0)
+    watched.feed.answer(A, State.PENDING)
+    watched.reconciler.topic_changed(A, State.REMOVED, None)
+    assert watched.told(A)[2] == 100.0
+
+
+async def test_a_forbidden_wish_is_told_with_its_setting() -> None:
+    """It is wanted and rejected since the first look, whatever the later ones."""
+    watched = Watched(Policy((Category.LINEAR,), Category.LINEAR, has_credentials=True))
+    await watched.want(SPOT)
+    watched.now = 105.0
+    await watched.want()
+    state, error, since = watched.told(SPOT)
+    assert (state, since) == (State.REJECTED, 100.0)
+    assert "WSG_ENABLED_CATEGORIES" in str(error)

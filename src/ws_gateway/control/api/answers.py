@@ -12,6 +12,7 @@ _MEANINGS = {
     403: "No key is configured in the gateway.",
     404: "No such subscription.",
     413: "The body is larger than 64 KiB.",
+    415: "The body is not sent as JSON.",
     422: "A field is missing, malformed, or asks for what does not exist.",
     500: "A defect of the gateway; `trace_id` finds it in its log.",
     503: "The database is away or the gateway stops; send it again after `Retry-After` seconds.",

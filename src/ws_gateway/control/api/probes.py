@@ -5,17 +5,12 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from ws_gateway.control.api.answers import problems_of
+from ws_gateway.control.connection_schemas import ConnectionsAnswer, ConnectionsQuery
 from ws_gateway.control.health import HealthReporter
-from ws_gateway.control.schemas import (
-    ConnectionList,
-    Health,
-    Liveness,
-    Readiness,
-    WebsocketState,
-)
+from ws_gateway.control.schemas import Health, Liveness, Readiness
 
 router = APIRouter(tags=["health"])
 guarded = APIRouter(prefix="/api/v1", tags=["connections"])
@@ -47,14 +42,30 @@ async def get_liveness() -> Liveness:
     responses={503: {"model": Readiness, "description": "Something keeps data from flowing."}},
 )
 async def get_readiness(reporter: Reporter, response: Response) -> Readiness:
-    """Answer 200 only if what is wanted can flow from Bybit to the broker."""
+    """Answer 200 only if what is wanted can flow from Bybit to the broker.
+
+    Topics that Bybit refused are not missed: one bad topic makes nothing unready. Nor does the
+    loss of a connection whose topics still come over another one; `/health` tells of both.
+    """
     readiness = Readiness.of(await reporter.report())
     if readiness.reasons:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return readiness
 
 
-@guarded.get("/connections", summary="List the connections to Bybit", responses=problems_of())
-async def list_connections(reporter: Reporter) -> ConnectionList:
-    """Answer the full state of each connection that exists."""
-    return ConnectionList(items=[WebsocketState.of(one) for one in reporter.connections()])
+@guarded.get(
+    "/connections",
+    summary="Compare what is wanted with what there is",
+    responses=problems_of(422),
+)
+async def list_connections(
+    query: Annotated[ConnectionsQuery, Query()], reporter: Reporter
+) -> ConnectionsAnswer:
+    """Answer every connection to Bybit in full, counts per endpoint, and the topics missing.
+
+    Look at `difference` first: each topic that is wanted and not active, with its state, since
+    when, and Bybit's own words. Then at the `endpoints` it names: is a connection missing, does
+    the `breaker` hold attempts back, is it announced `maintenance`? `last_error` and `retry_at` of
+    the connections say what happened and when the next attempt is due.
+    """
+    return ConnectionsAnswer.of(reporter.venue(query.endpoint))

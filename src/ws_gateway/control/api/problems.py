@@ -164,6 +164,8 @@ async def _invalid(request: Request, exc: Exception) -> Response:
             code="json_invalid",
             instance=request.url.path,
         )
+    if isinstance(first.get("input"), bytes):  # FastAPI reads a body only if it is called JSON
+        return _not_called_json(request)
     detail = _told(first)
     if others := faults[1 : 1 + _FURTHER_FAULTS]:
         detail += "; also " + "; ".join(_told(fault) for fault in others)
@@ -175,6 +177,20 @@ async def _invalid(request: Request, exc: Exception) -> Response:
         field=_field(first),
         found=None if first["type"] == "missing" else first.get("input"),
         allowed=_allowed(first),
+    )
+
+
+def _not_called_json(request: Request) -> Response:
+    given = request.headers.get("content-type")
+    sent = "without a Content-Type" if given is None else "with another Content-Type"
+    return problem(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        f"the body was sent {sent}; send it with Content-Type: application/json",
+        code="content_type_not_json",
+        instance=request.url.path,
+        field="Content-Type",
+        found=given,
+        allowed=["application/json"],
     )
 
 

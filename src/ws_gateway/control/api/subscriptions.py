@@ -39,7 +39,7 @@ Service = Annotated[SubscriptionService, Depends(_service)]
     response_description="Stored; it is new.",
     responses={
         200: {"model": SubscriptionAnswer, "description": "The same already stands."},
-        **problems_of(400, 413, 422, 503),
+        **problems_of(400, 413, 415, 422, 503),
     },
 )
 async def add_subscription(

@@ -1,0 +1,246 @@
+"""Each of the venue's endpoints as control sees it, and what keeps its data from flowing."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from ws_gateway.control.reconciler import TopicStatus
+from ws_gateway.domain.subscription import SubscriptionState
+from ws_gateway.domain.topic import Endpoint
+from ws_gateway.ports import ConnectionStatus, MaintenanceNotice, SessionState, VenueNotices
+from ws_gateway.runtime.breaker import BreakerState
+
+GRACE_SECONDS = 5.0
+"""How long a topic may be on its way over a connection that streams before that is a reason."""
+
+_COMING = frozenset({SubscriptionState.REQUESTED, SubscriptionState.PENDING})
+_ONGOING = "ongoing"
+_NAMED_TOPICS = 5  # how many topics a reason names
+
+_WORST_FIRST = (BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One thing that keeps data from flowing, or could soon.
+
+    Attributes:
+        code: stable word for programs.
+        subject: what it is about: a connection, an endpoint, the broker, the database.
+        is_blocking: data are missing; False where others still bring them.
+        is_announced: the venue announced the maintenance that explains it.
+    """
+
+    code: str
+    subject: str
+    detail: str
+    is_blocking: bool = True
+    is_announced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointView:
+    """What is wanted of an endpoint, and what there is.
+
+    Attributes:
+        connections: all that exist to it.
+        topics: what the ledger wants of it.
+        maintenance: what takes data from it right now, None if nothing does that was announced.
+    """
+
+    endpoint: Endpoint
+    connections: tuple[ConnectionStatus, ...]
+    topics: tuple[TopicStatus, ...]
+    maintenance: MaintenanceNotice | None
+
+    @property
+    def counts(self) -> Counter[SubscriptionState]:
+        """Say how many of its topics are in each state."""
+        return Counter(one.state for one in self.topics)
+
+    @property
+    def streaming(self) -> int:
+        """Say how many of its connections stream."""
+        return sum(_streams(one) for one in self.connections)
+
+    @property
+    def breaker(self) -> BreakerState:
+        """Name the worst of its connections' breakers."""
+        states = {one.breaker for one in self.connections}
+        return next((one for one in _WORST_FIRST if one in states), BreakerState.CLOSED)
+
+    @property
+    def is_flowing(self) -> bool:
+        """Say whether anything that is wanted can come."""
+        return self.streaming > 0 and any(_is_active(one) for one in self.topics)
+
+    def reasons(self, now: float) -> list[Reason]:
+        """Tell what is wrong with it; `now` is monotonic seconds.
+
+        What counts is whether wanted topics bring data. A connection that is down is blocking only
+        if topics are missing for it, and topics that were refused are missed by nobody.
+        """
+        found = [*self._missing(now), *self._stalled()]
+        if self.maintenance is None:
+            return found
+        why = _announcement(self.maintenance)
+        return [replace(one, detail=f"{why}; {one.detail}", is_announced=True) for one in found]
+
+    def _missing(self, now: float) -> Iterator[Reason]:
+        if refused := self._refused_login():
+            yield self._login_refused(refused)
+            return
+        expected = [one for one in self.topics if one.state is not SubscriptionState.REJECTED]
+        lost = [one for one in self.connections if _is_lost(one)]
+        if not expected:
+            # Nobody misses anything; but what keeps a login from being taken will not mend itself.
+            if self.endpoint is Endpoint.PRIVATE:
+                yield from self._not_streaming(lost, is_blocking=False)
+            return
+        if not self.connections:
+            detail = "topics are wanted, no connection exists yet"
+            yield Reason("connection_missing", self.endpoint.value, detail)
+            return
+        coming = [one for one in expected if one.state in _COMING]
+        overdue = [one for one in coming if now - one.since >= GRACE_SECONDS]
+        if self.streaming == 0:
+            yield from self._not_streaming(self.connections, is_blocking=True)
+            return
+        # The feed takes topics back to `requested` where no other connection carries them.
+        unsent = any(one.state is SubscriptionState.REQUESTED for one in coming)
+        is_blocking = bool(lost) and (unsent or bool(overdue))
+        yield from self._not_streaming(lost, is_blocking=is_blocking)
+        if overdue and not is_blocking:
+            detail = f"asked for and not active: {_named(overdue)}"
+            yield Reason("topics_not_active", self.endpoint.value, detail)
+
+    def _not_streaming(
+        self, connections: Iterable[ConnectionStatus], *, is_blocking: bool
+    ) -> Iterator[Reason]:
+        waiting = sum(one.state in _COMING for one in self.topics)
+        if is_blocking:
+            consequence = f"{waiting} of {len(self.topics)} topics of {self.endpoint} wait"
+        else:
+            consequence = "no wanted topic is missing for it"
+        for one in connections:
+            because = f": {one.last_error}" if one.last_error else ""
+            words = (f"connection is {one.connection_status}{because}", _retry(one), consequence)
+            detail = "; ".join(word for word in words if word)
+            yield Reason("connection_not_streaming", one.name, detail, is_blocking=is_blocking)
+
+    def _refused_login(self) -> ConnectionStatus | None:
+        """Find a connection that the venue takes no login from.
+
+        Nothing but that keeps a private topic from being asked for with an error: the feed leaves
+        it `requested` with the diagnosis, which a mere loss of the socket takes away again.
+        """
+        if self.endpoint is not Endpoint.PRIVATE or self.streaming:
+            return None
+        errors = {one.error for one in self.topics if one.error is not None}
+        is_kept = any(one.error and one.state is SubscriptionState.REQUESTED for one in self.topics)
+        for one in self.connections:
+            if one.last_error is not None and (is_kept or one.last_error in errors):
+                return one
+        return None
+
+    def _login_refused(self, connection: ConnectionStatus) -> Reason:
+        words = (connection.last_error, _retry(connection), "no private data until it is mended")
+        detail = "; ".join(word for word in words if word)
+        subject = Endpoint.PRIVATE.value
+        return Reason("login_refused", subject, detail)
+
+    def _stalled(self) -> Iterator[Reason]:
+        stalled = [one for one in self.topics if one.state is SubscriptionState.STALLED]
+        if stalled:
+            detail = f"no data although acknowledged: {_named(stalled)}"
+            yield Reason("topics_stalled", self.endpoint.value, detail)
+
+
+def view_endpoints(
+    topics: Iterable[TopicStatus],
+    connections: Iterable[ConnectionStatus],
+    notices: VenueNotices | None,
+    only: Endpoint | None = None,
+) -> list[EndpointView]:
+    """Sort what there is by endpoint; tells of those that something is wanted of or known of.
+
+    Args:
+        topics: those whose wish was withdrawn are left out.
+        connections: all that exist.
+        notices: None if nobody listens to the venue's announcements.
+        only: tell of this one, whether or not there is anything to tell.
+    """
+    of_topics: dict[Endpoint, list[TopicStatus]] = defaultdict(list)
+    for topic in topics:
+        if topic.is_desired:
+            of_topics[topic.topic.endpoint].append(topic)
+    of_connections: dict[str, list[ConnectionStatus]] = defaultdict(list)
+    for connection in connections:
+        of_connections[connection.category].append(connection)
+    views = []
+    for endpoint in Endpoint if only is None else (only,):
+        view = EndpointView(
+            endpoint,
+            tuple(of_connections.get(endpoint.value, ())),
+            tuple(of_topics.get(endpoint, ())),
+            None if notices is None else _ongoing(notices, endpoint),
+        )
+        if only is not None or view.topics or view.connections or view.maintenance:
+            views.append(view)
+    return views
+
+
+def _ongoing(notices: VenueNotices, endpoint: Endpoint) -> MaintenanceNotice | None:
+    if not notices.is_ongoing(endpoint):
+        return None
+    concerning = [one for one in notices.notices() if endpoint in one.endpoints]
+    ongoing = [one for one in concerning if one.state == _ONGOING]
+    # One that was scheduled may have begun without a word of it.
+    return next(iter(ongoing or concerning), None)
+
+
+def _announcement(notice: MaintenanceNotice) -> str:
+    until = "further notice" if notice.ends_at is None else _time(notice.ends_at)
+    title = notice.title or "without a title"
+    return f"maintenance: {title} until {until}, announced by Bybit"
+
+
+def _retry(connection: ConnectionStatus) -> str:
+    """Say when the next attempt to connect is made; empty if nothing is known."""
+    due = "" if connection.retry_at is None else f"next attempt at {_time(connection.retry_at)}"
+    if connection.breaker is BreakerState.OPEN:
+        return f"breaker is open{', ' if due else ''}{due}"
+    if connection.breaker is BreakerState.HALF_OPEN:
+        return "breaker is half open, one attempt is being made to see"
+    return due
+
+
+def _named(topics: Iterable[TopicStatus]) -> str:
+    names = sorted(one.topic.key for one in topics)
+    more = len(names) - _NAMED_TOPICS
+    rest = f" and {more} more" if more > 0 else ""
+    return ", ".join(names[:_NAMED_TOPICS]) + rest
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _streams(connection: ConnectionStatus) -> bool:
+    return connection.connection_status is SessionState.STREAMING
+
+
+def _is_lost(connection: ConnectionStatus) -> bool:
+    """Say whether it failed; one that is only being opened or was left for good did not."""
+    return connection.connection_status not in (SessionState.STREAMING, SessionState.CLOSED) and (
+        connection.connection_status is SessionState.BACKING_OFF
+        or connection.last_error is not None
+        or connection.breaker is not BreakerState.CLOSED
+    )
+
+
+def _is_active(topic: TopicStatus) -> bool:
+    return topic.state is SubscriptionState.ACTIVE
