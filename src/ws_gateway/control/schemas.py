@@ -25,11 +25,13 @@ ServiceName = Annotated[
 ]
 Symbol = Annotated[
     str,
-    StringConstraints(pattern=r"^[A-Z0-9][A-Z0-9_./-]{0,63}$"),
+    StringConstraints(pattern=r"^([A-Z0-9][A-Z0-9_./-]{0,63}|inverse)$"),
     Field(
         description=(
             "As Bybit writes it, in capitals: `BTCUSDT`, `BTC-27DEC26-100000-C-USDT`, "
-            "`SOLUSDT_SOL/USDT`; for `insurance` the pool or coin. Private channels take none."
+            "`SOLUSDT_SOL/USDT`. Trades of options: the base coin, `BTC`. `insurance` and "
+            "`adl_alert`: the pool, `USDT`, `USDC` or `inverse`. `system_status` and private "
+            "channels take none."
         ),
         examples=["BTCUSDT"],
     ),
@@ -57,16 +59,36 @@ class SubscriptionRequest(BaseModel):
                     "interval": "5",
                     "requesting_service": "strategy-1",
                 },
+                {
+                    "channel": "trades",
+                    "symbol": "BTC",
+                    "category": "option",
+                    "requesting_service": "vol",
+                },
                 {"channel": "execution", "requesting_service": "risk"},
+                {"channel": "order", "category": "linear", "requesting_service": "risk"},
+                {"channel": "system_status", "requesting_service": "watch"},
             ]
         },
     )
 
-    channel: Channel = Field(description="Kind of data.")
+    channel: Channel = Field(
+        description=(
+            "Kind of data. Private, so they need a Bybit key: `order`, `execution`, "
+            "`execution_fast` (sooner, with fewer fields, trades only), `position`, `balance`, "
+            "`greeks`, `strategy`, `spread_order`, `spread_execution`, `dcp`."
+        )
+    )
     requesting_service: ServiceName
     symbol: Symbol | None = None
     category: Category | None = Field(
-        None, description="Product line; without it, it is read from the symbol's shape."
+        None,
+        description=(
+            "Product line; without it, it is found by the symbol. It narrows `order`, "
+            "`execution`, `execution_fast` and `position` (not of spot), which are of all "
+            "categories without it. `dcp` needs it: `spot`, `option`, or `linear` and `inverse`, "
+            "which are one."
+        ),
     )
     depth: int | None = Field(
         None,
@@ -125,7 +147,7 @@ class SubscriptionAnswer(BaseModel):
     id: UUID
     topic: str = Field(description="Bybit's own text.", examples=["orderbook.50.BTCUSDT"])
     channel: Channel
-    category: Category | None = Field(description="Null on private channels.")
+    category: Category | None = Field(description="Null where the topic is of none or of several.")
     symbol: str | None
     depth: int | None = Field(description="Levels of an order book, else null.")
     interval: str | None = Field(description="Length of candles, else null.")

@@ -9,18 +9,17 @@ from uuid import UUID
 import structlog
 
 from ws_gateway.control.policy import Policy
-from ws_gateway.domain.category import detect_category
+from ws_gateway.domain.category import UNLISTED, choose_category
 from ws_gateway.domain.subscription import Subscription, SubscriptionState
 from ws_gateway.domain.topic import (
     CHANNEL_CATEGORIES,
-    PRIVATE_CHANNELS,
     Category,
     Channel,
     Topic,
     build_topic,
 )
 from ws_gateway.errors import Rejected
-from ws_gateway.ports import SubscriptionFilter, SubscriptionStore
+from ws_gateway.ports import InstrumentList, SubscriptionFilter, SubscriptionStore
 
 _log = structlog.get_logger(__name__)
 
@@ -62,10 +61,17 @@ class SubscriptionService:
     Every call may raise `DatabaseLost`; a wish it refuses is `Rejected` with the field at fault.
     """
 
-    def __init__(self, store: SubscriptionStore, listener: WishListener, policy: Policy) -> None:
+    def __init__(
+        self,
+        store: SubscriptionStore,
+        listener: WishListener,
+        policy: Policy,
+        instruments: InstrumentList | None = None,
+    ) -> None:
         self._store = store
         self._listener = listener
         self._policy = policy
+        self._instruments = instruments
 
     async def add(self, wish: Wish) -> tuple[Subscription, bool]:
         """Store a wish; answers it and whether it is new.
@@ -127,9 +133,8 @@ class SubscriptionService:
                 allowed=["shared"],
             )
         self._require(wish.channel, None)
-        if wish.channel in PRIVATE_CHANNELS:
-            category, chosen_by = wish.category, "private channels belong to no category"
-        else:
+        category, chosen_by = wish.category, "explicit"
+        if wish.channel in CHANNEL_CATEGORIES:
             category, chosen_by = self._category_of(wish)
             self._require(wish.channel, category, chosen_by)
         topic = build_topic(
@@ -139,6 +144,9 @@ class SubscriptionService:
             depth=wish.depth,
             interval=wish.interval,
         )
+        if wish.channel not in CHANNEL_CATEGORIES:
+            chosen_by = _why_of(topic, wish.category)
+            self._require(wish.channel, wish.category or topic.category, chosen_by)
         return topic, chosen_by
 
     def _require(
@@ -148,28 +156,36 @@ class SubscriptionService:
             raise refusal
 
     def _category_of(self, wish: Wish) -> tuple[Category | None, str]:
-        """Choose the category; None where `build_topic` has a better reason to refuse."""
+        """Choose the category of a channel that has a socket per category."""
         if wish.category is not None:
             return wish.category, "explicit"
-        offered = CHANNEL_CATEGORIES.get(wish.channel)
-        if offered is None:
-            return None, ""
         if not wish.symbol:
             raise Rejected(
                 f"channel {wish.channel} needs a symbol, for example BTCUSDT",
                 code="symbol_missing",
                 field="symbol",
             )
-        default = self._policy.default_category
-        detected = detect_category(wish.symbol, default)
-        if detected.category in offered:
-            return detected.category, detected.reason
-        # The shape may leave spot and linear open while the channel does not.
-        instead = detect_category(wish.symbol, Category.LINEAR)
-        if instead.category in offered and instead.category is not detected.category:
-            reason = f"{wish.symbol} may be spot or linear; {default} has no channel {wish.channel}"
-            return instead.category, reason
-        return detected.category, detected.reason
+        listing = (
+            UNLISTED
+            if self._instruments is None
+            else self._instruments.listing(wish.channel, wish.symbol)
+        )
+        return choose_category(
+            wish.channel,
+            wish.symbol,
+            listing,
+            default=self._policy.default_category,
+            enabled=self._policy.enabled_categories,
+        )
+
+
+def _why_of(topic: Topic, asked: Category | None) -> str:
+    """Say what chose the category of a topic that no symbol decides."""
+    if topic.category is asked is not None:
+        return "explicit"
+    if topic.category is not None:
+        return f"{topic.name} is of {topic.category} alone"
+    return f"{topic.name} is of {'all categories' if asked is None else 'linear and inverse'}"
 
 
 def _words(subscription: Subscription) -> dict[str, str]:
