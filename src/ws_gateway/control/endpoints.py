@@ -13,8 +13,11 @@ from ws_gateway.domain.topic import Endpoint
 from ws_gateway.ports import ConnectionStatus, MaintenanceNotice, SessionState, VenueNotices
 from ws_gateway.runtime.breaker import BreakerState
 
-GRACE_SECONDS = 5.0
-"""How long a topic may be on its way over a connection that streams before that is a reason."""
+GRACE_SECONDS = 12.0
+"""How long a topic may be on its way over a connection that streams before that is a reason.
+
+Longer than the venue room waits for acks and first data (10 s each): where an ack proves nothing
+it decides by then whether a topic is only quiet or does not exist, and neither is a reason."""
 
 _COMING = frozenset({SubscriptionState.REQUESTED, SubscriptionState.PENDING})
 _ONGOING = "ongoing"
