@@ -144,9 +144,19 @@ class StallWatch:
         self.stalls.append(Stall(entry.topic, detail))
 
     def _suspect_socket(self, silent: list[Entry], expected: int, now: float) -> None:
+        newest = max(entry.pace.last_at for entry in silent)
         for entry in silent:
             self._stall(entry, now)
             entry.due = now + entry.pause
+        for entry in self._ledger.entries:
+            # What has no pace of its own, such as trades, may have been missed all the same;
+            # a book tells by its update ids.
+            if (
+                entry.state is _ACTIVE
+                and entry.pace.last_at <= newest
+                and not entry.topic.has_update_ids
+            ):
+                self.stalls.append(Stall(entry.topic, "its socket fell silent"))
         named = ", ".join(entry.topic.name for entry in silent[:_MOST_NAMED])
         self.hopeless = f"{len(silent)} of {expected} topics that should tick are silent ({named})"
 
