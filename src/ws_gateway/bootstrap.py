@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import SystemRandom
@@ -44,7 +44,14 @@ from ws_gateway.storage.database import migrate, open_pool
 from ws_gateway.storage.embedded import EmbeddedPostgres
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
 from ws_gateway.venue.auth import Credentials
+from ws_gateway.venue.clock import VenueClock
+from ws_gateway.venue.credentials import CredentialFiles, CredentialUser
 from ws_gateway.venue.feed import BybitFeed, Endpoints
+from ws_gateway.venue.instruments import Instruments
+from ws_gateway.venue.login import LoginInquiry
+from ws_gateway.venue.maintenance import Maintenance
+from ws_gateway.venue.protocol import Timing
+from ws_gateway.venue.rest import BybitRest
 from ws_gateway.venue.session import SessionContext
 from ws_gateway.venue.shard import Replacing
 
@@ -67,15 +74,67 @@ GOODBYE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class DataPath:
-    """Venue, pipeline and delivery, joined: what moves events."""
+    """Venue, pipeline and delivery, joined: what moves events.
+
+    Attributes:
+        credential_files: what renews the feed's credentials; None without any.
+    """
 
     feed: BybitFeed
     publisher: Publisher
     counters: Counters
     epoch: str
+    credential_files: CredentialFiles | None
 
 
-def build_data_path(settings: Settings, observer: TopicObserver) -> DataPath:
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What is asked of the venue's REST, joined; none of it is waited for.
+
+    Attributes:
+        rest, elsewhere: of this environment, and of the others.
+        inquiry: why a login was refused.
+        instruments: what is listed, for the choice of categories.
+        maintenance: what the venue announced.
+    """
+
+    rest: BybitRest
+    elsewhere: Mapping[str, BybitRest]
+    inquiry: LoginInquiry
+    instruments: Instruments
+    maintenance: Maintenance
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for each in (self.rest, *self.elsewhere.values()):
+            await each.close()
+
+
+def build_desk(settings: Settings) -> Desk:
+    """Join what asks the venue's REST; nothing connects until the parts are run."""
+    rng = SystemRandom()
+    rest = BybitRest(settings.rest_url)
+    elsewhere = {name: BybitRest(url) for name, url in settings.other_rest_urls.items()}
+    return Desk(
+        rest,
+        elsewhere,
+        LoginInquiry(
+            rest,
+            VenueClock(rest, clock_us=_clock_us),
+            validity_seconds=Timing().login_validity,
+            elsewhere=elsewhere,
+        ),
+        Instruments(
+            rest,
+            categories=settings.enabled_categories if settings.serves_public else (),
+            option_base_coins=settings.option_base_coins,
+            rng=rng,
+        ),
+        Maintenance(rest, environment=settings.bybit_environment, clock_us=_clock_us, rng=rng),
+    )
+
+
+def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> DataPath:
     """Join venue → pipeline → delivery; nothing connects until the parts are run."""
     counters = Counters()
     rng = SystemRandom()
@@ -95,6 +154,7 @@ def build_data_path(settings: Settings, observer: TopicObserver) -> DataPath:
         rng=rng,
         clock_us=_clock_us,
     )
+    credentials = _credentials(settings)
     resync = _LateResync()
     runner = Runner(
         outlet=publisher,
@@ -118,13 +178,16 @@ def build_data_path(settings: Settings, observer: TopicObserver) -> DataPath:
             rng=rng,
             clock_us=_clock_us,
             new_trace_id=new_trace_id,
+            doctor=desk.inquiry,
+            notices=desk.maintenance,
         ),
-        credentials=_credentials(settings),
+        credentials=credentials,
         redundancy=settings.redundancy,
         replacing=Replacing(max_age=settings.connection_max_age_hours * 3600),
     )
     resync.feed = feed
-    return DataPath(feed, publisher, counters, epoch)
+    files = None if credentials is None else _credential_files(settings, credentials, feed)
+    return DataPath(feed, publisher, counters, epoch, files)
 
 
 class _LateResync:
@@ -156,7 +219,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         async with _database(settings, stop) as store:
             await _or_stop(_require_broker(settings), stop)
             observer = _LateObserver()
-            path = build_data_path(settings, observer)
+            desk = build_desk(settings)
+            path = build_data_path(settings, observer, desk)
             policy = Policy.of(settings)
             reconciler = observer.reconciler = Reconciler(store, path.feed, policy)
             figures = Figures(path.counters, lambda: path.publisher.in_flight)
@@ -164,7 +228,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 log.warning("gateway.api_closed", why="WSG_API_KEY is unset, so all is refused")
             requests = OpenRequests()
             app = create_app(
-                subscriptions=SubscriptionService(store, reconciler, policy),
+                subscriptions=SubscriptionService(store, reconciler, policy, desk.instruments),
                 health=HealthReporter(
                     store=store,
                     feed=path.feed,
@@ -172,12 +236,13 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                     reconciler=reconciler,
                     counters=figures.now,
                     epoch=path.epoch,
+                    notices=desk.maintenance,
                 ),
                 api_key=settings.api_key.get_secret_value() if settings.api_key else None,
                 requests=requests,
             )
             control = _Control(store, reconciler, requests, HttpServer(app))
-            if await _run_rooms(path, control, listener, stop):
+            if await _run_rooms(path, desk, control, listener, stop):
                 log.info("gateway.stopped", **figures.now())
             else:
                 lost = path.publisher.in_flight
@@ -205,7 +270,11 @@ class _Control:
 
 
 async def _run_rooms(
-    path: DataPath, control: _Control, listener: socket.socket, stop: asyncio.Event
+    path: DataPath,
+    desk: Desk,
+    control: _Control,
+    listener: socket.socket,
+    stop: asyncio.Event,
 ) -> bool:
     """Own the rooms' tasks: the death of any ends all; a stop goes through its stages.
 
@@ -216,6 +285,12 @@ async def _run_rooms(
         feeding = rooms.create_task(path.feed.run(), name="feed")
         reconciling = rooms.create_task(control.reconciler.run(), name="reconciler")
         serving = rooms.create_task(control.http.serve(sockets=[listener]), name="http")
+        aside = [
+            rooms.create_task(desk.instruments.run(), name="instruments"),
+            rooms.create_task(desk.maintenance.run(), name="maintenance"),
+        ]
+        if path.credential_files is not None:
+            aside.append(rooms.create_task(path.credential_files.run(), name="credentials"))
         log.info(
             "gateway.started",
             version=__version__,
@@ -231,11 +306,14 @@ async def _run_rooms(
         log.info("gateway.stopping", held=path.publisher.status().buffered_events)
         path.feed.stop()
         control.stop()
+        for task in aside:  # they hold nothing that could be lost
+            task.cancel()
         await _end_intake(control, feeding, reconciling, serving)
         left = ends_at - 2 * GOODBYE_SECONDS - asyncio.get_running_loop().time()
         drained = await path.publisher.drain(left)
         await path.publisher.close(GOODBYE_SECONDS)
         publishing.cancel()
+    await desk.close()
     return drained
 
 
@@ -329,6 +407,17 @@ def _credentials(settings: Settings) -> Credentials | None:
         return None
     return Credentials(
         settings.bybit_api_key.get_secret_value(), settings.bybit_api_secret.get_secret_value()
+    )
+
+
+def _credential_files(
+    settings: Settings, credentials: Credentials, user: CredentialUser
+) -> CredentialFiles:
+    return CredentialFiles(
+        key_file=settings.file_of("bybit_api_key"),
+        secret_file=settings.file_of("bybit_api_secret"),
+        current=credentials,
+        renew=user.renew_credentials,
     )
 
 

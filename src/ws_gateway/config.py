@@ -96,7 +96,9 @@ class Settings(BaseSettings):
         None, description="WebSocket host to use instead, e.g. ws://127.0.0.1:9001 for bybit-sim."
     )
     bybit_rest_url: str | None = Field(
-        None, description="REST host to use instead, e.g. http://127.0.0.1:9001 for bybit-sim."
+        None,
+        description="REST host to use instead; if only the WebSocket host is given, REST is asked"
+        " there too, with api in place of stream.",
     )
     bybit_api_key: SecretStr | None = Field(
         None, description="Key for private data; without it only public data is served."
@@ -242,8 +244,26 @@ class Settings(BaseSettings):
 
     @property
     def rest_url(self) -> str:
-        """Host of the REST API."""
-        return self.bybit_rest_url or _REST[self.bybit_environment]
+        """Host of the REST API.
+
+        It goes with the sockets' host if that was given alone: a simulator serves both on one
+        port, and Bybit's regional hosts are pairs like `stream.bybit.tr` and `api.bybit.tr`.
+        """
+        if self.bybit_rest_url is not None:
+            return self.bybit_rest_url
+        if self.bybit_ws_url is not None:
+            scheme, _, rest = self.bybit_ws_url.partition("://")
+            return f"http{scheme[2:]}://{re.sub(r'^stream(?=[.-])', 'api', rest)}"
+        return _REST[self.bybit_environment]
+
+    @property
+    def other_rest_urls(self) -> Mapping[str, str]:
+        """REST hosts of the other environments by name; none beside a host that was given."""
+        if self.rest_url != _REST[self.bybit_environment]:
+            return {}
+        return {
+            name.value: url for name, url in _REST.items() if name is not self.bybit_environment
+        }
 
     @property
     def has_credentials(self) -> bool:

@@ -78,13 +78,13 @@ async def bench(
     ],
 )
 async def test_each_reason_is_found(reason: str, fault: LoginFault, remedy: str) -> None:
-    """Each reason has its name and its remedy, and only the clock mends itself."""
+    """Each reason has its name and its remedy, and none is mended by asking."""
     async with bench() as (sim, at):
         await sim.fault("login_refused", reason=reason)
         diagnosis = await at.refused()
         assert diagnosis.fault is fault
         assert remedy in diagnosis.detail
-        assert diagnosis.mends_itself is (fault is LoginFault.CLOCK_SKEW)
+        assert not diagnosis.is_mended
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ async def test_a_clock_that_is_behind_is_measured_and_made_up_for(behind: int) -
         await sim.fault("clock_skew", by_seconds=behind)
         diagnosis = await at.refused()
         assert diagnosis.fault is LoginFault.CLOCK_SKEW
-        assert diagnosis.mends_itself
+        assert diagnosis.is_mended
         assert f"{behind}." in diagnosis.detail
         assert "behind" in diagnosis.detail
         assert await at.log_in(OWN) is None
@@ -153,7 +153,7 @@ async def test_rest_away_leaves_it_open_and_says_both() -> None:
         clock = VenueClock(rest, clock_us=clock_us)
         diagnosis = await LoginInquiry(rest, clock).diagnose("API key is invalid.", OWN)
         assert diagnosis.fault is LoginFault.UNKNOWN
-        assert not diagnosis.mends_itself
+        assert not diagnosis.is_mended
         assert "API key is invalid." in diagnosis.detail
         assert "REST is away: HTTP 502" in diagnosis.detail
 

@@ -112,6 +112,27 @@ def test_named_hosts_replace_those_of_the_environment() -> None:
     assert settings.rest_url == "http://127.0.0.1:9001"
 
 
+@pytest.mark.parametrize(
+    ("sockets", "rest"),
+    [
+        ("ws://127.0.0.1:9001", "http://127.0.0.1:9001"),
+        ("wss://stream.bybit.tr", "https://api.bybit.tr"),
+        ("wss://stream-testnet.bybit.com", "https://api-testnet.bybit.com"),
+        ("wss://streams.example:443/p", "https://streams.example:443/p"),
+    ],
+)
+def test_rest_goes_with_the_host_of_the_sockets(sockets: str, rest: str) -> None:
+    """Whoever names a simulator alone is not answered by the real exchange."""
+    assert load_settings({"WSG_BYBIT_WS_URL": sockets}).rest_url == rest
+
+
+def test_other_environments_are_asked_only_beside_bybits_own() -> None:
+    """The key of a simulator is nobody else's business."""
+    others = load_settings({"WSG_BYBIT_ENVIRONMENT": "testnet"}).other_rest_urls
+    assert others == {"mainnet": "https://api.bybit.com", "demo": "https://api-demo.bybit.com"}
+    assert load_settings({"WSG_BYBIT_WS_URL": "ws://127.0.0.1:9001"}).other_rest_urls == {}
+
+
 def test_an_empty_variable_counts_as_unset() -> None:
     """Compose files write `WSG_API_KEY=` for what they leave out."""
     assert (

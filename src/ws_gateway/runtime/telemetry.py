@@ -54,4 +54,5 @@ def configure_logging(*, level: str, as_json: bool) -> None:
     # say the same in one line.
     for name in ("aiormq", "aio_pika", "asyncpg", "picows"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, root.level))
+    for name in ("uvicorn", "httpx", "httpcore"):  # these report every request
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

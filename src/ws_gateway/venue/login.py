@@ -89,12 +89,12 @@ class LoginDiagnosis:
     Attributes:
         fault: what was found.
         detail: a sentence for a person on call; never holds the secret or the whole key.
-        mends_itself: the next login will be taken without anybody doing anything.
+        is_mended: it was found and put right, so that the next login need not wait.
     """
 
     fault: LoginFault
     detail: str
-    mends_itself: bool
+    is_mended: bool
 
 
 class KeyDesk(Protocol):
@@ -126,6 +126,11 @@ class LoginInquiry:
         self._clock = clock
         self._validity_ms = validity_seconds * 1000
         self._elsewhere = elsewhere or {}
+
+    @property
+    def offset_ms(self) -> int:
+        """Milliseconds the venue's clock is ahead of ours, as measured last."""
+        return self._clock.offset_ms
 
     async def diagnose(self, words: str, credentials: Credentials) -> LoginDiagnosis:
         """Find out why the venue refused a login with these words; never raises.
@@ -209,6 +214,7 @@ def _clock_skew(behind_ms: int) -> LoginDiagnosis:
     return _diagnosis(
         LoginFault.CLOCK_SKEW,
         f"logins were reckoned {abs(behind_ms) / 1000:.1f} s {way} Bybit's clock",
+        is_mended=True,
     )
 
 
@@ -222,8 +228,8 @@ def _unknown(words: str, credentials: Credentials, why: str) -> LoginDiagnosis:
     )
 
 
-def _diagnosis(fault: LoginFault, said: str) -> LoginDiagnosis:
-    return LoginDiagnosis(fault, f"{said}; {_REMEDY[fault]}", fault is LoginFault.CLOCK_SKEW)
+def _diagnosis(fault: LoginFault, said: str, *, is_mended: bool = False) -> LoginDiagnosis:
+    return LoginDiagnosis(fault, f"{said}; {_REMEDY[fault]}", is_mended)
 
 
 def _by_words(words: str) -> LoginFault | None:
