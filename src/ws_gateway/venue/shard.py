@@ -335,6 +335,7 @@ class Shard:
             name, why = self._wishes.pop(0)
             if name in self._legs:
                 await self._replace(name, why)
+            self._note_ages()
 
     def _note_ages(self) -> None:
         """Give every open socket its day, and wish for a successor of one whose day has come."""

@@ -1,0 +1,194 @@
+"""As many sockets as the topics need: split, joined for safety, and replaced before closed."""
+
+from __future__ import annotations
+
+from bybit_sim import Simulator
+from support.feed_stage import QUICK, FeedStage, feeding
+from support.scripted_venue import book, ticker
+from support.sim_client import KEY, LINEAR, PRIVATE, SECRET, eventually, running
+from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
+from ws_gateway.venue.auth import Credentials
+
+BOOK, TICKER = book(), ticker("BTCUSDT")
+TRADES = build_topic(Channel.TRADES, category=Category.LINEAR, symbol="BTCUSDT")
+TOP = book(depth=1)
+ORDERS = build_topic(Channel.ORDER)
+ALL = [BOOK, TICKER, TRADES, TOP]
+
+
+def sockets(venue: Simulator, path: str = LINEAR) -> list[str]:
+    """Name the venue's sockets of a path."""
+    return [each.id for each in venue.connections if each.path == path]
+
+
+def names(stage: FeedStage) -> list[str]:
+    """Name the connections the feed tells of."""
+    return [each.name for each in stage.feed.connections()]
+
+
+def repeats(stage: FeedStage, *topics: Topic) -> int:
+    """Count the facts a consumer got twice."""
+    ids = [event.observation.event_id for topic in topics for event in stage.facts(topic)]
+    return len(ids) - len(set(ids))
+
+
+async def test_topics_beyond_the_venues_limit_get_a_socket_of_their_own() -> None:
+    """21,000 characters of args per connection; a socket nobody needs is closed."""
+    topics = [ticker(f"SIM{number:04}USDT") for number in range(1, 1201)]
+    async with running(rate=0.2, symbols=1200) as venue, feeding(venue.ws_url) as stage:
+        stage.feed.want(topics)
+        await eventually(lambda: stage.is_active(*topics))
+        assert names(stage) == ["linear", "linear-2"]
+        assert sorted(len(each.topics) for each in venue.connections) == [246, 954]
+        wanted = [each.wanted_subscriptions for each in stage.feed.connections()]
+        assert wanted == [954, 246]
+        stage.feed.drop(topics[954:])
+        await eventually(lambda: len(venue.connections) == 1)
+        assert names(stage) == ["linear"]
+        assert stage.is_active(*topics[:954])
+        assert stage.gaps(topics[0]) in ([], ["restart"])
+
+
+async def test_a_socket_is_replaced_before_it_is_closed() -> None:
+    """No gap, no repeat: the new one carries everything before the old one goes."""
+    async with running() as venue, feeding(venue.ws_url) as stage:
+        stage.feed.want(ALL)
+        await stage.more(ALL, 5)
+        (first,) = sockets(venue)
+        assert stage.feed.replace("linear", "a person wished it")
+        await eventually(lambda: sockets(venue) not in ([first], []) and len(sockets(venue)) == 1)
+        assert names(stage) == ["linear.b"]
+        await stage.more(ALL, 5)
+        assert all(stage.gaps(topic) == ["restart"] for topic in ALL)
+        assert repeats(stage, BOOK, TRADES) == 0
+        assert stage.problems() == []
+        assert venue.connection_attempts == 2
+
+
+async def test_a_socket_that_comes_of_age_is_replaced() -> None:
+    """Again and again, and nobody notices."""
+    async with running() as venue, feeding(venue.ws_url, max_age=0.5, linger=0.1) as stage:
+        stage.feed.want(ALL)
+        await eventually(lambda: venue.connection_attempts >= 4)
+        await stage.more(ALL, 3)
+        assert all(stage.gaps(topic) == ["restart"] for topic in ALL)
+        assert repeats(stage, BOOK, TRADES) == 0
+        assert stage.problems() == []
+        await eventually(lambda: len(sockets(venue)) == 1)
+
+
+async def test_a_replacement_that_does_not_come_up_costs_nothing() -> None:
+    """The old socket stays, and says so."""
+    async with running() as venue, feeding(venue.ws_url, settle_deadline=0.5) as stage:
+        stage.feed.want(ALL)
+        await stage.more(ALL)
+        before = sockets(venue)
+        venue.refuse_handshakes = 503
+        stage.feed.replace("linear", "a person wished it")
+        await eventually(lambda: len(names(stage)) == 2)
+        await eventually(lambda: names(stage) == ["linear"])
+        await stage.more(ALL)
+        assert sockets(venue) == before
+        assert all(stage.gaps(topic) == ["restart"] for topic in ALL)
+        assert stage.problems() == []
+
+
+async def test_either_of_two_sockets_may_die_without_a_gap_or_a_repeat() -> None:
+    """First copy wins; the lost one comes back and takes its part again."""
+    async with running() as venue, feeding(venue.ws_url, redundancy=2) as stage:
+        stage.feed.want(ALL)
+        await stage.more(ALL, 5)
+        await eventually(lambda: len(sockets(venue)) == 2)
+        assert names(stage) == ["linear", "linear.b"]
+        for turn in range(4):
+            await eventually(lambda: all(each.topics for each in venue.connections))
+            await stage.more(ALL, 3)
+            victim = venue.connections[turn % 2]
+            lost = victim.id
+            victim.socket.transport.abort()
+            await eventually(
+                lambda lost=lost: lost not in sockets(venue) and len(sockets(venue)) == 2
+            )
+            await eventually(
+                lambda: all(
+                    each.active_subscriptions == len(ALL) for each in stage.feed.connections()
+                )
+            )
+            await stage.more(ALL, 3)
+        assert all(stage.gaps(topic) == ["restart"] for topic in ALL)
+        assert repeats(stage, BOOK, TRADES) == 0
+        assert stage.problems() == []
+
+
+async def test_the_loss_of_both_sockets_is_marked_once() -> None:
+    """Two copies of nothing are nothing."""
+    async with running() as venue, feeding(venue.ws_url, redundancy=2) as stage:
+        stage.feed.want(ALL)
+        await stage.more(ALL, 5)
+        await eventually(
+            lambda: all(each.active_subscriptions == 4 for each in stage.feed.connections())
+        )
+        await venue.drop_connections(LINEAR)
+        await stage.more(ALL, 3)
+        assert all(stage.gaps(topic) == ["restart", "disconnect"] for topic in ALL)
+        assert stage.problems() == []
+
+
+async def test_private_facts_on_two_sockets_are_told_once() -> None:
+    """Order, execution, position and wallet, by identity."""
+    topics = [build_topic(Channel(name)) for name in ("order", "execution", "position", "balance")]
+    async with running() as venue, feeding(venue.ws_url, redundancy=2) as stage:
+        stage.feed.want(topics)
+        await eventually(lambda: stage.is_active(*topics) and len(sockets(venue, PRIVATE)) == 2)
+        await eventually(
+            lambda: all(each.active_subscriptions == 4 for each in stage.feed.connections())
+        )
+        venue.place_market_order("BTCUSDT", "Buy", "0.010", fills=2)
+        await eventually(lambda: all(stage.facts(topic) for topic in topics))
+        await eventually(lambda: stage.counters.suppressed["duplicate"] > 0)
+        assert len(stage.facts(topics[1])) == 2
+        assert repeats(stage, *topics) == 0
+
+
+async def test_new_credentials_replace_a_private_socket_without_a_gap() -> None:
+    """The old login serves until the new one does."""
+    async with running() as venue, feeding(venue.ws_url) as stage:
+        stage.feed.want([ORDERS])
+        await eventually(lambda: stage.is_active(ORDERS))
+        (first,) = sockets(venue, PRIVATE)
+        stage.feed.renew_credentials(Credentials(KEY, SECRET))
+        await eventually(
+            lambda: len(sockets(venue, PRIVATE)) == 1 and first not in sockets(venue, PRIVATE)
+        )
+        venue.place_market_order("BTCUSDT", "Buy", "0.010")
+        await eventually(lambda: bool(stage.facts(ORDERS)))
+        assert stage.gaps(ORDERS) in ([], ["restart"])
+
+
+async def test_new_credentials_end_the_wait_after_a_refused_login() -> None:
+    """Nobody waits out the pause of a key that is no more."""
+    async with (
+        running() as venue,
+        feeding(venue.ws_url, secret="wrong", login_pause=60) as stage,
+    ):
+        stage.feed.want([ORDERS])
+        await eventually(lambda: stage.connection("private").last_error is not None)  # type: ignore[union-attr]
+        stage.feed.renew_credentials(Credentials(KEY, SECRET))
+        await eventually(lambda: stage.is_active(ORDERS))
+
+
+async def test_a_stalled_topic_is_asked_again_and_then_its_socket_is_replaced() -> None:
+    """Noticed in seconds although pongs go on; the other topics have neither gap nor repeat."""
+    others = [BOOK, TRADES, TOP, ticker("ETHUSDT"), ticker("SOLUSDT")]
+    async with running() as venue, feeding(venue.ws_url, timing=QUICK) as stage:
+        stage.feed.want([TICKER, *others])
+        await stage.more([TICKER, *others], 5)
+        await venue.fault("stall", topic=TICKER.name, duration_seconds=6.0)
+        await eventually(lambda: stage.gaps(TICKER)[-1:] == ["resubscribe"])
+        asked = [each.message for each in venue.requests if each.message["op"] == "unsubscribe"]
+        assert asked[-1]["args"] == [TICKER.name]
+        await eventually(lambda: venue.connection_attempts == 2)
+        await stage.more([TICKER, *others], 5)
+        assert all(stage.gaps(topic) == ["restart"] for topic in others)
+        assert repeats(stage, BOOK, TRADES) == 0
+        assert stage.problems() == []
