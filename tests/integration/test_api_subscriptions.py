@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from support.control_room import PATH, Api, control_room, is_problem
+from support.control_room import PATH, POLICY, Api, control_room, is_problem
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, build_topic
 
@@ -18,6 +19,13 @@ from ws_gateway.domain.topic import Category, Channel, build_topic
 async def api(database_url: str) -> AsyncIterator[Api]:
     """Serve the control room on a database of the test's own."""
     async with control_room(database_url) as room:
+        yield room
+
+
+@pytest.fixture
+async def keyed_api(database_url: str) -> AsyncIterator[Api]:
+    """Serve the control room of a gateway that has a key for private channels."""
+    async with control_room(database_url, replace(POLICY, has_credentials=True)) as room:
         yield room
 
 
@@ -185,6 +193,36 @@ async def test_a_bad_wish_names_its_field(
     if allowed is not None:
         assert allowed in body["allowed"]
     assert await api.items() == []
+
+
+async def test_system_status_and_pools_are_asked_for_by_name(api: Api) -> None:
+    """One has neither symbol nor category, the others name a pool that tells its category."""
+    bare = {"symbol": None, "requesting_service": "watch"}
+    status = (await api.add(channel="system_status", **bare)).json()
+    assert (status["topic"], status["category"]) == ("system.status", None)
+    pool = (await api.add(channel="adl_alert", symbol="USDC")).json()
+    assert (pool["topic"], pool["category"]) == ("adlAlert.USDC", "linear")
+    body = is_problem(
+        await api.add(channel="insurance", symbol="inverse"), 422, "category_disabled"
+    )
+    assert "pool of inverse" in body["detail"]
+
+
+async def test_private_channels_take_a_category(keyed_api: Api) -> None:
+    """It narrows the topic, is stored and found again; the old `dcp` says what replaced it."""
+    narrowed = (await keyed_api.add(channel="order", symbol=None, category="linear")).json()
+    assert (narrowed["topic"], narrowed["category"]) == ("order.linear", "linear")
+    whole = (await keyed_api.add(channel="order", symbol=None)).json()
+    assert (whole["topic"], whole["category"]) == ("order", None)
+    assert [item["id"] for item in await keyed_api.items(category="linear")] == [narrowed["id"]]
+    await keyed_api.until_state(narrowed["id"], "pending")
+    assert build_topic(Channel.ORDER, category=Category.LINEAR) in keyed_api.feed.wanted()
+    dcp = await keyed_api.add(channel="dcp", symbol=None)
+    body = is_problem(dcp, 422, "category_missing")
+    assert body["allowed"] == ["spot", "linear", "inverse", "option"]
+    assert (await keyed_api.add(channel="dcp", symbol=None, category="linear")).status_code == 201
+    again = await keyed_api.add(channel="dcp", symbol=None, category="linear")
+    assert (again.status_code, again.json()["topic"]) == (200, "dcp.future")
 
 
 async def test_missing_credentials_say_what_to_set(api: Api) -> None:

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from support.memory_store import MemorySubscriptions
+from support.topics import PRIVATE_TOPICS
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
 from ws_gateway.errors import DatabaseLost
@@ -56,7 +57,8 @@ async def test_a_wish_comes_back_as_it_was_stored(store: SubscriptionStore) -> N
         build_topic(Channel.KLINE, category=Category.SPOT, symbol="ETHUSDT", interval="D"),
         build_topic(Channel.TICKER, category=Category.OPTION, symbol="XRP-30OCT26-0.4-P-USDT"),
         build_topic(Channel.TRADES, category=Category.SPREAD, symbol="SOLUSDT_SOL/USDT"),
-        build_topic(Channel.BALANCE),
+        build_topic(Channel.SYSTEM_STATUS),
+        *PRIVATE_TOPICS,
     ]
     for topic in topics:
         added, is_new = await store.add(topic, "strategy-1", "explicit")

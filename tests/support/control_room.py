@@ -76,14 +76,14 @@ class Api:
 
 
 @asynccontextmanager
-async def control_room(database_url: str) -> AsyncIterator[Api]:
+async def control_room(database_url: str, policy: Policy = POLICY) -> AsyncIterator[Api]:
     """Serve the API with its reconciler running on a migrated database."""
     pool = await open_pool(database_url)
     store, feed = PostgresSubscriptions(pool), MemoryFeed()
-    reconciler = Reconciler(store, feed, POLICY)
+    reconciler = Reconciler(store, feed, policy)
     feed.observer = reconciler
     app = create_app(
-        subscriptions=SubscriptionService(store, reconciler, POLICY),
+        subscriptions=SubscriptionService(store, reconciler, policy),
         health=HealthReporter(
             store=store,
             feed=feed,

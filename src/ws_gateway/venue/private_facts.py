@@ -66,7 +66,7 @@ class _Position(msgspec.Struct, gc=False, rename="camel"):
     symbol: _Symbol
     position_idx: Count
     category: _Category = ""
-    seq: Count | str = 0
+    seq: int | str = 0  # -1 where the symbol was never traded; the docs print it quoted
 
 
 class _Greeks(msgspec.Struct, gc=False, rename="camel"):

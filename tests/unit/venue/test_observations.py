@@ -336,6 +336,14 @@ def test_a_records_category_wins_over_its_topics(channel: Channel, record: dict[
     assert fact.category is None
 
 
+@pytest.mark.parametrize("seq", [-1, "-1", 5, 2**63 - 1])
+def test_a_position_that_was_never_traded_is_a_fact(seq: int | str) -> None:
+    """Its `seq` is -1; the docs print it quoted."""
+    topic, fields, _ = CASES["position"]
+    (fact,) = read(topic, **(fields | {"data": [POSITION | {"seq": seq}]}))
+    assert f":0:{seq}:" in fact.event_id
+
+
 @pytest.mark.parametrize("name", ["spread_order", "spread_execution"])
 @pytest.mark.parametrize("row", ["combination", "spot_leg", "future_leg"])
 def test_rows_of_a_spread_are_of_the_category_spread(name: str, row: str) -> None:
