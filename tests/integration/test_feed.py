@@ -93,30 +93,6 @@ async def test_a_rejected_topic_is_visible_and_the_others_flow() -> None:
         assert stage.feed.wanted()[bad] is State.REJECTED
 
 
-async def test_a_hole_in_a_book_is_mended_without_touching_the_others() -> None:
-    """The book is marked and gets a new snapshot; the ticker beside it sees no break."""
-    async with running() as venue, feeding(venue.ws_url) as stage:
-        stage.feed.want([LINEAR_BOOK, TICKER])
-        await stage.more([LINEAR_BOOK, TICKER])
-        venue.skip_updates(LINEAR, LINEAR_BOOK.name, 2)
-        await eventually(lambda: stage.gaps(LINEAR_BOOK) == ["restart", "sequence"])
-        await stage.more([LINEAR_BOOK, TICKER])
-        assert stage.gaps(TICKER) == ["restart"]
-        assert stage.problems() == []
-        assert venue.connection_attempts == 1
-
-
-async def test_a_restarted_book_is_marked() -> None:
-    """`u` 1 in the middle of a stream."""
-    async with running() as venue, feeding(venue.ws_url) as stage:
-        stage.feed.want([LINEAR_BOOK])
-        await stage.more([LINEAR_BOOK])
-        venue.restart_book(LINEAR, LINEAR_BOOK.name)
-        await eventually(lambda: stage.gaps(LINEAR_BOOK) == ["restart", "sequence"])
-        await stage.more([LINEAR_BOOK])
-        assert stage.problems() == []
-
-
 async def test_private_facts_flow_after_a_login() -> None:
     """A fill is told as order, execution, position and wallet, each with its own record."""
     topics = [ORDERS, EXECUTIONS, POSITIONS, WALLET]
