@@ -72,7 +72,7 @@ async def test_without_a_key_private_channels_are_refused_in_a_sentence(site: Si
 
 
 async def test_a_wrong_secret_stops_private_data_only(site: Site) -> None:
-    """Public data flow; `/readyz` and `/health` give the exchange's words."""
+    """Public data flow; `/readyz` and `/health` say which half is wrong."""
     async with (
         site.venue(**VENUE_KEYS) as venue,
         site.gateway(venue.url, **{**KEYS, "WSG_BYBIT_API_SECRET": "wrong"}) as gateway,
@@ -81,8 +81,9 @@ async def test_a_wrong_secret_stops_private_data_only(site: Site) -> None:
         await gateway.add("execution")
         await gateway.add("orderbook", "BTCUSDT", category="linear")
         await consumer.until_flows(("linear", BOOK))
-        reason = await gateway.until_not_ready("connection_not_streaming")
+        reason = await gateway.until_not_ready("login_refused")
         assert reason["subject"] == "private"
+        assert "check WSG_BYBIT_API_SECRET" in reason["detail"]
 
         async def refused() -> dict[str, object] | None:
             state = (await gateway.connections())["private"]
@@ -94,3 +95,43 @@ async def test_a_wrong_secret_stops_private_data_only(site: Site) -> None:
         await consumer.until_flows(("linear", BOOK))
         assert "wrong" not in gateway.words
         assert KEYS["WSG_BYBIT_API_KEY"] not in gateway.words
+
+
+async def test_rotated_files_are_taken_without_a_restart(site: Site) -> None:
+    """A wrong secret is named as such; the right one, written into its file, brings the data."""
+    secret = site.folder / "secret"
+    secret.write_text("wrong")
+    key = {"WSG_BYBIT_API_KEY": KEYS["WSG_BYBIT_API_KEY"]}
+    async with (
+        site.venue(trade_every=0.3, **VENUE_KEYS) as venue,
+        site.gateway(venue.url, WSG_BYBIT_API_SECRET_FILE=str(secret), **key) as gateway,
+        site.consumer("execution") as consumer,
+    ):
+        await gateway.add("execution")
+
+        async def diagnosed() -> bool:
+            return any(
+                "WSG_BYBIT_API_SECRET" in record["why"]
+                for record in gateway.logged("venue.login_diagnosed")
+            )
+
+        await until(diagnosed, seconds=10, what="the reason is found")
+        secret.write_text(KEYS["WSG_BYBIT_API_SECRET"])
+        await consumer.until_flows((None, "execution"))
+        assert gateway.logged("venue.credentials_renewed")
+
+
+async def test_the_list_of_instruments_decides(site: Site) -> None:
+    """A symbol that one category lists needs no guess, and `chosen_by` says so."""
+    async with site.venue(**VENUE_KEYS) as venue, site.gateway(venue.url) as gateway:
+
+        async def is_read() -> bool:
+            return len(gateway.logged("venue.instruments_read")) == 5
+
+        await until(is_read, seconds=10, what="the lists are read")
+        alone = await gateway.add("ticker", "XRPUSDT")
+        assert (alone["category"], alone["chosen_by"]) == ("linear", "only linear lists XRPUSDT")
+        twice = await gateway.add("ticker", "BTCUSDT")
+        assert twice["chosen_by"].startswith("linear and spot list BTCUSDT")
+        coin = await gateway.add("trades", "XRP")
+        assert (coin["category"], coin["topic"]) == ("option", "publicTrade.XRP")
