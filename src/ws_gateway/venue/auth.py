@@ -5,6 +5,8 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass, field
 
+_SHOWN = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -12,6 +14,11 @@ class Credentials:
 
     key: str
     secret: str = field(repr=False)
+
+    @property
+    def shown(self) -> str:
+        """Return enough of the key to tell it from others, and never most of it."""
+        return f"{self.key[: min(_SHOWN, len(self.key) // 3)]}…"
 
 
 def signature(secret: str, expires_ms: int) -> str:

@@ -95,7 +95,7 @@ class CredentialFiles:
         self._seen = found
         if self._looks >= self._looks_needed(found):
             self._current, self._seen, self._looks = found, None, 0
-            log.info("venue.credentials_renewed", key=f"{found.key[:4]}…")
+            log.info("venue.credentials_renewed", key=found.shown)
             self._renew(found)
 
     def _looks_needed(self, found: Credentials) -> int:

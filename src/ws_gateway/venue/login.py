@@ -19,8 +19,6 @@ INQUIRY_DEADLINE_SECONDS = 15.0
 _TRAVEL_MS = 1_000
 """What of a login's validity is left to the way to the venue."""
 
-_SHOWN = 4
-
 
 class LoginFault(StrEnum):
     """What is wrong with a login."""
@@ -167,7 +165,8 @@ class LoginInquiry:
         fault = _OF_CODE.get(refusal.ret_code)
         if fault is None:
             return _unknown(words, credentials, f"REST said: {refusal.words} ({refusal.ret_code})")
-        said = f"Bybit says of key {_shown(credentials)}: {refusal.words} ({refusal.ret_code})"
+        answer = f"{refusal.words} ({refusal.ret_code})"
+        said = f"the login was refused; Bybit says of key {credentials.shown}: {answer}"
         if fault is LoginFault.WRONG_KEY:
             if _by_words(refusal.words) is LoginFault.WRONG_ENVIRONMENT:
                 fault = LoginFault.WRONG_ENVIRONMENT
@@ -175,9 +174,8 @@ class LoginInquiry:
                 fault, said = LoginFault.WRONG_ENVIRONMENT, f"{said}; {home} knows it"
         if fault is LoginFault.CLOCK_SKEW:
             said = (
-                f"Bybit says that the call came too late or too early: {refusal.words} "
-                f"({refusal.ret_code}), although the clocks are {self._clock.offset_ms} ms apart "
-                "and that is reckoned with"
+                "the login was refused; Bybit says that a call came too late or too early: "
+                f"{answer}, although the clocks are known to be {self._clock.offset_ms} ms apart"
             )
         return _diagnosis(fault, said)
 
@@ -203,7 +201,7 @@ class LoginInquiry:
             return _unknown(words, credentials, "REST finds nothing wrong with the key")
         bound = ", ".join(known.ips) or "no address"
         said = (
-            f"the login with key {_shown(credentials)} was refused ({_said(words, credentials)}), "
+            f"the login with key {credentials.shown} was refused ({_said(words, credentials)}), "
             f"while REST takes the key (bound to {bound}; expires {known.expired_at or 'never'})"
         )
         return _diagnosis(fault, said)
@@ -223,7 +221,7 @@ def _unknown(words: str, credentials: Credentials, why: str) -> LoginDiagnosis:
     guess = f" (the words mean {by_words.value} elsewhere)" if by_words else ""
     return _diagnosis(
         LoginFault.UNKNOWN,
-        f"the login with key {_shown(credentials)} was refused: "
+        f"the login with key {credentials.shown} was refused: "
         f"{_said(words, credentials)}{guess}; {fit_to_show(why, credentials)}",
     )
 
@@ -235,11 +233,6 @@ def _diagnosis(fault: LoginFault, said: str, *, is_mended: bool = False) -> Logi
 def _by_words(words: str) -> LoginFault | None:
     lowered = words.lower()
     return next((fault for part, fault in _OF_WORDS if part in lowered), None)
-
-
-def _shown(credentials: Credentials) -> str:
-    """Show enough of a key to tell it from others."""
-    return f"{credentials.key[:_SHOWN]}…"
 
 
 def _said(words: str, credentials: Credentials) -> str:

@@ -342,6 +342,31 @@ async def test_rest_instruments(query: str, symbols: list[str], keys: set[str]) 
         assert set(body["result"]) == keys
 
 
+async def test_rest_lists_spreads_on_a_path_of_their_own() -> None:
+    """Spreads come in pages of at most 500."""
+    async with running() as sim:
+        _, _, body = await rest(sim, "/v5/spread/instrument?limit=1")
+        result = body["result"]
+        (first,) = result["list"]
+        _, _, body = await rest(
+            sim, f"/v5/spread/instrument?limit=1&cursor={result['nextPageCursor']}"
+        )
+        (second,) = body["result"]["list"]
+        assert {first["symbol"], second["symbol"]} == {"SOLUSDT_SOL/USDT", "BTCUSDT_BTC/USDT"}
+        assert body["result"]["nextPageCursor"] == ""
+        assert (await rest(sim, "/v5/spread/instrument?limit=501"))[2]["retCode"] == 10001
+
+
+async def test_rest_tells_of_the_key_that_asks() -> None:
+    """A good key is known, without its secret; the call is signed like every private one."""
+    async with running() as sim:
+        _, _, body = await rest(sim, "/v5/user/query-api")
+        assert body["retCode"] == 10003
+        _, _, body = await rest(sim, "/v5/user/query-api", signed=True)
+        assert (body["retCode"], body["result"]["apiKey"]) == (0, KEY)
+        assert body["result"]["secret"] == ""
+
+
 async def test_rest_shows_what_the_stream_told() -> None:
     """Position and wallet over REST equal the last frames, with REST's names."""
     async with running() as sim, client_of(sim, PRIVATE) as client:
