@@ -21,6 +21,11 @@ def sockets(venue: Simulator, path: str = LINEAR) -> list[str]:
     return [each.id for each in venue.connections if each.path == path]
 
 
+async def until_replaced(venue: Simulator, lost: str) -> None:
+    """Wait until another socket stands in for a lost one."""
+    await eventually(lambda: lost not in sockets(venue) and len(sockets(venue)) == 2)
+
+
 def names(stage: FeedStage) -> list[str]:
     """Name the connections the feed tells of."""
     return [each.name for each in stage.feed.connections()]
@@ -106,9 +111,7 @@ async def test_either_of_two_sockets_may_die_without_a_gap_or_a_repeat() -> None
             victim = venue.connections[turn % 2]
             lost = victim.id
             victim.socket.transport.abort()
-            await eventually(
-                lambda lost=lost: lost not in sockets(venue) and len(sockets(venue)) == 2
-            )
+            await until_replaced(venue, lost)
             await eventually(
                 lambda: all(
                     each.active_subscriptions == len(ALL) for each in stage.feed.connections()

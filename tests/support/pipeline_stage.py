@@ -29,6 +29,7 @@ class Stage:
     outlet: MemoryOutlet = field(default_factory=MemoryOutlet)
     resync: MemoryResync = field(default_factory=MemoryResync)
     counters: Counters = field(default_factory=Counters)
+    told_facts: int = 0
     now_us: int = 1_790_000_000_000_000
 
     def __post_init__(self) -> None:
@@ -43,10 +44,12 @@ class Stage:
         )
 
     def tell(self, topic: Topic, kind: Kind = Kind.UPDATE, u: int | None = None) -> None:
-        """Let the venue tell a fact."""
+        """Let the venue tell a fact; one without an update id is a new one each time."""
+        self.told_facts += 1
+        number = self.told_facts if u is None else u
         self.runner.accept(
             Observation(
-                topic, kind, f"{topic.key}:{kind}:{u}", topic.category, topic.symbol,
+                topic, kind, f"{topic.key}:{kind}:{number}", topic.category, topic.symbol,
                 1, None, self.now_us, "0" * 32, u, b'{"u":%d}' % (u or 0),
             )
         )  # fmt: skip

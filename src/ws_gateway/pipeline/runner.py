@@ -14,6 +14,18 @@ _SNAPSHOT_PATIENCE_US = 5_000_000
 """How long a snapshot that was asked for may take before it is asked for again."""
 
 
+_PROMPT_SNAPSHOTS = 3
+"""How many snapshots in a row are asked for at once, each for a break of its own."""
+
+_FIRST_PAUSE_US, _LONGEST_PAUSE_US = 500_000, 30_000_000
+"""Pause before the next one, which doubles: a book that breaks all the time cannot storm."""
+
+_CALM_US = 60_000_000
+"""A book that stood so long is asked for promptly again."""
+
+_REMEMBERED = 1_024
+"""How many facts of a private stream are remembered, to know them again."""
+
 # Named once: looking a member up costs, and these are needed per frame.
 _SNAPSHOT, _CONTINUES = Kind.SNAPSHOT, Verdict.CONTINUES
 
@@ -24,11 +36,15 @@ class _Stream:
     __slots__ = (
         "announced",
         "asked_at",
+        "asked_last",
+        "asked_often",
         "book",
         "broken",
         "detail",
         "hole",
+        "last_id",
         "last_update_id",
+        "recent",
         "sequence",
         "topic",
     )
@@ -47,6 +63,12 @@ class _Stream:
         self.hole: tuple[int, int] | None = None
         # When a snapshot was asked for that has not come yet, µs.
         self.asked_at: int | None = None
+        # How many were asked for in a row, and when the last one was.
+        self.asked_often = 0
+        self.asked_last = 0
+        # What was told last: the venue repeats itself at times, on a socket or over two.
+        self.last_id = ""
+        self.recent: dict[str, None] | None = {} if topic.is_private else None
 
 
 class Runner:
@@ -85,11 +107,9 @@ class Runner:
         if stream.book is not None:
             if not self._continues(stream, stream.book, observation):
                 return
-        elif observation.update_id is not None:
-            if observation.update_id == stream.last_update_id and stream.broken is None:
-                self._counters.suppressed["unchanged"] += 1
-                return
-            stream.last_update_id = observation.update_id
+        elif (repeat := self._repeat(stream, observation)) is not None:
+            self._counters.suppressed[repeat] += 1
+            return
         has_snapshot = observation.kind is _SNAPSHOT
         if stream.hole is not None and not self._close_hole(stream, has_snapshot=has_snapshot):
             self._shed(stream)
@@ -166,6 +186,28 @@ class Runner:
             if stream.topic.lane not in full and not self._close_hole(stream):
                 full.add(stream.topic.lane)
 
+    # ── repeats ───────────────────────────────────────────────────────────────────────────────
+
+    def _repeat(self, stream: _Stream, fact: Observation) -> str | None:
+        """Say under which word a fact is suppressed, None if it is news."""
+        update_id = fact.update_id
+        if update_id is not None:
+            if update_id == stream.last_update_id and stream.broken is None:
+                return "unchanged"
+            stream.last_update_id = update_id
+            return None
+        event_id, recent = fact.event_id, stream.recent
+        if event_id == stream.last_id:
+            return "duplicate"
+        stream.last_id = event_id
+        if recent is not None:
+            if event_id in recent:
+                return "duplicate"
+            recent[event_id] = None
+            if len(recent) > _REMEMBERED:
+                del recent[next(iter(recent))]
+        return None
+
     # ── continuity ────────────────────────────────────────────────────────────────────────────
 
     def _continues(self, stream: _Stream, book: BookContinuity, fact: Observation) -> bool:
@@ -203,11 +245,21 @@ class Runner:
             self._ask_snapshot(stream)  # without room a snapshot would be lost too
 
     def _ask_snapshot(self, stream: _Stream) -> None:
-        """Ask for a fresh snapshot, unless one was asked for a moment ago and may be on its way."""
+        """Ask for a fresh snapshot, unless one may be on its way or too many were asked for."""
         now_us, asked_at = self._clock_us(), stream.asked_at
-        if asked_at is None or not 0 <= now_us - asked_at < _SNAPSHOT_PATIENCE_US:
-            stream.asked_at = now_us
-            self._resync.resync(stream.topic)
+        if asked_at is not None and 0 <= now_us - asked_at < _SNAPSHOT_PATIENCE_US:
+            return
+        since_last = abs(now_us - stream.asked_last)  # a clock set back must not stop it
+        if since_last > _CALM_US:
+            stream.asked_often = 0
+        doublings = stream.asked_often - _PROMPT_SNAPSHOTS
+        if doublings >= 0:
+            pause = min(_LONGEST_PAUSE_US, _FIRST_PAUSE_US << min(doublings, 10))
+            if since_last < pause:
+                return  # every further delta asks again whether the pause is over
+        stream.asked_often += 1
+        stream.asked_at = stream.asked_last = now_us
+        self._resync.resync(stream.topic)
 
     # ── holes and markers ─────────────────────────────────────────────────────────────────────
 

@@ -329,3 +329,46 @@ def test_a_hole_is_named_before_any_other_marker() -> None:
     stage.outlet.room[Lane.LEDGER] = 100
     stage.runner.break_streams([TRADES], GapReason.DISCONNECT, "it broke")
     assert [marker["from_sequence"] for marker in stage.markers(TRADES)[1:]] == [3, None]
+
+
+# ── repeats ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_fact_told_twice_in_a_row_is_told_once() -> None:
+    """The venue repeats frames at times; identity shows it where there are no update ids."""
+    stage = Stage()
+    stage.tell(TRADES)
+    stage.tell(TRADES)
+    stage.told_facts -= 1
+    stage.tell(TRADES)
+    assert stage.told(TRADES) == ["gap restart", "resumed restart", "update", "update"]
+    assert stage.counters.suppressed == {"duplicate": 1}
+
+
+def test_a_private_fact_is_known_again_after_others() -> None:
+    """A frame with several records that comes twice repeats none of them."""
+    stage = Stage()
+    for _ in range(2):
+        stage.told_facts = 0
+        stage.tell(ORDERS)
+        stage.tell(ORDERS)
+    assert stage.told(ORDERS)[2:] == ["update", "update"]
+    assert stage.counters.suppressed == {"duplicate": 2}
+
+
+def test_a_book_that_breaks_all_the_time_is_asked_for_ever_more_rarely() -> None:
+    """Three snapshots at once, then with doubling pauses; after a calm minute promptly again."""
+    stage = flowing()
+    u = 10
+    for _ in range(600):
+        stage.now_us += SECOND_US // 10
+        u += 2
+        stage.deltas(u)
+        if stage.resync.asked and stage.runner.last_update_id(BOOK) is None:
+            stage.snapshot(u)
+    assert 6 <= len(stage.resync.asked) <= 12
+    stage.now_us += 61 * SECOND_US
+    before = len(stage.resync.asked)
+    stage.snapshot(u)
+    stage.deltas(u + 2)
+    assert len(stage.resync.asked) == before + 1
