@@ -180,7 +180,7 @@ async def test_refuse_handshake_for_long_stays_within_the_budget() -> None:
     async with faulting(backoff_base=0.001, backoff_cap=0.002) as stage:
         await stage.begin("refuse_handshake")
         stage.feed.want([SPOT_BOOK, *BOTH])
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(2.0)
         assert stage.attempts() <= 100
         times = list(stage.venue.attempt_times)
         pauses = [b - a for a, b in itertools.pairwise(times)]

@@ -38,7 +38,6 @@ async def test_stall(topic: Topic) -> None:
     others = [each for each in (BOOK, TICKER, OTHER_BOOK, TRADES) if each != topic]
     async with faulting() as stage:
         await stage.flow(topic, *others)
-        await stage.hear(topic, count=20)  # it has to learn the topic's pace
         await stage.begin("stall", topic=topic.name, until="resubscribed")
         await stage.until(lambda: stage.asked("unsubscribe", LINEAR) != [], seconds=5)
         assert stage.asked("unsubscribe", LINEAR) == [[topic.name]]
@@ -53,7 +52,6 @@ async def test_stall_that_persists() -> None:
     others = (BOOK, OTHER_BOOK, TRADES)
     async with faulting() as stage:
         await stage.flow(TICKER, *others)
-        await stage.hear(TICKER, count=20)
         first = stage.venue.connections[0].id
         await stage.begin("stall", topic=TICKER.name, until="reconnected")
         await stage.until(
@@ -71,7 +69,6 @@ async def test_stall_that_nothing_cures() -> None:
     others = (BOOK, OTHER_BOOK, TRADES)
     async with faulting() as stage:
         await stage.flow(TICKER, *others)
-        await stage.hear(TICKER, count=20)
         await stage.begin("stall", topic=TICKER.name)
         await stage.until(lambda: stage.state_of(TICKER) is State.STALLED, seconds=5)
         await asyncio.sleep(4)
@@ -142,7 +139,6 @@ async def test_update_gap_in_one_of_a_thousand_frames() -> None:
         assert stage.attempts() == 1
 
 
-@pytest.mark.skip(reason="until resyncs of a topic are rate-limited")
 async def test_update_gap_that_persists() -> None:
     """A bad symbol cannot storm: it is asked for again now and then, and the others flow."""
     async with faulting() as stage:
@@ -169,7 +165,6 @@ async def test_duplicate_frame() -> None:
         stage.assert_undisturbed([BOOK, *REST])
 
 
-@pytest.mark.skip(reason="until repeats of all topics fall away by identity")
 @pytest.mark.parametrize("topic", [TRADES, TICKER], ids=["trades", "ticker"])
 async def test_duplicate_frame_without_update_ids(topic: Topic) -> None:
     """A fact that comes twice is told once, also where only its identity shows it."""
@@ -311,13 +306,12 @@ async def test_maintenance_is_told_to_whoever_asks() -> None:
         stage.assert_undisturbed(BOTH)
 
 
-@pytest.mark.skip(reason="until the stage gives the feed its notices")
 async def test_maintenance_quietens_alarms() -> None:
     """A topic that falls silent in announced maintenance is not hunted."""
     async with faulting() as stage:
         await stage.flow(*BOTH, SPOT_BOOK)
-        await stage.hear(TICKER, count=20)
         await stage.begin("maintenance", products=[1])
+        await asyncio.sleep(1.0)  # until it is read
         await stage.begin("stall", topic=TICKER.name, path=LINEAR)
         await asyncio.sleep(4)
         assert stage.asked("unsubscribe") == []

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 import httpx
@@ -19,20 +20,26 @@ import msgspec
 
 from bybit_sim import Simulator
 from bybit_sim.fault import Fault
-from support.feed_stage import PATIENCE_SECONDS, QUICK, FeedStage
+from support.feed_stage import PATIENCE_SECONDS, QUICK, FeedStage, clock_us
 from support.memory_outlet import MemoryOutlet
 from support.sim_client import KEY, SECRET, running
 from ws_gateway.client.continuity import ContinuityChecker
+from ws_gateway.config import BybitEnvironment
 from ws_gateway.delivery.envelope import Addresses
 from ws_gateway.domain.event import Event
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
 from ws_gateway.ports import ConnectionStatus, SessionState
 from ws_gateway.venue.auth import Credentials
+from ws_gateway.venue.clock import VenueClock
+from ws_gateway.venue.login import LoginInquiry
+from ws_gateway.venue.maintenance import Maintenance
 from ws_gateway.venue.protocol import Timing
+from ws_gateway.venue.rest import BybitRest
 
 _POLL_SECONDS = 0.01
 _STOP_SECONDS = 1.0
+_NOTICES_SECONDS = 0.5
 
 
 @dataclass
@@ -218,10 +225,29 @@ class FaultStage(FeedStage):
 
 
 def compose(
-    stage: FaultStage, timing: Timing, credentials: Credentials | None, **more: Any
-) -> None:
-    """Put feed and pipeline before the stage's simulator; the one place that does."""
-    stage.build(stage.venue.ws_url, timing, credentials, **more)
+    stage: FaultStage,
+    rest: BybitRest,
+    timing: Timing,
+    credentials: Credentials | None,
+    **more: Any,
+) -> Maintenance:
+    """Put feed and pipeline before the stage's simulator; the one place that does.
+
+    Returns:
+        What is known of announcements, to be run beside the feed.
+    """
+    notices = Maintenance(
+        rest,
+        environment=BybitEnvironment.MAINNET,
+        clock_us=clock_us,
+        rng=Random(7),
+        poll_seconds=_NOTICES_SECONDS,
+    )
+    doctor = LoginInquiry(
+        rest, VenueClock(rest, clock_us=clock_us), validity_seconds=timing.login_validity
+    )
+    stage.build(stage.venue.ws_url, timing, credentials, doctor=doctor, notices=notices, **more)
+    return notices
 
 
 @asynccontextmanager
@@ -240,11 +266,16 @@ async def faulting(
         venue: settings of the simulator.
         more: settings of the sessions.
     """
-    async with running(**(venue or {})) as simulator:
+    credentials = None if secret is None else Credentials(KEY, secret)
+    async with (
+        running(**(venue or {})) as simulator,
+        BybitRest(simulator.rest_url) as rest,
+    ):
         stage = FaultStage(venue=simulator)
-        compose(stage, timing, None if secret is None else Credentials(KEY, secret), **more)
+        notices = compose(stage, rest, timing, credentials, **more)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(stage.feed.run())
+            reading = group.create_task(notices.run())
             await asyncio.sleep(0)
             try:
                 yield stage
@@ -254,6 +285,7 @@ async def faulting(
                 await asyncio.wait([task], timeout=PATIENCE_SECONDS)
                 took = time.monotonic() - started
                 task.cancel()
+                reading.cancel()
         assert took < _STOP_SECONDS, f"stopping took {took:.1f} s"
         assert stage.outlet.checker.problems == []
         assert stage.outlet.unmarked == []
