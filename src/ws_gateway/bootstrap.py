@@ -242,7 +242,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 requests=requests,
             )
             control = _Control(store, reconciler, requests, HttpServer(app))
-            if await _run_rooms(path, desk, control, listener, stop):
+            try:
+                is_drained = await _run_rooms(path, desk, control, listener, stop)
+            finally:
+                await desk.close()
+            if is_drained:
                 log.info("gateway.stopped", **figures.now())
             else:
                 lost = path.publisher.in_flight
@@ -313,7 +317,6 @@ async def _run_rooms(
         drained = await path.publisher.drain(left)
         await path.publisher.close(GOODBYE_SECONDS)
         publishing.cancel()
-    await desk.close()
     return drained
 
 
@@ -405,6 +408,8 @@ def _credentials(settings: Settings) -> Credentials | None:
     if settings.bybit_api_key is None or settings.bybit_api_secret is None:
         log.info("gateway.public_only", why="WSG_BYBIT_API_KEY and WSG_BYBIT_API_SECRET are unset")
         return None
+    if not settings.serves_public:
+        log.info("gateway.private_only", why="WSG_CONNECTION_STRATEGY is single, and a key is set")
     return Credentials(
         settings.bybit_api_key.get_secret_value(), settings.bybit_api_secret.get_secret_value()
     )

@@ -175,6 +175,28 @@ async def test_words_count_where_rest_finds_nothing_wrong(words: str, fault: Log
         assert f"{KEY[:4]}…" in diagnosis.detail
 
 
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ("API key is invalid.", LoginFault.WRONG_KEY),
+        ("Your api key has expired.", LoginFault.EXPIRED_KEY),
+        ("Params Error", LoginFault.UNKNOWN),
+    ],
+)
+async def test_words_count_where_rest_does_not_tell_of_keys(words: str, fault: LoginFault) -> None:
+    """The demo environment may not serve the path; then the socket's words are all there is."""
+    time_now = answer(
+        f'{{"retCode":0,"result":{{"timeSecond":"1","timeNano":"{clock_us() * 1000}"}}}}'
+    )
+    refusal = answer('{"retCode":10032,"retMsg":"Demo trading are not supported."}')
+    async with answering(time_now, refusal) as stage, BybitRest(stage.url) as rest:
+        clock = VenueClock(rest, clock_us=clock_us)
+        diagnosis = await LoginInquiry(rest, clock).diagnose(words, OWN)
+        assert diagnosis.fault is fault
+        assert "10032" in diagnosis.detail
+        assert words in diagnosis.detail
+
+
 async def test_an_inquiry_can_be_cancelled_at_once() -> None:
     """A session that stops does not wait for REST."""
     async with answering(HANG) as stage, BybitRest(stage.url) as rest:

@@ -162,10 +162,16 @@ class LoginInquiry:
     async def _of_refusal(
         self, refusal: RestRefused, words: str, credentials: Credentials
     ) -> LoginDiagnosis:
-        fault = _OF_CODE.get(refusal.ret_code)
-        if fault is None:
-            return _unknown(words, credentials, f"REST said: {refusal.words} ({refusal.ret_code})")
         answer = f"{refusal.words} ({refusal.ret_code})"
+        fault = _OF_CODE.get(refusal.ret_code)
+        if fault is None:  # a number that says nothing of keys: this desk may not tell of them
+            by_words = _by_words(words)
+            said = (
+                f"the login with key {credentials.shown} was refused: {_said(words, credentials)}"
+            )
+            if by_words is None:
+                return _unknown(words, credentials, f"REST said: {answer}")
+            return _diagnosis(by_words, f"{said}; REST said: {answer}")
         said = f"the login was refused; Bybit says of key {credentials.shown}: {answer}"
         if fault is LoginFault.WRONG_KEY:
             if _by_words(refusal.words) is LoginFault.WRONG_ENVIRONMENT:
