@@ -111,7 +111,7 @@ async def test_a_category_disabled_at_a_restart_is_not_served_from_the_ledger(si
             await gateway.add("orderbook", "BTCUSDT", category="linear")
             await gateway.until_health(lambda h: h["subscriptions"] == {"active": 2})
         async with site.gateway(venue.url, WSG_ENABLED_CATEGORIES="linear") as gateway:
-            await gateway.until_health(lambda h: h["subscriptions"] == {"active": 1})
+            await gateway.until_health(lambda h: h["subscriptions"] == {"active": 1, "rejected": 1})
 
             async def refused() -> str | None:
                 one = (await gateway.subscriptions())[TRADES]
