@@ -45,6 +45,7 @@ from ws_gateway.storage.embedded import EmbeddedPostgres
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.clock import VenueClock
+from ws_gateway.venue.context import SessionContext
 from ws_gateway.venue.credentials import CredentialFiles, CredentialUser
 from ws_gateway.venue.feed import BybitFeed, Endpoints
 from ws_gateway.venue.instruments import Instruments
@@ -52,8 +53,7 @@ from ws_gateway.venue.login import LoginInquiry
 from ws_gateway.venue.maintenance import Maintenance
 from ws_gateway.venue.protocol import Timing
 from ws_gateway.venue.rest import BybitRest
-from ws_gateway.venue.session import SessionContext
-from ws_gateway.venue.shard import Replacing
+from ws_gateway.venue.succession import Replacing
 
 T = TypeVar("T")
 

@@ -197,6 +197,13 @@ class Feed(Protocol):
     def connections(self) -> list[ConnectionStatus]:
         """Return one status per connection that exists."""
 
+    def replace(self, connection: str, why: str) -> bool:
+        """Close a connection as soon as a successor carries all it does.
+
+        Answers whether a connection of that name exists. If the successor does not come up, the
+        connection stays.
+        """
+
 
 # ── control → storage ─────────────────────────────────────────────────────────────────────────
 

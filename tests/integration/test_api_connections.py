@@ -85,3 +85,15 @@ async def test_a_filter_that_cannot_be_is_refused(api: Api) -> None:
     body = is_problem(await api.http.get(f"{PATH}?endpoint=futures"), 422, "field_invalid")
     assert body["field"] == "endpoint"
     assert {"linear", "status", "private"} <= set(body["allowed"])
+
+
+async def test_a_person_may_have_a_connection_replaced(api: Api) -> None:
+    """It is ordered at once; a name nobody has is said to be none."""
+    api.feed.statuses = [connection("linear", name="linear-2")]
+    answer = await api.http.post(f"{PATH}/linear-2/replacement")
+    assert (answer.status_code, answer.json()) == (202, {"connection": "linear-2"})
+    assert api.feed.calls == [("replace", ["linear-2", "a person asked for it"])]
+    problem = is_problem(
+        await api.http.post(f"{PATH}/linear/replacement"), 404, "connection_not_found"
+    )
+    assert "no connection 'linear'" in problem["detail"]

@@ -22,10 +22,10 @@ from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.identity import TraceIds
 from ws_gateway.venue.attempts import Spacing
 from ws_gateway.venue.auth import Credentials
+from ws_gateway.venue.context import SessionContext
 from ws_gateway.venue.feed import BybitFeed, Endpoints
 from ws_gateway.venue.protocol import Timing
-from ws_gateway.venue.session import SessionContext
-from ws_gateway.venue.shard import Replacing
+from ws_gateway.venue.succession import Replacing
 
 QUICK = Timing(
     ping_interval=0.1,

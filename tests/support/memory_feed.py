@@ -54,6 +54,11 @@ class MemoryFeed:
         """Return what the test set."""
         return list(self.statuses)
 
+    def replace(self, connection: str, why: str) -> bool:
+        """Take note of whom a person wants replaced."""
+        self.calls.append(("replace", [connection, why]))
+        return any(one.name == connection for one in self.statuses)
+
     def answer(self, topic: Topic, state: SubscriptionState, error: str | None = None) -> None:
         """Let the venue say what it made of a topic."""
         self._topics[topic] = state

@@ -14,6 +14,15 @@ from ws_gateway.domain.topic import Category, Endpoint
 from ws_gateway.ports import ConnectionStatus, MaintenanceNotice, SessionState
 from ws_gateway.runtime.breaker import BreakerState
 
+
+class Replacement(BaseModel):
+    """A connection whose successor was ordered."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"connection": "linear"}]})
+
+    connection: str = Field(description="Name of the connection that will be closed.")
+
+
 _STATE: dict[str, Any] = {
     "name": "linear-1",
     "connection_status": "backing_off",

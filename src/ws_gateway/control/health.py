@@ -159,6 +159,10 @@ class HealthReporter:
             uptime_seconds=round(self._monotonic() - self._started_at, 3),
         )
 
+    def replace_connection(self, name: str) -> bool:
+        """Let a successor take a connection's place; answers whether it exists."""
+        return self._feed.replace(name, "a person asked for it")
+
     def venue(self, only: Endpoint | None = None) -> VenueReport:
         """Compare what the ledger wants with what is active, at one endpoint or at all."""
         subscriptions = self._reconciler.status()

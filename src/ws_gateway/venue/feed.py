@@ -12,9 +12,11 @@ from ws_gateway.ports import ConnectionStatus
 from ws_gateway.runtime.breaker import Breaker
 from ws_gateway.venue.attempts import Attempts
 from ws_gateway.venue.auth import Credentials
+from ws_gateway.venue.context import SessionContext
 from ws_gateway.venue.protocol import Conversation
-from ws_gateway.venue.session import Session, SessionContext
-from ws_gateway.venue.shard import Replacing, Shard
+from ws_gateway.venue.session import Session
+from ws_gateway.venue.shard import Shard
+from ws_gateway.venue.succession import Replacing, Succession
 
 _PATH = {Endpoint.PRIVATE: "/v5/private", Endpoint.STATUS: "/v5/public/misc/status"}
 
@@ -98,7 +100,7 @@ class BybitFeed:
             shard.renew_credentials(credentials)
 
     def replace(self, connection: str, why: str) -> bool:
-        """Open a successor of a connection, then close it; answers whether it exists."""
+        """Close a connection as soon as a successor carries all it does; says whether it exists."""
         return any(shard.replace(connection, why) for shard in self._shards())
 
     # ── topics ────────────────────────────────────────────────────────────────────────────────
@@ -179,7 +181,7 @@ class BybitFeed:
             report=self._context.observer.topic_changed,
             copies=1 if line.endpoint is Endpoint.STATUS else self._redundancy,
             replacing=self._replacing,
-            jitter=self._context.rng.random,
+            succession=Succession(self._replacing, self._context.rng.random),
         )
         line.shards.append(shard)
         self._start(shard)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from random import Random
 from typing import Protocol
 
 import structlog
@@ -16,73 +14,18 @@ from ws_gateway.domain.event import GapReason
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import Quarantine, VenueLost
-from ws_gateway.ports import (
-    ConnectionStatus,
-    ObservationSink,
-    SessionState,
-    TopicObserver,
-    UnreadableSink,
-    VenueNotices,
-)
-from ws_gateway.venue.attempts import Attempts, Spacing
+from ws_gateway.ports import ConnectionStatus, SessionState
+from ws_gateway.venue.attempts import Attempts
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.connection import VenueSocket, open_socket
+from ws_gateway.venue.context import SessionContext
 from ws_gateway.venue.observations import read_observations
-from ws_gateway.venue.protocol import Conversation, Phase, Timing
+from ws_gateway.venue.protocol import Conversation, Phase
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 _STREAMING = SessionState.STREAMING  # named once: it is compared with per frame
-
-
-class LoginDiagnosis(Protocol):
-    """Why a login was refused, as far as it could be found out."""
-
-    @property
-    def detail(self) -> str:
-        """Say it to a person, with what to do."""
-
-    @property
-    def is_mended(self) -> bool:
-        """Say whether the next login will fare better, so that it need not wait."""
-
-
-class LoginDoctor(Protocol):
-    """Finds out over REST why a login was refused, and by how much the clocks differ."""
-
-    @property
-    def offset_ms(self) -> int:
-        """Milliseconds the venue's clock is ahead of ours, as measured last."""
-
-    async def diagnose(self, words: str, credentials: Credentials) -> LoginDiagnosis:
-        """Find out why the venue refused with these words; never fails."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionContext:
-    """What every session of a feed shares.
-
-    Attributes:
-        sink: where facts and breaks go.
-        doctor: asked when a login is refused; None takes the venue's words as they are.
-        notices: what the venue announced; None knows of nothing.
-        connect_deadline_seconds, handshake_deadline_seconds: of TCP, and of TLS and upgrade.
-    """
-
-    environment: str
-    sink: ObservationSink
-    unreadable: UnreadableSink
-    observer: TopicObserver
-    rng: Random
-    clock_us: Callable[[], int]
-    new_trace_id: Callable[[], str]
-    doctor: LoginDoctor | None = None
-    notices: VenueNotices | None = None
-    connect_deadline_seconds: float = 10.0
-    handshake_deadline_seconds: float = 10.0
-    spacing: Spacing = field(default_factory=Spacing)
-    timing: Timing = field(default_factory=Timing)
 
 
 class SessionOwner(Protocol):
@@ -298,9 +241,8 @@ class Session:
         broken = self._conversation.lost(exc.detail if exc.reason == "login" else None)
         self.sink.break_streams(broken, GapReason.DISCONNECT, exc.detail)
         self._report_changes()
-        self._log.warning(
-            "venue.connection_lost", reason=exc.reason, why=exc.detail, topics=len(broken)
-        )
+        tell = self._log.info if self._is_excused() else self._log.warning
+        tell("venue.connection_lost", reason=exc.reason, why=exc.detail, topics=len(broken))
         self._owner.socket_lost(self)
 
     def _await_proof(self) -> None:
@@ -380,17 +322,19 @@ class Session:
             self._proof = None
 
     def _on_timer(self) -> None:
-        notices = self._context.notices
         try:
-            self._conversation.is_excused = notices is not None and notices.is_ongoing(
-                self._conversation.endpoint
-            )
+            self._conversation.is_excused = self._is_excused()
             self._conversation.tick(time.monotonic())
             self._report_stalls()
             self._carry_out()
         except Exception as exc:  # noqa: BLE001 - out of a callback: carried to `run`, which raises it
             if self._socket is not None:
                 self._socket.fail(exc)
+
+    def _is_excused(self) -> bool:
+        """Say whether the venue announced that it takes data from this endpoint now."""
+        notices = self._context.notices
+        return notices is not None and notices.is_ongoing(self._conversation.endpoint)
 
     def _report_stalls(self) -> None:
         for stall in self._conversation.take_stalls():

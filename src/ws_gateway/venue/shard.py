@@ -17,6 +17,7 @@ from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.merge import Merge
 from ws_gateway.venue.messages import MAX_ARGS_CHARS, MAX_CONNECTION_TOPICS, args_chars
 from ws_gateway.venue.session import Session
+from ws_gateway.venue.succession import Replacing, Succession
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -34,36 +35,12 @@ _BEST_FIRST = (
 _CALLED_SETTLED = frozenset({_State.ACTIVE, _State.REJECTED, _State.STALLED})
 
 
-@dataclass(frozen=True, slots=True)
-class Replacing:
-    """When sockets are replaced, in seconds.
-
-    Attributes:
-        max_age: age at which a socket is replaced, give or take a tenth; 0 for never.
-        settle_deadline: how long the new socket may take to carry everything.
-        linger: how long copies of the old socket's last facts may still come.
-        pause, pause_cap: least time between two replacements of what is silent; it doubles as long
-            as they do not help.
-    """
-
-    max_age: float = 12 * 3600.0
-    settle_deadline: float = 30.0
-    linger: float = 10.0
-    pause: float = 60.0
-    pause_cap: float = 900.0
-
-
 @dataclass(eq=False, slots=True)
 class Leg:
-    """One socket of a shard.
-
-    Attributes:
-        replace_at: monotonic time at which it is too old, None while that is not known.
-    """
+    """One socket of a shard, and what its topics are on it."""
 
     session: Session
     states: dict[Topic, tuple[SubscriptionState, str | None]] = field(default_factory=dict)
-    replace_at: float | None = None
 
 
 class Shard:
@@ -72,9 +49,9 @@ class Shard:
     Args:
         name: of the first socket; further ones get a letter.
         new_session: builds a session of a name, owned by this shard.
-        sink, observer: where facts and states go.
+        sink, report: where facts and states go.
         copies: how many sockets carry every topic.
-        jitter: answers a number between 0 and 1.
+        succession: which sockets are to be replaced.
     """
 
     def __init__(
@@ -87,16 +64,15 @@ class Shard:
         report: Callable[[Topic, SubscriptionState, str | None], None],
         copies: int,
         replacing: Replacing,
-        jitter: Callable[[], float],
+        succession: Succession,
     ) -> None:
         self.name = name
         self.endpoint = endpoint
         self._new_session = new_session
         self._sink = sink
         self._report = report
-        self._copies = copies
         self._replacing = replacing
-        self._jitter = jitter
+        self._succession = succession
         self._topics: dict[str, Topic] = {}
         self._chars = 2
         self._told: dict[Topic, tuple[SubscriptionState, str | None]] = {}
@@ -106,10 +82,6 @@ class Shard:
         self._group: asyncio.TaskGroup | None = None
         self._is_stopping = False
         self._changed = asyncio.Event()
-        self._wishes: list[tuple[str, str]] = []
-        self._silence_pause = replacing.pause
-        self._next_silence_at = 0.0
-        self._retiring: set[str] = set()
         for _ in range(copies):
             self._add_leg()
 
@@ -178,7 +150,8 @@ class Shard:
                 await self._replace_what_is_due()
                 self._changed.clear()
                 try:
-                    async with asyncio.timeout(self._seconds_to_next_age()):
+                    next_age = self._succession.seconds_to_next(time.monotonic())
+                    async with asyncio.timeout(next_age):
                         await self._changed.wait()
                 except TimeoutError:
                     continue  # a socket has come of age
@@ -199,13 +172,15 @@ class Shard:
             was_streaming = leg.session.is_streaming
             leg.session.take_credentials(credentials)
             if was_streaming:
-                self._wish(name, "the credentials were renewed")
+                self.replace(name, "the credentials were renewed")
 
     def replace(self, name: str, why: str) -> bool:
         """Replace a socket by a new one before closing it; answers whether it is there."""
-        if name in self._legs:
-            self._wish(name, why)
-        return name in self._legs
+        if name not in self._legs:
+            return False
+        self._succession.wish(name, why)
+        self._changed.set()
+        return True
 
     # ── told by the sessions ──────────────────────────────────────────────────────────────────
 
@@ -231,15 +206,9 @@ class Shard:
 
     def socket_hopeless(self, session: Session, why: str) -> None:
         """Replace a socket that does not bring what it should, but not again and again."""
-        now = time.monotonic()
-        if now < self._next_silence_at:
+        if not self._succession.suspect(session.name, why, time.monotonic()):
             log.info("venue.replacement_postponed", connection=session.name, why=why)
-            return
-        if now > self._next_silence_at + 2 * self._silence_pause:
-            self._silence_pause = self._replacing.pause  # the last one helped
-        self._next_silence_at = now + self._silence_pause
-        self._silence_pause = min(self._replacing.pause_cap, 2 * self._silence_pause)
-        self._wish(session.name, why)
+        self._changed.set()
 
     # ── sockets ───────────────────────────────────────────────────────────────────────────────
 
@@ -320,36 +289,15 @@ class Shard:
 
     # ── replacement ───────────────────────────────────────────────────────────────────────────
 
-    def _wish(self, name: str, why: str) -> None:
-        if all(name != wished for wished, _ in self._wishes):
-            self._wishes.append((name, why))
-            self._changed.set()
-
-    def _seconds_to_next_age(self) -> float | None:
-        ages = [leg.replace_at for leg in self._legs.values() if leg.replace_at is not None]
-        return max(0.0, min(ages) - time.monotonic()) if ages else None
-
     async def _replace_what_is_due(self) -> None:
-        self._note_ages()
-        while self._wishes and not self._is_stopping:
-            name, why = self._wishes.pop(0)
-            if name in self._legs:
-                await self._replace(name, why)
-            self._note_ages()
-
-    def _note_ages(self) -> None:
-        """Give every open socket its day, and wish for a successor of one whose day has come."""
-        now = time.monotonic()
-        for name, leg in self._legs.items():
-            opened_at = leg.session.opened_at
-            if opened_at is None or not self._replacing.max_age:
-                leg.replace_at = None
-            elif leg.replace_at is None:
-                age = self._replacing.max_age * (0.9 + 0.2 * self._jitter())
-                leg.replace_at = opened_at + age
-            elif now >= leg.replace_at:
-                leg.replace_at = now + self._replacing.pause_cap
-                self._wish(name, "it came of age")
+        while not self._is_stopping:
+            opened_at = {name: leg.session.opened_at for name, leg in self._legs.items()}
+            self._succession.look(opened_at, time.monotonic())
+            wish = self._succession.take()
+            if wish is None:
+                return
+            if wish[0] in self._legs:
+                await self._replace(*wish)
 
     async def _replace(self, old_name: str, why: str) -> None:
         """Open a new socket, wait until it carries everything, then close the old one."""

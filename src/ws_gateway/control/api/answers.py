@@ -10,7 +10,7 @@ _MEANINGS = {
     400: "The body is not JSON.",
     401: "The key is missing or wrong.",
     403: "No key is configured in the gateway.",
-    404: "No such subscription.",
+    404: "There is none of that name.",
     413: "The body is larger than 64 KiB.",
     415: "The body is not sent as JSON.",
     422: "A field is missing, malformed, or asks for what does not exist.",

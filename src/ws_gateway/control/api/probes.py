@@ -8,7 +8,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from ws_gateway.control.api.answers import problems_of
-from ws_gateway.control.connection_schemas import ConnectionsAnswer, ConnectionsQuery
+from ws_gateway.control.api.problems import NotFound
+from ws_gateway.control.connection_schemas import (
+    ConnectionsAnswer,
+    ConnectionsQuery,
+    Replacement,
+)
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.schemas import Health, Liveness, Readiness
 
@@ -69,3 +74,21 @@ async def list_connections(
     the connections say what happened and when the next attempt is due.
     """
     return ConnectionsAnswer.of(reporter.venue(query.endpoint))
+
+
+@guarded.post(
+    "/connections/{name}/replacement",
+    status_code=HTTPStatus.ACCEPTED,
+    summary="Replace a connection without a gap",
+    responses=problems_of(404, 422),
+)
+async def replace_connection(name: str, reporter: Reporter) -> Replacement:
+    """Open a successor, and close the connection when that carries all its topics.
+
+    For a connection that is to be drained, whatever the reason. `GET /api/v1/connections` shows
+    both until then. If the successor does not come up in half a minute, the connection stays.
+    """
+    if not reporter.replace_connection(name):
+        detail = f"there is no connection {name!r}; GET /api/v1/connections names them"
+        raise NotFound(detail, code="connection_not_found")
+    return Replacement(connection=name)

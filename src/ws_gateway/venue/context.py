@@ -1,0 +1,62 @@
+"""What all sessions of a feed share, and whom they ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Protocol
+
+from ws_gateway.ports import ObservationSink, TopicObserver, UnreadableSink, VenueNotices
+from ws_gateway.venue.attempts import Spacing
+from ws_gateway.venue.auth import Credentials
+from ws_gateway.venue.protocol import Timing
+
+
+class LoginDiagnosis(Protocol):
+    """Why a login was refused, as far as it could be found out."""
+
+    @property
+    def detail(self) -> str:
+        """Say it to a person, with what to do."""
+
+    @property
+    def is_mended(self) -> bool:
+        """Say whether the next login will fare better, so that it need not wait."""
+
+
+class LoginDoctor(Protocol):
+    """Finds out over REST why a login was refused, and by how much the clocks differ."""
+
+    @property
+    def offset_ms(self) -> int:
+        """Milliseconds the venue's clock is ahead of ours, as measured last."""
+
+    async def diagnose(self, words: str, credentials: Credentials) -> LoginDiagnosis:
+        """Find out why the venue refused with these words; never fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionContext:
+    """What every session of a feed shares.
+
+    Attributes:
+        sink: where facts and breaks go.
+        doctor: asked when a login is refused; None takes the venue's words as they are.
+        notices: what the venue announced; None knows of nothing.
+        connect_deadline_seconds, handshake_deadline_seconds: of TCP, and of TLS and upgrade.
+    """
+
+    environment: str
+    sink: ObservationSink
+    unreadable: UnreadableSink
+    observer: TopicObserver
+    rng: Random
+    clock_us: Callable[[], int]
+    new_trace_id: Callable[[], str]
+    doctor: LoginDoctor | None = None
+    notices: VenueNotices | None = None
+    connect_deadline_seconds: float = 10.0
+    handshake_deadline_seconds: float = 10.0
+    spacing: Spacing = field(default_factory=Spacing)
+    timing: Timing = field(default_factory=Timing)
