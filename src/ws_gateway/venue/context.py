@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
@@ -36,6 +36,13 @@ class LoginDoctor(Protocol):
         """Find out why the venue refused with these words; never fails."""
 
 
+class NoticeBoard(VenueNotices, Protocol):
+    """What the venue announced, also as its own stream tells it."""
+
+    def absorb(self, rows: Iterable[object]) -> None:
+        """Take note of rows of `system.status`."""
+
+
 @dataclass(frozen=True, slots=True)
 class SessionContext:
     """What every session of a feed shares.
@@ -55,7 +62,7 @@ class SessionContext:
     clock_us: Callable[[], int]
     new_trace_id: Callable[[], str]
     doctor: LoginDoctor | None = None
-    notices: VenueNotices | None = None
+    notices: NoticeBoard | None = None
     connect_deadline_seconds: float = 10.0
     handshake_deadline_seconds: float = 10.0
     spacing: Spacing = field(default_factory=Spacing)

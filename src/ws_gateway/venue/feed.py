@@ -16,6 +16,7 @@ from ws_gateway.venue.context import SessionContext
 from ws_gateway.venue.protocol import Conversation
 from ws_gateway.venue.session import Session
 from ws_gateway.venue.shard import Shard
+from ws_gateway.venue.status_sink import StatusSink
 from ws_gateway.venue.succession import Replacing, Succession
 
 _PATH = {Endpoint.PRIVATE: "/v5/private", Endpoint.STATUS: "/v5/public/misc/status"}
@@ -173,11 +174,14 @@ class BybitFeed:
             line.opened = 0
         line.opened += 1
         name = line.endpoint.value if line.opened == 1 else f"{line.endpoint}-{line.opened}"
+        sink, notices = self._context.sink, self._context.notices
+        if line.endpoint is Endpoint.STATUS and notices is not None:
+            sink = StatusSink(sink, notices)
         shard = Shard(
             name,
             line.endpoint,
             lambda leg, owner: self._new_session(leg, owner, line),
-            sink=self._context.sink,
+            sink=sink,
             report=self._context.observer.topic_changed,
             copies=1 if line.endpoint is Endpoint.STATUS else self._redundancy,
             replacing=self._replacing,

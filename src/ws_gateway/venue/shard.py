@@ -216,6 +216,7 @@ class Shard:
         self._born += 1
         name = self.name if self._born == 1 else f"{self.name}.{_letters(self._born)}"
         leg = Leg(self._new_session(name, self))
+        leg.session.sink = self._sink
         if self._legs:
             self._join(name, leg)
         self._legs[name] = leg
