@@ -45,11 +45,14 @@ _BURSTS = Expectation(
 )
 """Trades come when somebody trades; only a lively symbol has a pace to fall out of."""
 
+_LIMITS = Expectation(has_first_data=False, before_learned=60.0)
+"""Told every 300 ms (Bybit v5 docs, Order Price Limit); whether at once is not said."""
+
 _OF_CHANNEL = {
     Channel.ORDERBOOK: _TICKS,
     Channel.ORDERBOOK_RPI: _TICKS,
     Channel.TICKER: _TICKS,
-    Channel.PRICE_LIMIT: _TICKS,
+    Channel.PRICE_LIMIT: _LIMITS,
     Channel.KLINE: _CANDLES,
     Channel.TRADES: _BURSTS,
 }

@@ -162,7 +162,8 @@ class StallWatch:
 
     def _insist(self, entry: Entry, now: float) -> None:
         """Go on with a topic that stayed silent although it was asked for again."""
-        if entry.pause <= self._retry_seconds:
+        # A topic that never told anything here may have nothing to tell; no socket is spent on it.
+        if entry.pause <= self._retry_seconds and entry.pace.frames:
             self.hopeless = f"{entry.topic.name} stayed silent although it was asked for again"
         self._ledger.ask_again(entry, now)
         entry.due = now + entry.pause

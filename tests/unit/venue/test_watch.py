@@ -197,10 +197,13 @@ def test_maintenance_excuses_silence() -> None:
 
 
 def test_first_data_that_do_not_come_are_noticed() -> None:
-    """An ack is not data."""
+    """An ack is not data; but no socket is spent on a topic that may have nothing to tell."""
     watched = Watched(TICKERS)
     watched.run(12, dict.fromkeys(OTHERS, 0.5))
     assert watched.stalls() == [LIVELY]
+    watched.run(600, dict.fromkeys(OTHERS, 0.5))
+    assert watched.conversation.take_hopeless() is None
+    assert watched.state(LIVELY) is State.STALLED
 
 
 # ── acks that prove nothing ───────────────────────────────────────────────────────────────────
