@@ -12,10 +12,10 @@ UV_COMPILE := $(BIN)/uv pip compile --no-config --universal --python-version 3.1
 	--custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format fuzz bench lock up down clean
+.PHONY: help demo run test check format fuzz bench bench-venue lock up down clean
 
 help:  ## say what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 13
 
 demo: $(VENV)  ## simulator, gateway and a consumer, live; SECONDS=20 ends by itself
 	@$(DEVSTACK) run -- $(BIN)/ws-gateway demo $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
@@ -41,6 +41,9 @@ fuzz: $(VENV)  ## throw changed frames at the decoder; SECONDS=60, ARGS="--seed 
 
 bench: $(VENV)  ## measure against the budgets, beside the broker's own ceiling
 	@$(DEVSTACK) run -- $(BIN)/python bench/run.py $(ARGS)
+
+bench-venue: $(VENV)  ## measure reconnects and cost per topic; ARGS="--parts soak --faults all"
+	@$(BIN)/python bench/venue_life.py $(ARGS)
 
 lock: $(VENV)  ## lock the dependencies anew; UPGRADE=1 takes newer ones
 	@$(UV_COMPILE) pyproject.toml -o requirements/runtime.txt
