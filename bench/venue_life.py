@@ -141,7 +141,7 @@ def bench_soak(faults: list[str], seconds: float, at_once: int) -> tuple[Table, 
         "fault", "attempts", "most in 300 s", "RSS MB at start", "at end", "events", "markers",
         "unexplained", "whole again after s",
     ):  # fmt: skip
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=name == "fault")
     for each in found:
         healed = each["healed_after_seconds"]
         table.add_row(
