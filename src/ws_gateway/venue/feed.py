@@ -182,7 +182,7 @@ class BybitFeed:
             line.endpoint,
             lambda leg, owner: self._new_session(leg, owner, line),
             sink=sink,
-            report=self._context.observer.topic_changed,
+            report=lambda *change: self._report(shard, *change),
             copies=1 if line.endpoint is Endpoint.STATUS else self._redundancy,
             replacing=self._replacing,
             succession=Succession(self._replacing, self._context.rng.random),
@@ -190,6 +190,13 @@ class BybitFeed:
         line.shards.append(shard)
         self._start(shard)
         return shard
+
+    def _report(
+        self, shard: Shard, topic: Topic, state: SubscriptionState, error: str | None
+    ) -> None:
+        """Pass a topic's state on, unless another shard has taken the topic over meanwhile."""
+        if self._shard_of.get(topic, shard) is shard:
+            self._context.observer.topic_changed(topic, state, error)
 
     def _new_session(self, name: str, owner: Shard, line: _Line) -> Session:
         context = self._context

@@ -210,8 +210,10 @@ class Conversation:
         if overdue is not None:
             raise VenueLost("ack", f"no answer to {overdue.op} in {timing.ack_deadline:g} s")
         if now >= self._look_at:
+            # Whoever looks late was away himself; what came meanwhile has yet to be read.
+            was_away = now - self._look_at > max(1.0, timing.stall_check_interval)
             self._look_at = now + timing.stall_check_interval
-            self._watch.look(now, is_excused=self.is_excused)
+            self._watch.look(now, is_excused=self.is_excused or was_away)
         if now >= self._ping_at:
             self._ledger.output.append(ping(self._request_id()))
             self._ping_at = now + timing.ping_interval

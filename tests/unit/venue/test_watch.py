@@ -196,6 +196,15 @@ def test_maintenance_excuses_silence() -> None:
     assert watched.conversation.take_hopeless() is not None
 
 
+def test_a_process_that_was_frozen_blames_nobody() -> None:
+    """What came meanwhile has yet to be read."""
+    watched = Watched(TICKERS)
+    watched.run(120, dict.fromkeys(TICKERS, 0.5))
+    watched.now += 20
+    watched.run(5, dict.fromkeys(TICKERS, 0.5))
+    assert watched.stalls() == []
+
+
 def test_first_data_that_do_not_come_are_noticed() -> None:
     """An ack is not data; but no socket is spent on a topic that may have nothing to tell."""
     watched = Watched(TICKERS)
