@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint, Topic
 from ws_gateway.errors import Quarantine
-from ws_gateway.venue.messages import WireFrame, batches, decode_outcome, topic_request
+from ws_gateway.venue.messages import WireFrame, decode_outcome
 from ws_gateway.venue.pace import Pace, expectation_of
+from ws_gateway.venue.requests import OpenRequests, Request
 
 _ACTIVE = SubscriptionState.ACTIVE  # named once: looking a member up costs, and this is per frame
 _ASKED_ANEW = (SubscriptionState.REJECTED, SubscriptionState.REMOVING)
@@ -66,21 +67,6 @@ class Entry:
         return self.pace.frames > self.frames_before
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A subscribe or unsubscribe on its way.
-
-    Attributes:
-        sent_at: monotonic seconds.
-        is_second: it was asked before, and that request was not answered.
-    """
-
-    op: str
-    topics: tuple[Topic, ...]
-    sent_at: float
-    is_second: bool = False
-
-
 class TopicLedger:
     """What is wanted of a socket, what was asked, and what the venue answered.
 
@@ -94,12 +80,10 @@ class TopicLedger:
 
     def __init__(self, endpoint: Endpoint, next_id: Callable[[], str]) -> None:
         self._endpoint = endpoint
-        self._next_id = next_id
         self._is_open = False
         self._entries: dict[str, Entry] = {}
         self._left: dict[str, None] = {}
-        self._requests: dict[str, Request] = {}
-        self.output: list[bytes] = []
+        self._requests = OpenRequests(endpoint, next_id)
         self.changes: list[TopicChange] = []
         self.last_data_at: float | None = None
 
@@ -120,7 +104,7 @@ class TopicLedger:
         if self._is_open:
             # What still comes of a topic being unsubscribed belongs to its former life; asking
             # for it again before that has ended would hide the hole in between.
-            leaving = self._leaving()
+            leaving = self._requests.leaving()
             self._subscribe([topic for topic in fresh if topic.name not in leaving], now)
 
     def drop(self, topics: Iterable[Topic], now: float) -> None:
@@ -135,7 +119,7 @@ class TopicLedger:
                 known.append(topic)
             else:
                 self._forget(entry)
-        self._send("unsubscribe", known, now)
+        self._requests.send("unsubscribe", known, now)
 
     def resync(self, topic: Topic, now: float) -> None:
         """Ask for a fresh snapshot of one topic: unsubscribe, then subscribe again."""
@@ -152,8 +136,8 @@ class TopicLedger:
         Both requests travel at once: the venue answers in order, and deltas that still arrive in
         between are withheld by the pipeline until the snapshot comes.
         """
-        self._send("unsubscribe", [entry.topic], now)
-        self._send("subscribe", [entry.topic], now)
+        self._requests.send("unsubscribe", [entry.topic], now)
+        self._requests.send("subscribe", [entry.topic], now)
         self._expect(entry, now)
 
     @property
@@ -186,7 +170,6 @@ class TopicLedger:
         """Forget the socket; answers the topics that were flowing or about to."""
         self._is_open = False
         self._requests.clear()
-        self.output.clear()
         self._left.clear()
         broken = []
         for entry in list(self._entries.values()):
@@ -202,7 +185,20 @@ class TopicLedger:
     @property
     def oldest_request(self) -> Request | None:
         """Return the request the venue has owed an answer for longest."""
-        return next(iter(self._requests.values()), None)
+        return self._requests.oldest
+
+    @property
+    def has_output(self) -> bool:
+        """Say whether there is anything to send."""
+        return self._requests.has_output
+
+    def take_output(self) -> list[bytes]:
+        """Return the requests to send, in order, and forget them."""
+        return self._requests.take_output()
+
+    def say(self, request: bytes) -> None:
+        """Send something that is about no topic, in its turn."""
+        self._requests.say(request)
 
     # ── what the venue says ───────────────────────────────────────────────────────────────────
 
@@ -238,7 +234,7 @@ class TopicLedger:
 
     def take_ack(self, frame: WireFrame, now: float) -> bool:
         """Take an ack of any socket but option and spread; answers whether it is good news."""
-        request = self._answered(frame.req_id)
+        request = self._requests.answered(frame.req_id)
         if request is None:
             return False  # rule: an answer to a request of no concern any more changes nothing
         if frame.is_success:
@@ -259,7 +255,7 @@ class TopicLedger:
         """
         outcome = decode_outcome(frame)
         failed = set(outcome.failed)
-        request = self._named_by(failed.union(outcome.succeeded))
+        request = self._requests.named_by(failed.union(outcome.succeeded))
         if request is None:
             return False
         if request.op == "unsubscribe":
@@ -284,15 +280,15 @@ class TopicLedger:
             now: monotonic seconds.
             deadline: how long an answer may take, in seconds.
         """
-        for req_id, request in list(self._requests.items()):
+        while (request := self._requests.oldest) is not None:
             if now < request.sent_at + deadline:
                 return None  # the others are younger
             owed = self._owed(request)
             if owed and request.is_second:
                 return request
-            del self._requests[req_id]
+            self._requests.answered(None)
             if owed:
-                self._send(request.op, owed, now, is_second=True)
+                self._requests.send(request.op, owed, now, is_second=True)
             else:
                 self._confirm(request, now)
         return None
@@ -306,22 +302,8 @@ class TopicLedger:
             e.topic for e in entries if e is not None and e.state in _STANDING and not e.has_data
         ]
 
-    def _named_by(self, names: set[str]) -> Request | None:
-        if not names:
-            return self._answered(None)
-        for req_id, request in self._requests.items():
-            if any(topic.name in names for topic in request.topics):
-                return self._requests.pop(req_id)
-        return None
-
-    def _answered(self, req_id: str | None) -> Request | None:
-        if req_id:
-            return self._requests.pop(req_id, None)
-        oldest = next(iter(self._requests), None)
-        return None if oldest is None else self._requests.pop(oldest)
-
     def _confirm(self, request: Request, now: float) -> None:
-        leaving = self._leaving()
+        leaving = self._requests.leaving()
         again = []
         for topic in request.topics:
             entry = self._entries.get(topic.name)
@@ -365,24 +347,11 @@ class TopicLedger:
             entry = self._entries[topic.name]
             self._expect(entry, now)
             self.set_state(entry, SubscriptionState.PENDING)
-        self._send("subscribe", asked, now)
+        self._requests.send("subscribe", asked, now)
 
     def _expect(self, entry: Entry, now: float) -> None:
         entry.pace.begin(now)
         entry.frames_before, entry.acked_at = entry.pace.frames, None
-
-    def _send(
-        self, op: str, topics: Iterable[Topic], now: float, *, is_second: bool = False
-    ) -> None:
-        for batch in batches(topics, self._endpoint):
-            req_id = self._next_id()
-            self._requests[req_id] = Request(op, tuple(batch), now, is_second)
-            self.output.append(topic_request(op, req_id, batch))
-
-    def _leaving(self) -> set[str]:
-        """Name the topics whose unsubscription is unanswered."""
-        unsubscribes = (r for r in self._requests.values() if r.op == "unsubscribe")
-        return {topic.name for request in unsubscribes for topic in request.topics}
 
     def set_state(self, entry: Entry, state: SubscriptionState, error: str | None = None) -> None:
         """Give a topic a state, and report it if it is new."""

@@ -159,7 +159,7 @@ class Conversation:
         self._phase = Phase.AUTHENTICATING
         self._login_due = now + self._timing.login_deadline
         expires = wall_ms + int(self._timing.login_validity * 1000)
-        self._ledger.output.append(login(self.credentials, self._request_id(), expires))
+        self._ledger.say(login(self.credentials, self._request_id(), expires))
 
     def lost(self, error: str | None = None) -> list[Topic]:
         """Forget the socket; answers the topics that were flowing or about to.
@@ -215,7 +215,7 @@ class Conversation:
             self._look_at = now + timing.stall_check_interval
             self._watch.look(now, is_excused=self.is_excused or was_away)
         if now >= self._ping_at:
-            self._ledger.output.append(ping(self._request_id()))
+            self._ledger.say(ping(self._request_id()))
             self._ping_at = now + timing.ping_interval
             if self._pong_due is None:
                 self._pong_due = now + timing.pong_deadline
@@ -239,12 +239,11 @@ class Conversation:
     @property
     def has_results(self) -> bool:
         """Say whether `take_output` or `take_changes` would answer anything."""
-        return bool(self._ledger.output or self._ledger.changes)
+        return self._ledger.has_output or bool(self._ledger.changes)
 
     def take_output(self) -> list[bytes]:
         """Return the requests to send, in order, and forget them."""
-        output, self._ledger.output = self._ledger.output, []
-        return output
+        return self._ledger.take_output()
 
     def take_changes(self) -> list[TopicChange]:
         """Return the topics whose state changed, in order, and forget them."""
