@@ -7,6 +7,7 @@ one formatting of the body and one join of the frames. Layouts: AMQP 0-9-1 §2.3
 
 from __future__ import annotations
 
+from functools import cache
 from struct import Struct
 
 import msgspec
@@ -69,8 +70,8 @@ class Address:
         self._method_frame = publish_frame(exchange, self.routing_key)
         self._content_const, self._tail = _properties(event_class)
         self._fixed_size = _content_size(self._content_const, self._tail)
-        self._before_id = b'{"schema":%d,"event_id":' % SCHEMA_VERSION
-        self._after_id = b',"event_type":%b,"kind":"' % _json(event_class.value)
+        self._before_id = _BEFORE_ID
+        self._after_id = _after_id(event_class)
         self._after_epoch = b'","category":%b,"symbol":%b,"topic":%b,"account":%b,"epoch":"' % (
             _json(observation.category),
             _json(observation.symbol),
@@ -180,6 +181,17 @@ def quarantine_frames(
     )
 
 
+# What is the same in many streams is one object for all of them: with thousands of streams, copies
+# would not stay in the processor's cache.
+_BEFORE_ID = b'{"schema":%d,"event_id":' % SCHEMA_VERSION
+
+
+@cache
+def _after_id(event_class: str) -> bytes:
+    return b',"event_type":%b,"kind":"' % _json(event_class)
+
+
+@cache
 def _properties(event_class: str) -> tuple[bytes, bytes]:
     """Return the constant properties before the trace id, and those after the timestamp."""
     before = b"%b%b%b" % (

@@ -43,7 +43,8 @@ class Entry:
 
     Attributes:
         error: why the state is what it is, if that needs words.
-        pace: when data came, and how often it does.
+        pace: how often data come.
+        frames: how many came on the sockets so far.
         acked_at: monotonic time of an ack that proves nothing, None if there was none.
         frames_before: frames that had come when it was last asked for.
         is_judged: it was refused by us for its silence, not by the venue.
@@ -55,6 +56,7 @@ class Entry:
     state: SubscriptionState
     pace: Pace
     error: str | None = None
+    frames: int = 0
     acked_at: float | None = None
     frames_before: int = 0
     is_judged: bool = False
@@ -64,7 +66,7 @@ class Entry:
     @property
     def has_data(self) -> bool:
         """Say whether data came since it was last asked for."""
-        return self.pace.frames > self.frames_before
+        return self.frames > self.frames_before
 
 
 class TopicLedger:
@@ -220,7 +222,7 @@ class TopicLedger:
                 return None
             entry.is_judged = False
             self.set_state(entry, SubscriptionState.ACTIVE)
-        entry.pace.take(now)
+        entry.frames += 1
         self.last_data_at = now
         return entry.topic
 
@@ -350,8 +352,8 @@ class TopicLedger:
         self._requests.send("subscribe", asked, now)
 
     def _expect(self, entry: Entry, now: float) -> None:
-        entry.pace.begin(now)
-        entry.frames_before, entry.acked_at = entry.pace.frames, None
+        entry.pace.begin(entry.frames, now)
+        entry.frames_before, entry.acked_at = entry.frames, None
 
     def set_state(self, entry: Entry, state: SubscriptionState, error: str | None = None) -> None:
         """Give a topic a state, and report it if it is new."""

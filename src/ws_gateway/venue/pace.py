@@ -70,41 +70,53 @@ _HALF_LIFE_SECONDS = 600.0
 
 
 class Pace:
-    """One topic's pace on one socket.
+    """One topic's pace on one socket, as it shows when the topic is looked at now and then.
+
+    Nothing is done per frame but counting, elsewhere: a silence is known to the time between two
+    looks, which is a fraction of what is ever called too long.
 
     Attributes:
-        last_at: monotonic time of the newest frame, or of the moment data could be expected.
+        last_at: monotonic time of the look that found the newest frame, or of the moment data
+            could be expected.
         longest: longest silence of late, in seconds.
-        frames: how many were seen.
     """
 
-    __slots__ = ("_checked_at", "_since", "expectation", "frames", "last_at", "longest")
+    __slots__ = ("_looked_at", "_seen", "_since", "expectation", "last_at", "longest")
 
     def __init__(self, expectation: Expectation | None) -> None:
         self.expectation = expectation
         self.last_at = 0.0
         self.longest = 0.0
-        self.frames = 0
+        self._seen = 0
         self._since = 0.0
-        self._checked_at = 0.0
+        self._looked_at = 0.0
 
-    def begin(self, now: float) -> None:
-        """Expect data from now on; what was learned stays."""
+    def begin(self, frames: int, now: float) -> None:
+        """Expect data from now on; what was learned stays.
+
+        Args:
+            frames: how many came so far.
+            now: monotonic seconds.
+        """
         self.last_at = now
+        self._seen = frames
         if not self._since:
-            self._since = self._checked_at = now
+            self._since = self._looked_at = now
 
-    def take(self, now: float) -> None:
-        """Take note of a frame."""
-        silence = now - self.last_at
-        self.longest = max(self.longest, silence)
-        self.last_at = now
-        self.frames += 1
+    def look(self, frames: int, now: float) -> float:
+        """Say how long the topic has been silent, in seconds; old silences fade meanwhile.
 
-    def forgive(self, now: float) -> None:
-        """Learn that the present silence was no fault: the market is as quiet as this."""
-        self.longest = max(self.longest, now - self.last_at)
-        self.last_at = now
+        Args:
+            frames: how many came so far.
+            now: monotonic seconds.
+        """
+        self.longest *= 0.5 ** ((now - self._looked_at) / _HALF_LIFE_SECONDS)
+        self._looked_at = now
+        if frames != self._seen:
+            self._seen = frames
+            self.longest = max(self.longest, now - self.last_at)
+            self.last_at = now
+        return now - self.last_at
 
     def allowed(self, scale: float) -> float | None:
         """Say how long a silence may last, in seconds; None for as long as it likes.
@@ -117,14 +129,8 @@ class Pace:
             return None
         if expected.fixed is not None:
             return expected.fixed * scale
-        if self.frames < expected.frames or self.last_at - self._since < expected.watched * scale:
+        if self._seen < expected.frames or self.last_at - self._since < expected.watched * scale:
             before = expected.before_learned
             return None if before is None else max(before * scale, expected.factor * self.longest)
         learned = expected.factor * self.longest
         return min(max(learned, expected.least * scale), expected.most * scale)
-
-    def silence(self, now: float) -> float:
-        """Say how long it has been silent, and let old silences fade."""
-        self.longest *= 0.5 ** ((now - self._checked_at) / _HALF_LIFE_SECONDS)
-        self._checked_at = now
-        return now - self.last_at

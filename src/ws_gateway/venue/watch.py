@@ -72,11 +72,12 @@ class StallWatch:
         for entry in list(self._ledger.entries):
             state = entry.state
             if state is _ACTIVE:
+                silence = entry.pace.look(entry.frames, now)
                 allowed = self._allowed(entry)
                 if allowed is None:
                     continue
                 expected += 1
-                if entry.pace.silence(now) <= allowed:
+                if silence <= allowed:
                     continue
                 if is_excused:
                     entry.pace.last_at = now
@@ -163,7 +164,7 @@ class StallWatch:
     def _insist(self, entry: Entry, now: float) -> None:
         """Go on with a topic that stayed silent although it was asked for again."""
         # A topic that never told anything here may have nothing to tell; no socket is spent on it.
-        if entry.pause <= self._retry_seconds and entry.pace.frames:
+        if entry.pause <= self._retry_seconds and entry.frames:
             self.hopeless = f"{entry.topic.name} stayed silent although it was asked for again"
         self._ledger.ask_again(entry, now)
         entry.due = now + entry.pause
