@@ -45,7 +45,7 @@ class ObservationSink(Protocol):
         """Take note that facts of these topics are being missed from now on.
 
         Args:
-            topics: the streams; one that never told anything has nothing to miss.
+            topics: the streams, also those that told nothing yet.
             reason: why.
             detail: what happened, for people.
             is_announced: tell consumers at once; otherwise before the next fact, because until

@@ -146,7 +146,11 @@ class Runner:
         for topic in topics:
             stream = self._streams.get(topic.key)
             if stream is None:
-                continue
+                if not is_announced:
+                    continue
+                # It told nothing yet, but whoever waits for its first fact may have missed it.
+                stream = self._open(topic)
+                stream.detail = f"{stream.detail}; {detail}"
             self._break(stream, reason, detail)
             if is_announced:
                 self._announce(stream)

@@ -48,6 +48,7 @@ class Entry:
         acked_at: monotonic time of an ack that proves nothing, None if there was none.
         frames_before: frames that had come when it was last asked for.
         is_judged: it was refused by us for its silence, not by the venue.
+        is_doubted: it was silent on another socket, so that an ack is not enough.
         due: when the next step against its silence is to be taken.
         pause: seconds to the step after that.
     """
@@ -60,6 +61,7 @@ class Entry:
     acked_at: float | None = None
     frames_before: int = 0
     is_judged: bool = False
+    is_doubted: bool = False
     due: float = 0.0
     pause: float = 0.0
 
@@ -131,6 +133,13 @@ class TopicLedger:
         if entry.state is SubscriptionState.ACTIVE:
             self.ask_again(entry, now)
             self.set_state(entry, SubscriptionState.PENDING)
+
+    def doubt(self, topics: Iterable[Topic]) -> None:
+        """Call these active only when data come, for they were silent on another socket."""
+        for topic in topics:
+            entry = self._entries.get(topic.name)
+            if entry is not None:
+                entry.is_doubted = True
 
     def ask_again(self, entry: Entry, now: float) -> None:
         """Unsubscribe one topic and subscribe it again; its state is left as it is.
@@ -220,7 +229,7 @@ class TopicLedger:
         if entry.state is not _ACTIVE:
             if entry.state in _NOT_ASKED:
                 return None
-            entry.is_judged = False
+            entry.is_judged = entry.is_doubted = False
             self.set_state(entry, SubscriptionState.ACTIVE)
         entry.frames += 1
         self.last_data_at = now
@@ -316,6 +325,8 @@ class TopicLedger:
                     self._forget(entry)
                 elif entry.state is SubscriptionState.REQUESTED and topic.name not in leaving:
                     again.append(topic)
+            elif entry.state is SubscriptionState.PENDING and entry.is_doubted:
+                self.set_state(entry, SubscriptionState.STALLED, "silent on the former socket too")
             elif entry.state is SubscriptionState.PENDING:
                 self.set_state(entry, SubscriptionState.ACTIVE)
         self._subscribe(again, now)

@@ -113,6 +113,10 @@ class Conversation:
         """Take topics out of the intent, unsubscribing where the venue may know them."""
         self._ledger.drop(topics, now)
 
+    def doubt(self, topics: Iterable[Topic]) -> None:
+        """Call these active only when data come, for they were silent on another socket."""
+        self._ledger.doubt(topics)
+
     def resync(self, topic: Topic, now: float) -> None:
         """Ask for a fresh snapshot of one topic: unsubscribe, then subscribe again."""
         self._ledger.resync(topic, now)

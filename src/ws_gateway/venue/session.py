@@ -89,6 +89,10 @@ class Session:
         self._conversation.want(topics, time.monotonic())
         self._carry_out()
 
+    def doubt(self, topics: Iterable[Topic]) -> None:
+        """Call these active only when data come, for they were silent on another socket."""
+        self._conversation.doubt(topics)
+
     def drop(self, topics: Iterable[Topic]) -> None:
         """Unsubscribe from these."""
         self._conversation.drop(topics, time.monotonic())

@@ -305,6 +305,9 @@ class Shard:
         old = self._legs[old_name]
         new = self._add_leg()
         new_name = new.session.name
+        new.session.doubt(
+            topic for topic, (state, _) in old.states.items() if state is _State.STALLED
+        )
         log.info("venue.replacement_begun", connection=old_name, by=new_name, why=why)
         self._start(new)
         try:

@@ -85,7 +85,7 @@ class StallWatch:
                     silent.append(entry)
             elif state is _PENDING:
                 self._judge_ack(entry, now)
-            elif state is _STALLED and now >= entry.due and not is_excused:
+            elif state is _STALLED and not is_excused:
                 self._insist(entry, now)
         if len(silent) > 1 and 2 * len(silent) > expected:
             self._suspect_socket(silent, expected, now)
@@ -163,9 +163,14 @@ class StallWatch:
 
     def _insist(self, entry: Entry, now: float) -> None:
         """Go on with a topic that stayed silent although it was asked for again."""
+        if not entry.due:  # it was silent on the former socket
+            entry.due = now + self._retry_seconds
+        if now < entry.due:
+            return
         # A topic that never told anything here may have nothing to tell; no socket is spent on it.
         if entry.pause <= self._retry_seconds and entry.frames:
             self.hopeless = f"{entry.topic.name} stayed silent although it was asked for again"
         self._ledger.ask_again(entry, now)
+        entry.pause = max(entry.pause, self._retry_seconds)
         entry.due = now + entry.pause
         entry.pause = min(self._retry_cap_seconds, 2 * entry.pause)

@@ -66,11 +66,17 @@ def test_breaks_in_a_row_are_one_gap() -> None:
     assert stage.told(TICKER) == ["gap disconnect"]
 
 
-def test_a_break_of_a_stream_that_never_spoke_says_nothing() -> None:
-    """Nothing was told, so nothing is missing."""
+def test_a_break_of_a_stream_that_never_spoke_is_told_too() -> None:
+    """Its first fact may have been missed, and it may be days until the next one says so."""
     stage = Stage()
-    stage.runner.break_streams([TICKER], GapReason.DISCONNECT, "it broke")
-    assert stage.outlet.taken == []
+    for _ in range(2):
+        stage.runner.break_streams([ORDERS], GapReason.DISCONNECT, "it broke")
+    assert stage.told(ORDERS) == ["gap restart"]
+    assert "it broke" in stage.markers(ORDERS)[0]["detail"]
+    stage.tell(ORDERS)
+    assert stage.told(ORDERS) == ["gap restart", "resumed restart", "update"]
+    stage.runner.break_streams([TICKER], GapReason.RESUBSCRIBE, "gone", is_announced=False)
+    assert stage.told(TICKER) == []
 
 
 def test_a_resubscribe_is_announced_with_the_next_data() -> None:
