@@ -20,6 +20,8 @@ import structlog
 
 from ws_gateway import __version__
 from ws_gateway.config import Settings
+from ws_gateway.contract.asyncapi import Site
+from ws_gateway.contract.files import render
 from ws_gateway.control.api.app import create_app
 from ws_gateway.control.api.edge import OpenRequests
 from ws_gateway.control.api.server import HttpServer, listening
@@ -240,6 +242,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 ),
                 api_key=settings.api_key.get_secret_value() if settings.api_key else None,
                 requests=requests,
+                contract=render(_site(settings)),
             )
             control = _Control(store, reconciler, requests, HttpServer(app))
             try:
@@ -251,6 +254,13 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             else:
                 lost = path.publisher.in_flight
                 log.error("gateway.stopped_with_loss", lost=lost, **figures.now())
+
+
+def _site(settings: Settings) -> Site:
+    """Return where the contract is true: the broker's host, without who logs in."""
+    scheme, _, rest = settings.amqp_url.get_secret_value().partition("://")
+    host = rest.rpartition("@")[2].partition("/")[0].partition("?")[0]
+    return Site(settings.amqp_prefix, settings.queue_type, host, scheme)
 
 
 @dataclass(frozen=True, slots=True)
