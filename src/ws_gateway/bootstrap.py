@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import SystemRandom
@@ -30,20 +30,23 @@ from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
+from ws_gateway.delivery.dedicated import DedicatedKeeper
 from ws_gateway.delivery.link import prove_broker
 from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.publisher import Publisher, PublisherSettings
 from ws_gateway.delivery.quarantine import Quarantine
+from ws_gateway.delivery.steward import QueueSteward
 from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.domain.topic import Topic
+from ws_gateway.domain.topic import Channel, Topic
 from ws_gateway.errors import BrokerLost, ConfigError
 from ws_gateway.pipeline.runner import Runner
-from ws_gateway.ports import TopicObserver
+from ws_gateway.ports import Resync, TopicObserver
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.identity import TraceIds, new_epoch
 from ws_gateway.storage.database import migrate, open_pool
 from ws_gateway.storage.embedded import EmbeddedPostgres
+from ws_gateway.storage.queues import PostgresQueues
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.clock import VenueClock
@@ -192,6 +195,23 @@ def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> 
     return DataPath(feed, publisher, counters, epoch, files)
 
 
+def build_steward(settings: Settings, store: PostgresSubscriptions, resync: Resync) -> QueueSteward:
+    """Join what looks after the queues; nothing connects until it is run."""
+    names = Names(settings.amqp_prefix)
+
+    def begun(topics: Sequence[Topic]) -> None:
+        """Begin a queue with a snapshot, where deltas alone would be of no use."""
+        for topic in topics:
+            if topic.channel in _TOLD_IN_DELTAS:
+                resync.resync(topic)
+
+    keeper = DedicatedKeeper(PostgresQueues(store), names, settings.queue_type, begun)
+    return QueueSteward(settings.amqp_url.get_secret_value(), names, keeper, rng=SystemRandom())
+
+
+_TOLD_IN_DELTAS = frozenset({Channel.ORDERBOOK, Channel.ORDERBOOK_RPI, Channel.TICKER})
+
+
 class _LateResync:
     """Closes the ring pipeline → venue: the feed exists only after the runner it feeds."""
 
@@ -223,6 +243,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             observer = _LateObserver()
             desk = build_desk(settings)
             path = build_data_path(settings, observer, desk)
+            steward = build_steward(settings, store, path.feed)
             policy = Policy.of(settings)
             reconciler = observer.reconciler = Reconciler(store, path.feed, policy)
             figures = Figures(path.counters, lambda: path.publisher.in_flight)
@@ -230,7 +251,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 log.warning("gateway.api_closed", why="WSG_API_KEY is unset, so all is refused")
             requests = OpenRequests()
             app = create_app(
-                subscriptions=SubscriptionService(store, reconciler, policy, desk.instruments),
+                subscriptions=SubscriptionService(
+                    store, reconciler, policy, desk.instruments, steward
+                ),
                 health=HealthReporter(
                     store=store,
                     feed=path.feed,
@@ -244,7 +267,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 requests=requests,
                 contract=render(_site(settings)),
             )
-            control = _Control(store, reconciler, requests, HttpServer(app))
+            control = _Control(store, reconciler, steward, requests, HttpServer(app))
             try:
                 is_drained = await _run_rooms(path, desk, control, listener, stop)
             finally:
@@ -269,6 +292,7 @@ class _Control:
 
     store: PostgresSubscriptions
     reconciler: Reconciler
+    steward: QueueSteward
     requests: OpenRequests
     http: HttpServer
 
@@ -302,6 +326,7 @@ async def _run_rooms(
         aside = [
             rooms.create_task(desk.instruments.run(), name="instruments"),
             rooms.create_task(desk.maintenance.run(), name="maintenance"),
+            rooms.create_task(control.steward.run(), name="queues"),
         ]
         if path.credential_files is not None:
             aside.append(rooms.create_task(path.credential_files.run(), name="credentials"))

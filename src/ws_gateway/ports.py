@@ -15,8 +15,8 @@ from uuid import UUID
 
 from ws_gateway.domain.category import Listing
 from ws_gateway.domain.event import Event, GapReason, Observation
-from ws_gateway.domain.subscription import Subscription, SubscriptionState
-from ws_gateway.domain.topic import Category, Channel, Endpoint, Topic
+from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
+from ws_gateway.domain.topic import Category, Channel, Endpoint, EventClass, Topic
 from ws_gateway.runtime.breaker import BreakerState
 
 # ── venue → pipeline ──────────────────────────────────────────────────────────────────────────
@@ -223,9 +223,21 @@ class SubscriptionStore(Protocol):
     """The ledger of desired subscriptions. Every call may raise `DatabaseLost`."""
 
     async def add(
-        self, topic: Topic, requesting_service: str, chosen_by: str
+        self,
+        topic: Topic,
+        requesting_service: str,
+        chosen_by: str,
+        delivery: Delivery | None = None,
     ) -> tuple[Subscription, bool]:
-        """Store a wish; answers it and whether it is new."""
+        """Store a wish; answers it and whether it is new.
+
+        Args:
+            topic: what is wanted.
+            requesting_service: who wants it.
+            chosen_by: why this category.
+            delivery: which queue; None leaves a wish that stands as it is, and is shared for a
+                new one.
+        """
 
     async def get(self, subscription_id: UUID) -> Subscription | None:
         """Return one, or None."""
@@ -254,6 +266,57 @@ class SubscriptionStore(Protocol):
 
     async def ping(self) -> None:
         """Prove that the database answers."""
+
+
+# ── delivery → storage ────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredQueue:
+    """A dedicated queue as the ledger remembers it.
+
+    Attributes:
+        bindings: routing keys that are bound, or are about to be.
+        is_ours: the gateway made it; otherwise it is filled and never deleted.
+    """
+
+    name: str
+    requesting_service: str
+    event_class: EventClass
+    bindings: frozenset[str]
+    is_ours: bool
+
+
+class QueueLedger(Protocol):
+    """Which queues are wanted, and which were declared. Every call may raise `DatabaseLost`."""
+
+    async def wishes(self) -> Sequence[tuple[str, Topic, Delivery]]:
+        """Return who wants which topic how."""
+
+    async def declared(self) -> Sequence[DeclaredQueue]:
+        """Return what was recorded and not forgotten."""
+
+    async def record(self, queue: DeclaredQueue) -> None:
+        """Remember a queue and its bindings; call it before anything is declared or bound."""
+
+    async def forget(self, name: str) -> None:
+        """Forget a queue; call it after it is gone."""
+
+
+# ── control → delivery ────────────────────────────────────────────────────────────────────────
+
+
+class DedicatedQueues(Protocol):
+    """Whoever keeps the dedicated queues at what the ledger wants; it reads the ledger itself."""
+
+    async def settle(self) -> None:
+        """Bring queues and bindings in step now; answers when they are, or after a second.
+
+        Without a broker it answers at once: they will be brought in step when it is back.
+        """
+
+    def wishes_changed(self) -> None:
+        """Bring queues and bindings in step soon."""
 
 
 # ── delivery → control ────────────────────────────────────────────────────────────────────────

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from ws_gateway.control.connection_schemas import MaintenanceAnswer, WebsocketState
 from ws_gateway.control.health import Report
 from ws_gateway.control.service import Page, Wish
-from ws_gateway.domain.subscription import Subscription, SubscriptionState
+from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
 from ws_gateway.domain.topic import Category, Channel
 from ws_gateway.errors import Rejected
 from ws_gateway.ports import BrokerState, SubscriptionFilter
@@ -68,6 +68,13 @@ class SubscriptionRequest(BaseModel):
                 {"channel": "execution", "requesting_service": "risk"},
                 {"channel": "order", "category": "linear", "requesting_service": "risk"},
                 {"channel": "system_status", "requesting_service": "watch"},
+                {
+                    "channel": "trades",
+                    "symbol": "BTCUSDT",
+                    "category": "linear",
+                    "delivery": "dedicated",
+                    "requesting_service": "strategy-2",
+                },
             ]
         },
     )
@@ -100,8 +107,14 @@ class SubscriptionRequest(BaseModel):
     interval: Annotated[str, StringConstraints(pattern=r"^[0-9A-Z]{1,4}$")] | None = Field(
         None, description="Candle length of `kline`: minutes, or D, W, M; 1 if absent."
     )
-    delivery: Annotated[str, StringConstraints(pattern=r"^[a-z]{1,16}$")] = Field(
-        "shared", description="`shared`: the queue of the event class. `dedicated` is refused yet."
+    delivery: Delivery | None = Field(
+        None,
+        description=(
+            "`shared`: the queue of the event class, `ws-gateway.{event_class}`. `dedicated`: a "
+            "queue of the service's own, `ws-gateway.{service}.{event_class}`, bound to what it "
+            "asked for; it is removed with the last such subscription of that class. Without it, "
+            "a new subscription is `shared`, and one that stands keeps what it has."
+        ),
     )
 
     def to_wish(self) -> Wish:
@@ -151,7 +164,7 @@ class SubscriptionAnswer(BaseModel):
     symbol: str | None
     depth: int | None = Field(description="Levels of an order book, else null.")
     interval: str | None = Field(description="Length of candles, else null.")
-    delivery: str = Field("shared", description="Which queue the events go to.")
+    delivery: Delivery = Field(description="Which queue the service reads.")
     requesting_service: str
     chosen_by: str = Field(description="Why this category: `explicit`, or what the symbol told.")
     state: SubscriptionState
@@ -174,7 +187,7 @@ class SubscriptionAnswer(BaseModel):
             symbol=topic.symbol,
             depth=int(topic.parameter) if is_book and topic.parameter else None,
             interval=topic.parameter if topic.channel is Channel.KLINE else None,
-            delivery="shared",
+            delivery=subscription.delivery,
             requesting_service=subscription.requesting_service,
             chosen_by=subscription.chosen_by,
             state=subscription.state,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import aiormq.exceptions
 from pamqp.common import FieldTable
@@ -12,6 +14,9 @@ from pamqp.common import FieldTable
 from ws_gateway.config import QueueType
 from ws_gateway.delivery.link import Link, broker_errors
 from ws_gateway.domain.topic import EventClass
+from ws_gateway.errors import BrokerLost
+
+_T = TypeVar("_T")
 
 MESSAGE_TTL_MS = 86_400_000
 MAX_LENGTH = 100_000
@@ -19,6 +24,8 @@ STREAM_MAX_BYTES = 2_000_000_000
 """Streams bound bytes, not messages; this is about 100,000 of the largest books."""
 
 QUARANTINE = "quarantine"
+
+_DEADLINE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,13 @@ class Names:
     def queue(self, event_class: str) -> str:
         """The shared queue of one event class, or of `quarantine`."""
         return f"{self.prefix}.{event_class}"
+
+    def dedicated(self, service: str, event_class: str) -> str:
+        """Name the queue that only one service reads.
+
+        No two pairs have the same name, because a class has no dot in it.
+        """
+        return f"{self.prefix}.{service}.{event_class}"
 
     def queues(self) -> dict[str, str]:
         """Every queue with the binding key that fills it."""
@@ -56,6 +70,19 @@ def queue_arguments(queue_type: QueueType) -> FieldTable:
         "x-max-length": MAX_LENGTH,
         "x-overflow": "drop-head",
     }
+
+
+async def in_time(work: Awaitable[_T]) -> _T:
+    """Await the broker's answers about one queue.
+
+    Raises:
+        BrokerLost: they do not come.
+    """
+    try:
+        async with asyncio.timeout(_DEADLINE_SECONDS):
+            return await work
+    except TimeoutError as exc:
+        raise BrokerLost("the broker took too long over the queues") from exc
 
 
 @dataclass(frozen=True, slots=True)
