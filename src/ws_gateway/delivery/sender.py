@@ -17,7 +17,7 @@ from ws_gateway.delivery.news import News
 from ws_gateway.delivery.outbox import Message, Outbox
 from ws_gateway.domain.topic import Lane, Topic
 from ws_gateway.ports import LossObserver
-from ws_gateway.runtime.counters import Counters
+from ws_gateway.runtime.counters import QUARANTINED, Counters
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -178,6 +178,8 @@ class Sender:
     def _confirmed(self, message: Message) -> None:
         counters = self._counters
         if not message.returned:
+            topic = message.topic
+            counters.routed[QUARANTINED if topic is None else topic.key] += 1
             if message.is_observed:
                 counters.confirmed += 1
                 counters.latencies_us.append(self._now_us - message.received_at)

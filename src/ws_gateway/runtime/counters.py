@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
+
+QUARANTINED = "quarantine"
+"""Where quarantined frames are counted among what was routed."""
 
 
 class Counters:
@@ -18,6 +21,7 @@ class Counters:
         markers: gap and resumed markers made.
         quarantined: unreadable frames, by reason (a frame is not an observation).
         resent, returned, nacked: what publishing met on the way.
+        routed: messages the broker routed, markers included, by the key of their topic.
         latencies_us: newest receive→confirm times, µs.
     """
 
@@ -31,6 +35,7 @@ class Counters:
         "rejected",
         "resent",
         "returned",
+        "routed",
         "shed",
         "suppressed",
     )
@@ -46,6 +51,7 @@ class Counters:
         self.resent = 0
         self.returned = 0
         self.nacked = 0
+        self.routed: defaultdict[str, int] = defaultdict(int)
         self.latencies_us: deque[int] = deque(maxlen=8192)
 
     def latency_quantile(self, share: float) -> int | None:
