@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -14,9 +15,9 @@ from ws_gateway.control.connection_schemas import MaintenanceAnswer, WebsocketSt
 from ws_gateway.control.health import Report
 from ws_gateway.control.service import Page, Wish
 from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
-from ws_gateway.domain.topic import Category, Channel
+from ws_gateway.domain.topic import Category, Channel, Lane
 from ws_gateway.errors import Rejected
-from ws_gateway.ports import BrokerState, SubscriptionFilter
+from ws_gateway.ports import BrokerState, LaneStatus, SubscriptionFilter
 
 ServiceName = Annotated[
     str,
@@ -291,6 +292,31 @@ class DatabaseHealth(BaseModel):
     last_error: str | None
 
 
+class LaneHealth(BaseModel):
+    """What one lane holds for RabbitMQ."""
+
+    lane: Lane
+    policy: str = Field(
+        description=(
+            "Under pressure: `hold` uses all memory that is free; `gap` refuses the newest and "
+            "marks the hole; `conflate` lets newer values take the place of older ones."
+        )
+    )
+    waiting: int = Field(description="Not sent yet.")
+    events: int = Field(description="Accepted and not yet confirmed.")
+    size_bytes: int
+    max_events: int
+    max_bytes: int
+    peak_events: int = Field(description="The most seen since the start.")
+    peak_bytes: int
+    is_refusing: bool = Field(description="Full, and not emptied enough since.")
+
+    @classmethod
+    def of(cls, status: LaneStatus) -> Self:
+        """Show one."""
+        return cls(**dataclasses.asdict(status))
+
+
 class BrokerHealth(BaseModel):
     """RabbitMQ as the gateway's connection sees it."""
 
@@ -299,6 +325,7 @@ class BrokerHealth(BaseModel):
     buffered_events: int = Field(description="Accepted and not yet confirmed.")
     buffered_bytes: int
     problems: list[str] = Field(description="Drifted or missing queues, in words.")
+    lanes: list[LaneHealth] = Field(description="What is buffered, by lane, private first.")
 
 
 class ConnectionHealth(BaseModel):
@@ -348,6 +375,7 @@ class Health(BaseModel):
                 buffered_events=report.delivery.buffered_events,
                 buffered_bytes=report.delivery.buffered_bytes,
                 problems=list(report.delivery.problems),
+                lanes=[LaneHealth.of(one) for one in report.delivery.lanes],
             ),
             connections=[
                 ConnectionHealth(websocket_state=WebsocketState.of(one))

@@ -49,6 +49,7 @@ class Address:
     """Constant parts of every message of one (topic, category, symbol).
 
     Attributes:
+        lane: the promise under which they are delivered.
         routing_key: where the exchange sends it.
     """
 
@@ -60,12 +61,14 @@ class Address:
         "_fixed_size",
         "_method_frame",
         "_tail",
+        "lane",
         "routing_key",
     )
 
     def __init__(self, exchange: str, observation: Observation, account: str) -> None:
         topic = observation.topic
         event_class = topic.event_class
+        self.lane = topic.lane
         self.routing_key = routing_key(event_class, observation.category, observation.symbol)
         self._method_frame = publish_frame(exchange, self.routing_key)
         self._content_const, self._tail = _properties(event_class)
@@ -84,7 +87,7 @@ class Address:
         fact = event.observation
         matched = fact.matched_at
         return (
-            b'%b%b%b%b","source":"%b%b%b","sequence":%d,"timestamp":%d,"matched_at":%b,"received_at":%d,"trace_id":"%b","payload":%b}'
+            b'%b%b%b%b","source":"%b%b%b","sequence":%d%b,"timestamp":%d,"matched_at":%b,"received_at":%d,"trace_id":"%b","payload":%b}'
             % (
                 self._before_id,
                 _json(fact.event_id),
@@ -94,6 +97,7 @@ class Address:
                 self._after_epoch,
                 event.epoch.encode(),
                 event.sequence,
+                b',"conflated":%d' % event.conflated if event.conflated else b"",
                 fact.timestamp,
                 b"null" if matched is None else b"%d" % matched,
                 fact.received_at,

@@ -25,6 +25,8 @@ _MAX_ATTEMPTS = 3
 _BUSY = 500  # so many unanswered messages mean that the broker is behind
 _GATHER_SECONDS = 0.002
 _BATCH_MOST = 1000  # messages in one write; more would pile up copies in this process
+_PRIVATE_SHARE = 0.1  # of the window, so that a private event finds a place in any public flood
+_PRIVATE = Lane.PRIVATE  # named once: it is compared with per event
 
 
 class Sender:
@@ -46,10 +48,12 @@ class Sender:
         self._outbox = outbox
         self._counters = counters
         self._window = window
+        self._reserved = int(window * _PRIVATE_SHARE)
         self._clock_us = clock_us
         self._news = News()
         self._link: Link | None = None
         self._flush_due = False
+        self._is_gathering = False
         self._sent: deque[tuple[int, float]] = deque()  # (last tag, monotonic time) per batch
         self._answered_tag = 0  # oldest unanswered one, and since when it is the oldest
         self._answered_at = 0.0
@@ -97,33 +101,42 @@ class Sender:
         """Take a message and write it soon; ask the outbox for room first."""
         self._outbox.put(message)
         if not self._flush_due:
-            self._schedule_flush()
+            self._schedule_flush(is_urgent=message.lane is _PRIVATE)
+        elif self._is_gathering and message.lane is _PRIVATE:
+            self._is_gathering = False
+            asyncio.get_running_loop().call_soon(self.flush)
 
-    def _schedule_flush(self) -> None:
+    def _schedule_flush(self, *, is_urgent: bool = False) -> None:
         """Write soon: after this socket read, so that all its events leave in one write.
 
         While the broker owes many confirms a message waits its turn there anyway; then writes are
         gathered for a moment, which saves the broker more work than it costs anybody time.
+        Private events are not kept waiting for that.
         """
         self._flush_due = True
         loop = asyncio.get_running_loop()
-        if self._outbox.unconfirmed < _BUSY:
+        if is_urgent or self._outbox.unconfirmed < _BUSY:
             loop.call_soon(self.flush)
         else:
+            self._is_gathering = True
             loop.call_later(_GATHER_SECONDS, self.flush)
 
     def flush(self) -> None:
         """Write what waits, as far as window and socket allow."""
-        self._flush_due = False
+        self._flush_due = self._is_gathering = False
         link = self._link
         if link is None or self.is_blocked or self.topology_suspect:
             return
         most = self._window - self._outbox.aside
-        while self._outbox.waiting and link.is_writable:
+        while self._outbox.has_waiting and link.is_writable:
             room = most - self._outbox.unconfirmed
             if room <= 0:
                 return
-            batch = self._outbox.next_batch(min(room, _BATCH_MOST))
+            most_now = min(room, _BATCH_MOST)
+            reserved = max(0, self._reserved - (room - most_now))
+            batch = self._outbox.next_batch(most_now, reserved=reserved)
+            if not batch:
+                return  # the places left are for private events
             link.write(b"".join([message.data for message in batch]))
             self._sent.append((self._outbox.next_tag - 1, time.monotonic()))
 
@@ -215,7 +228,8 @@ class Sender:
         if message.topic is None:
             self._counters.quarantined["not_kept"] += 1
         else:
-            self._lost.append((message.topic, message.sequence))
+            first = message.sequence - message.conflated
+            self._lost += [(message.topic, number) for number in range(first, message.sequence + 1)]
 
     def _announce_losses(self, reason: str) -> None:
         lost, self._lost = self._lost, []
@@ -228,7 +242,7 @@ class Sender:
             self._answered_tag, self._answered_at = self._outbox.first_tag, time.monotonic()
         while self._sent and self._sent[0][0] < self._outbox.first_tag:
             self._sent.popleft()
-        if self._outbox.waiting and not self._flush_due:
+        if self._outbox.has_waiting and not self._flush_due:
             self._schedule_flush()
         if self._outbox.is_refusing and self.losses is not None:
             self.losses.room_again()
