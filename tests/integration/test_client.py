@@ -13,6 +13,7 @@ import aiormq
 import msgspec
 import pytest
 
+from support.contract import assert_envelope
 from support.delivery_rig import (
     ORDERS,
     TICKER,
@@ -87,6 +88,7 @@ async def take(
     taken: list[Event] = []
     async with asyncio.timeout(seconds), aclosing(events):
         async for event in events:
+            assert_envelope(msgspec.json.decode(event.body))
             taken.append(event)
             if sum(not one.is_marker for one in taken) == count:
                 break
