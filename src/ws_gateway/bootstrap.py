@@ -30,8 +30,10 @@ from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
+from ws_gateway.delivery.backlog import BacklogMonitor
 from ws_gateway.delivery.dedicated import DedicatedKeeper
 from ws_gateway.delivery.link import prove_broker
+from ws_gateway.delivery.management import ManagementApi
 from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.publisher import Publisher, PublisherSettings
 from ws_gateway.delivery.quarantine import Quarantine
@@ -195,7 +197,30 @@ def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> 
     return DataPath(feed, publisher, counters, epoch, files)
 
 
-def build_steward(settings: Settings, store: PostgresSubscriptions, resync: Resync) -> QueueSteward:
+@dataclass(frozen=True, slots=True)
+class QueueCare:
+    """What looks after the queues, joined.
+
+    Attributes:
+        management: the broker's management API, None without its address.
+    """
+
+    steward: QueueSteward
+    monitor: BacklogMonitor
+    management: ManagementApi | None
+
+    async def run(self) -> None:
+        """Look after the queues until cancelled."""
+        try:
+            await self.steward.run()
+        finally:
+            if self.management is not None:
+                await self.management.close()
+
+
+def build_queue_care(
+    settings: Settings, store: PostgresSubscriptions, resync: Resync, counters: Counters
+) -> QueueCare:
     """Join what looks after the queues; nothing connects until it is run."""
     names = Names(settings.amqp_prefix)
 
@@ -205,8 +230,17 @@ def build_steward(settings: Settings, store: PostgresSubscriptions, resync: Resy
             if topic.channel in _TOLD_IN_DELTAS:
                 resync.resync(topic)
 
+    url = settings.amqp_url.get_secret_value()
     keeper = DedicatedKeeper(PostgresQueues(store), names, settings.queue_type, begun)
-    return QueueSteward(settings.amqp_url.get_secret_value(), names, keeper, rng=SystemRandom())
+    management = None
+    if settings.rabbitmq_management_url is not None:
+        management = ManagementApi(
+            settings.rabbitmq_management_url.get_secret_value(), url, settings.amqp_prefix
+        )
+    monitor = BacklogMonitor(names, settings.queue_type, keeper, counters, management=management)
+    return QueueCare(
+        QueueSteward(url, names, keeper, monitor, rng=SystemRandom()), monitor, management
+    )
 
 
 _TOLD_IN_DELTAS = frozenset({Channel.ORDERBOOK, Channel.ORDERBOOK_RPI, Channel.TICKER})
@@ -243,7 +277,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             observer = _LateObserver()
             desk = build_desk(settings)
             path = build_data_path(settings, observer, desk)
-            steward = build_steward(settings, store, path.feed)
+            care = build_queue_care(settings, store, path.feed, path.counters)
             policy = Policy.of(settings)
             reconciler = observer.reconciler = Reconciler(store, path.feed, policy)
             figures = Figures(path.counters, lambda: path.publisher.in_flight)
@@ -252,7 +286,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             requests = OpenRequests()
             app = create_app(
                 subscriptions=SubscriptionService(
-                    store, reconciler, policy, desk.instruments, steward
+                    store, reconciler, policy, desk.instruments, care.steward
                 ),
                 health=HealthReporter(
                     store=store,
@@ -262,12 +296,13 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                     counters=figures.now,
                     epoch=path.epoch,
                     notices=desk.maintenance,
+                    backlog=care.monitor,
                 ),
                 api_key=settings.api_key.get_secret_value() if settings.api_key else None,
                 requests=requests,
                 contract=render(_site(settings)),
             )
-            control = _Control(store, reconciler, steward, requests, HttpServer(app))
+            control = _Control(store, reconciler, care, requests, HttpServer(app))
             try:
                 is_drained = await _run_rooms(path, desk, control, listener, stop)
             finally:
@@ -292,7 +327,7 @@ class _Control:
 
     store: PostgresSubscriptions
     reconciler: Reconciler
-    steward: QueueSteward
+    care: QueueCare
     requests: OpenRequests
     http: HttpServer
 
@@ -326,7 +361,7 @@ async def _run_rooms(
         aside = [
             rooms.create_task(desk.instruments.run(), name="instruments"),
             rooms.create_task(desk.maintenance.run(), name="maintenance"),
-            rooms.create_task(control.steward.run(), name="queues"),
+            rooms.create_task(control.care.run(), name="queues"),
         ]
         if path.credential_files is not None:
             aside.append(rooms.create_task(path.credential_files.run(), name="credentials"))

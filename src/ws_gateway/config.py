@@ -145,6 +145,11 @@ class Settings(BaseSettings):
         "ws-gateway", description="First word of the exchange's and every queue's name."
     )
     queue_type: QueueType = Field(QueueType.QUORUM, description="Type of the declared queues.")
+    rabbitmq_management_url: SecretStr | None = Field(
+        None,
+        description="RabbitMQ's management API, like http://user:password@host:15672; it adds"
+        " names of consumers and limits of policies to what is known of the queues.",
+    )
     publish_deadline_seconds: float = Field(
         10.0,
         gt=0,
@@ -205,6 +210,14 @@ class Settings(BaseSettings):
     @classmethod
     def _check_amqp_url(cls, value: SecretStr) -> SecretStr:
         _checked_url(value.get_secret_value(), ("amqp", "amqps"), "amqp://user:password@host:5672/")
+        return value
+
+    @field_validator("rabbitmq_management_url")
+    @classmethod
+    def _check_management_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            example = "http://user:password@host:15672"
+            _checked_url(value.get_secret_value(), ("http", "https"), example)
         return value
 
     @field_validator("amqp_prefix")

@@ -17,12 +17,14 @@ from support.amqp_names import exchange_name
 from support.memory_queues import MemoryQueues
 from support.memory_store import MemorySubscriptions
 from ws_gateway.config import QueueType
+from ws_gateway.delivery.backlog import BacklogMonitor
 from ws_gateway.delivery.dedicated import DedicatedKeeper
 from ws_gateway.delivery.steward import QueueSteward
 from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.subscription import Delivery, Subscription
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
 from ws_gateway.ports import DeclaredQueue, SubscriptionFilter
+from ws_gateway.runtime.counters import Counters
 
 LINEAR = Category.LINEAR
 BTC = build_topic(Channel.ORDERBOOK, category=LINEAR, symbol="BTCUSDT", depth=50)
@@ -83,7 +85,14 @@ async def staged(
     ledger = ledger or MemoryQueues(store)
     names, begun = Names(prefix), list[Topic]()
     keeper = DedicatedKeeper(ledger, names, QueueType.CLASSIC, begun.extend)
-    steward = QueueSteward(url, names, keeper, rng=Random(3), look_seconds=0.2)
+    steward = QueueSteward(
+        url,
+        names,
+        keeper,
+        BacklogMonitor(names, QueueType.CLASSIC, keeper, Counters()),
+        rng=Random(3),
+        look_seconds=0.2,
+    )
     running = asyncio.create_task(steward.run(), name="steward")
     connection = await aiormq.connect(url)
     try:
@@ -179,11 +188,12 @@ async def test_a_queue_of_somebody_else_is_filled_and_never_deleted(stage: Stage
 
 
 async def test_a_queue_deleted_by_hand_comes_back(stage: Stage) -> None:
-    """With the next change at the latest, once the steward doubts it."""
+    """The next look misses it, says so, and it is declared and bound again, empty."""
     await stage.want("alpha", BTC)
-    await stage.channel.queue_delete(f"{stage.prefix}.alpha.orderbook")
-    stage.steward.doubt()
-    await stage.steward.settle()
+    with capture_logs() as logs:
+        await stage.channel.queue_delete(f"{stage.prefix}.alpha.orderbook")
+        await asyncio.sleep(0.8)
+    assert "delivery.queue_missing" in {one["event"] for one in logs}
     await stage.publish("orderbook.linear.BTCUSDT")
     assert await stage.drain("alpha.orderbook") == ["orderbook.linear.BTCUSDT"]
     assert stage.begun == [BTC]

@@ -7,6 +7,7 @@ publish, and that is when one wants to know how full the queues are.
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from random import Random
 from typing import Any, Protocol
@@ -62,7 +63,7 @@ class QueueSteward:
         url: str,
         names: Names,
         keeper: DedicatedKeeper,
-        watch: QueueWatch | None = None,
+        watch: QueueWatch,
         *,
         rng: Random,
         look_seconds: float = LOOK_SECONDS,
@@ -91,11 +92,6 @@ class QueueSteward:
         """Bring queues and bindings in step soon."""
         self._wake.set()
 
-    def doubt(self) -> None:
-        """Look anew whether every dedicated queue stands and is bound."""
-        self._keeper.doubt()
-        self._wake.set()
-
     async def run(self) -> None:
         """Look after the queues until cancelled; never gives up."""
         delays = full_jitter(base_seconds=0.1, cap_seconds=5.0, rng=self._rng)
@@ -116,6 +112,7 @@ class QueueSteward:
             await in_time(ensure_exchange(link, self._names))  # the publisher tells of a drift
             self._keeper.doubt()
             self.is_connected = True
+            look_at = time.monotonic()
             while not link.lost.done():
                 self._wake.clear()
                 settled, self._settled = self._settled, asyncio.Event()
@@ -123,9 +120,10 @@ class QueueSteward:
                     settled.set()
                 else:
                     self._settled = settled  # who waits for it goes on waiting
-                if self._watch is not None:
+                if time.monotonic() >= look_at:
                     await self._watch.look(link)
-                await _first_of(self._wake, link, self._look_seconds)
+                    look_at = time.monotonic() + self._look_seconds
+                await _first_of(self._wake, link, max(0.0, look_at - time.monotonic()))
         finally:
             link.abort("left")
         raise BrokerLost(link.lost.result())

@@ -12,7 +12,7 @@ from fastapi.security import APIKeyHeader
 
 from ws_gateway import __version__
 from ws_gateway.control.api import contract as contract_files
-from ws_gateway.control.api import probes, problems, subscriptions
+from ws_gateway.control.api import probes, problems, queues, subscriptions
 from ws_gateway.control.api.edge import KEY_HEADER, Edge, OpenRequests
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.schemas import Problem
@@ -97,6 +97,7 @@ def _routed() -> FastAPI:
     problems.register(app)
     app.include_router(subscriptions.router, dependencies=[Security(_KEY)])
     app.include_router(probes.guarded, dependencies=[Security(_KEY)])
+    app.include_router(queues.router, dependencies=[Security(_KEY)])
     app.include_router(probes.router)
     app.include_router(contract_files.router)
     return app
