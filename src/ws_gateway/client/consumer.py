@@ -7,13 +7,13 @@ is told by the gateway's markers, or found by the continuity of its numbers.
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
-import structlog
 
 from ws_gateway.client.continuity import ContinuityChecker
 from ws_gateway.client.event import SCHEMA_VERSION, UNEXPLAINED, Envelope, Event, Gap, OnGap
@@ -23,7 +23,7 @@ from ws_gateway.domain.routing import ABSENT, routing_word
 from ws_gateway.domain.topic import LANE_OF, EventClass, Lane
 from ws_gateway.errors import Rejected
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)  # the consumer's process decides where this goes
 
 Acknowledge = Literal["after", "manual"]
 
@@ -75,7 +75,8 @@ def consume(
             step in the numbers that nothing explains. It may be a coroutine function.
         acknowledge: `manual` leaves it to `event.ack()` and `event.reject()`.
         prefetch: most events on their way at once.
-        is_shared: others read the same queue, so a step in the numbers says nothing.
+        is_shared: others read the same queue, or it holds only part of a stream, so that a step
+            in the numbers says nothing.
         reconnect: come back after a loss, for ever, with growing delays; otherwise it is raised.
         remembered_ids: how many of the newest ids a repeat is recognised by; 0 lets repeats pass.
         kept_seconds: how long the own queue waits for a reconnect; 0 lets it go with the
@@ -302,7 +303,8 @@ class _Reader:
         try:
             envelope = _decode(message.body)
         except msgspec.DecodeError as exc:
-            log.warning("client.event_unreadable", error=str(exc), sample=message.body[:_SAMPLE])
+            sample = message.body[:_SAMPLE]
+            log.warning("client.event_unreadable error=%s sample=%r", exc, sample)
             await message.reject(requeue=False)
             return None
         if envelope.schema != SCHEMA_VERSION:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from random import SystemRandom
 from uuid import uuid4
-
-import structlog
 
 from ws_gateway.client.link import Link, Message, Position, Source, open_link
 from ws_gateway.errors import BrokerLost, Rejected
 from ws_gateway.runtime.backoff import full_jitter
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)  # the consumer's process decides where this goes
 
 
 def own_queue(
@@ -52,7 +51,7 @@ async def read_messages(
             if not (reconnect and had_one):
                 raise
             # Also of a queue that is not there: after an outage the gateway declares it again.
-            log.warning("client.broker_unreachable", queue=source.queue, error=str(exc))
+            log.warning("client.broker_unreachable queue=%s error=%s", source.queue, exc)
             await asyncio.sleep(next(delays))
             continue
         had_one = True
@@ -64,7 +63,7 @@ async def read_messages(
         except BrokerLost as exc:
             if not reconnect:
                 raise
-            log.warning("client.broker_lost", queue=source.queue, error=str(exc))
+            log.warning("client.broker_lost queue=%s error=%s", source.queue, exc)
         finally:
             await link.close()
         await asyncio.sleep(next(delays))
