@@ -39,11 +39,12 @@ from ws_gateway.delivery.publisher import Publisher, PublisherSettings
 from ws_gateway.delivery.quarantine import Quarantine
 from ws_gateway.delivery.steward import QueueSteward
 from ws_gateway.delivery.topology import Names
+from ws_gateway.domain.event import GapReason
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Channel, Topic
 from ws_gateway.errors import BrokerLost, ConfigError
 from ws_gateway.pipeline.runner import Runner
-from ws_gateway.ports import Resync, TopicObserver
+from ws_gateway.ports import TopicObserver
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.identity import TraceIds, new_epoch
 from ws_gateway.storage.database import migrate, open_pool
@@ -90,6 +91,7 @@ class DataPath:
     feed: BybitFeed
     publisher: Publisher
     counters: Counters
+    runner: Runner
     epoch: str
     credential_files: CredentialFiles | None
 
@@ -194,7 +196,7 @@ def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> 
     )
     resync.feed = feed
     files = None if credentials is None else _credential_files(settings, credentials, feed)
-    return DataPath(feed, publisher, counters, epoch, files)
+    return DataPath(feed, publisher, counters, runner, epoch, files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,17 +220,22 @@ class QueueCare:
                 await self.management.close()
 
 
-def build_queue_care(
-    settings: Settings, store: PostgresSubscriptions, resync: Resync, counters: Counters
-) -> QueueCare:
+def build_queue_care(settings: Settings, store: PostgresSubscriptions, path: DataPath) -> QueueCare:
     """Join what looks after the queues; nothing connects until it is run."""
     names = Names(settings.amqp_prefix)
 
     def begun(topics: Sequence[Topic]) -> None:
-        """Begin a queue with a snapshot, where deltas alone would be of no use."""
+        """Let a queue that joins a flowing stream begin with a snapshot: deltas are of no use."""
+        active = {
+            topic
+            for topic, state in path.feed.wanted().items()
+            if state is SubscriptionState.ACTIVE
+        }
         for topic in topics:
-            if topic.channel in _TOLD_IN_DELTAS:
-                resync.resync(topic)
+            if topic.channel in _TOLD_IN_DELTAS and topic in active:
+                why = "asked for again, because a further queue begins here"
+                path.runner.break_streams([topic], GapReason.RESUBSCRIBE, why)
+                path.feed.resync(topic)
 
     url = settings.amqp_url.get_secret_value()
     keeper = DedicatedKeeper(PostgresQueues(store), names, settings.queue_type, begun)
@@ -237,7 +244,9 @@ def build_queue_care(
         management = ManagementApi(
             settings.rabbitmq_management_url.get_secret_value(), url, settings.amqp_prefix
         )
-    monitor = BacklogMonitor(names, settings.queue_type, keeper, counters, management=management)
+    monitor = BacklogMonitor(
+        names, settings.queue_type, keeper, path.counters, management=management
+    )
     return QueueCare(
         QueueSteward(url, names, keeper, monitor, rng=SystemRandom()), monitor, management
     )
@@ -277,7 +286,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             observer = _LateObserver()
             desk = build_desk(settings)
             path = build_data_path(settings, observer, desk)
-            care = build_queue_care(settings, store, path.feed, path.counters)
+            care = build_queue_care(settings, store, path)
             policy = Policy.of(settings)
             reconciler = observer.reconciler = Reconciler(store, path.feed, policy)
             figures = Figures(path.counters, lambda: path.publisher.in_flight)
