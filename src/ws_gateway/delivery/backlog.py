@@ -44,7 +44,7 @@ class ManagedQueue:
     Attributes:
         unacknowledged: messages given to consumers that have not said they are done.
         oldest_at: when the message at its head says it was made.
-        max_length, message_ttl_ms: limits of the policies that apply.
+        max_length: limit of the policies that apply.
         policy: name of the policy.
         consumers: tag and origin of each.
     """
@@ -52,7 +52,6 @@ class ManagedQueue:
     unacknowledged: int | None = None
     oldest_at: datetime | None = None
     max_length: int | None = None
-    message_ttl_ms: int | None = None
     policy: str | None = None
     consumers: tuple[str, ...] = ()
 
