@@ -30,6 +30,7 @@ SETTLE_PATIENCE_SECONDS = 1.0
 """How long a caller of the HTTP API waits for its queue at most."""
 
 _DEADLINE_SECONDS = 10.0
+_GOODBYE_SECONDS = 0.5
 
 
 class QueueWatch(Protocol):
@@ -75,6 +76,7 @@ class QueueSteward:
         self._rng = rng
         self._look_seconds = look_seconds
         self.is_connected = False
+        self._was_useful = False
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._news = News()
@@ -101,8 +103,8 @@ class QueueSteward:
             except BrokerLost as exc:
                 if self._news.is_due("broker"):
                     log.warning("delivery.queues_unattended", why=str(exc))
-            if self.is_connected:
-                self.is_connected = False
+            if self._was_useful:
+                self._was_useful = False
                 delays = full_jitter(base_seconds=0.1, cap_seconds=5.0, rng=self._rng)
             await asyncio.sleep(next(delays))
 
@@ -111,7 +113,7 @@ class QueueSteward:
         try:
             await in_time(ensure_exchange(link, self._names))  # the publisher tells of a drift
             self._keeper.doubt()
-            self.is_connected = True
+            self.is_connected = self._was_useful = True
             look_at = time.monotonic()
             while not link.lost.done():
                 self._wake.clear()
@@ -124,7 +126,11 @@ class QueueSteward:
                     await self._watch.look(link)
                     look_at = time.monotonic() + self._look_seconds
                 await _first_of(self._wake, link, max(0.0, look_at - time.monotonic()))
+        except asyncio.CancelledError:
+            await link.close(_GOODBYE_SECONDS)
+            raise
         finally:
+            self.is_connected = False
             link.abort("left")
         raise BrokerLost(link.lost.result())
 
