@@ -37,6 +37,8 @@ from ws_gateway.delivery.management import ManagementApi
 from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.publisher import Publisher, PublisherSettings
 from ws_gateway.delivery.quarantine import Quarantine
+from ws_gateway.delivery.spool import Spool, condense
+from ws_gateway.delivery.spool_log import SpoolLog
 from ws_gateway.delivery.steward import QueueSteward
 from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.event import GapReason
@@ -80,6 +82,10 @@ GOODBYE_SECONDS = 1.0
 """How long the broker, and then the database, may take to say goodbye; the rest is the drain's."""
 
 
+SPOOL_SECONDS = 0.5
+"""How long the spool may take to end what it is at, and then to write what is held."""
+
+
 @dataclass(frozen=True, slots=True)
 class DataPath:
     """Venue, pipeline and delivery, joined: what moves events.
@@ -90,6 +96,7 @@ class DataPath:
 
     feed: BybitFeed
     publisher: Publisher
+    spool: Spool
     counters: Counters
     runner: Runner
     epoch: str
@@ -149,19 +156,35 @@ def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> 
     rng = SystemRandom()
     new_trace_id = TraceIds()
     epoch = new_epoch(_clock_us() // 1000)
+    outbox = Outbox(max_events=settings.buffer_max_events, max_bytes=settings.buffer_max_bytes)
+    names = Names(settings.amqp_prefix)
+    spool = Spool(
+        SpoolLog(
+            settings.data_dir / f"spool-{settings.amqp_prefix}",
+            max_bytes=settings.spool_max_bytes,
+            max_age_seconds=settings.spool_max_age_hours * 3600,
+            condense=condense,
+        ),
+        outbox,
+        counters,
+        exchange=names.exchange,
+        clock_us=_clock_us,
+        new_trace_id=new_trace_id,
+    )
     publisher = Publisher(
         PublisherSettings(
             url=settings.amqp_url.get_secret_value(),
-            names=Names(settings.amqp_prefix),
+            names=names,
             queue_type=settings.queue_type,
             account=settings.account_name,
             window=settings.publish_window,
             deadline_seconds=settings.publish_deadline_seconds,
         ),
-        outbox=Outbox(max_events=settings.buffer_max_events, max_bytes=settings.buffer_max_bytes),
+        outbox=outbox,
         counters=counters,
         rng=rng,
         clock_us=_clock_us,
+        spool=spool,
     )
     credentials = _credentials(settings)
     resync = _LateResync()
@@ -196,7 +219,7 @@ def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> 
     )
     resync.feed = feed
     files = None if credentials is None else _credential_files(settings, credentials, feed)
-    return DataPath(feed, publisher, counters, runner, epoch, files)
+    return DataPath(feed, publisher, spool, counters, runner, epoch, files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +312,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             care = build_queue_care(settings, store, path)
             policy = Policy.of(settings)
             reconciler = observer.reconciler = Reconciler(store, path.feed, policy)
-            figures = Figures(path.counters, lambda: path.publisher.in_flight)
+            figures = Figures(
+                path.counters, lambda: path.publisher.in_flight, lambda: path.spool.observed
+            )
             if settings.api_key is None:
                 log.warning("gateway.api_closed", why="WSG_API_KEY is unset, so all is refused")
             requests = OpenRequests()
@@ -360,9 +385,11 @@ async def _run_rooms(
 ) -> bool:
     """Own the rooms' tasks: the death of any ends all; a stop goes through its stages.
 
-    Answers whether everything that was taken is confirmed.
+    Answers whether everything that was taken is confirmed, or on disk for the next process.
     """
+    await path.spool.open()
     async with asyncio.TaskGroup() as rooms:
+        spooling = rooms.create_task(path.spool.run(), name="spool")
         publishing = rooms.create_task(path.publisher.run(), name="publisher")
         feeding = rooms.create_task(path.feed.run(), name="feed")
         reconciling = rooms.create_task(control.reconciler.run(), name="reconciler")
@@ -396,7 +423,13 @@ async def _run_rooms(
         drained = await path.publisher.drain(left)
         await path.publisher.close(GOODBYE_SECONDS)
         publishing.cancel()
-    return drained
+        path.spool.stop()
+        await asyncio.wait({spooling}, timeout=SPOOL_SECONDS)
+        spooling.cancel()
+        with contextlib.suppress(TimeoutError):  # a disk that hangs
+            async with asyncio.timeout(SPOOL_SECONDS):
+                await path.spool.close()
+    return drained or not path.publisher.status().buffered_events
 
 
 async def _end_intake(control: _Control, *tasks: asyncio.Task[None]) -> None:

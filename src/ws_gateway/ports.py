@@ -365,6 +365,7 @@ class DeliveryStatus:
         problems: sentences about drifted or missing queues; empty when all is well.
         buffered_events, buffered_bytes: accepted and not yet confirmed.
         lanes: the same by lane, private first.
+        spool_error: why the disk takes no private events, None while it does.
     """
 
     state: BrokerState
@@ -373,6 +374,7 @@ class DeliveryStatus:
     buffered_bytes: int
     problems: tuple[str, ...] = field(default=())
     lanes: tuple[LaneStatus, ...] = field(default=())
+    spool_error: str | None = None
 
 
 class QueueKind(StrEnum):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _Range = tuple[int, int]
+_EPOCHS_REMEMBERED = 8
 
 
 @dataclass(slots=True)
@@ -14,6 +15,7 @@ class _Stream:
     epoch: str
     sequence: int
     missing: dict[str, list[_Range]] = field(default_factory=dict)
+    former: dict[str, int] = field(default_factory=dict)
 
 
 class ContinuityChecker:
@@ -53,9 +55,16 @@ class ContinuityChecker:
             reason = str(envelope["payload"]["reason"])
             self.markers[reason] = self.markers.get(reason, 0) + 1
         stream = self._streams.get(key)
+        if stream is not None and epoch in stream.former:
+            # A killed gateway's successor sends again what it cannot know to have arrived.
+            self.repeats += sequence <= stream.former[epoch]
+            self.late += sequence > stream.former[epoch]
+            stream.former[epoch] = max(sequence, stream.former[epoch])
+            return None
         if stream is None or stream.epoch != epoch:
             saw_its_begin = stream is not None or self._from_start
-            stream = self._streams[key] = _Stream(epoch, sequence)
+            former = {} if stream is None else _newest(stream)
+            stream = self._streams[key] = _Stream(epoch, sequence, former=former)
             if sequence == 1 and not self._may_begin(envelope):
                 return self._note(f"{key}: epoch {epoch} begins without a marker")
             return self._explain(stream, key, 0, envelope) if saw_its_begin else None
@@ -103,6 +112,12 @@ class ContinuityChecker:
     def _note(self, problem: str) -> str:
         self.problems.append(problem)
         return problem
+
+
+def _newest(stream: _Stream) -> dict[str, int]:
+    """Return the last number of a stream's last epochs, the present one included."""
+    epochs = [*stream.former.items(), (stream.epoch, stream.sequence)]
+    return dict(epochs[-_EPOCHS_REMEMBERED:])
 
 
 def _explained(envelope: Mapping[str, Any]) -> _Range | None:

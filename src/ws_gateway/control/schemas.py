@@ -298,8 +298,8 @@ class LaneHealth(BaseModel):
     lane: Lane
     policy: str = Field(
         description=(
-            "Under pressure: `hold` uses all memory that is free; `gap` refuses the newest and "
-            "marks the hole; `conflate` lets newer values take the place of older ones."
+            "Under pressure: `spool` goes to disk; `gap` refuses the newest and marks the hole; "
+            "`conflate` lets newer values take the place of older ones."
         )
     )
     waiting: int = Field(description="Not sent yet.")
@@ -325,6 +325,9 @@ class BrokerHealth(BaseModel):
     buffered_events: int = Field(description="Accepted and not yet confirmed.")
     buffered_bytes: int
     problems: list[str] = Field(description="Drifted or missing queues, in words.")
+    spool_error: str | None = Field(
+        description="Why private events cannot go to disk and are held in memory alone."
+    )
     lanes: list[LaneHealth] = Field(description="What is buffered, by lane, private first.")
 
 
@@ -375,6 +378,7 @@ class Health(BaseModel):
                 buffered_events=report.delivery.buffered_events,
                 buffered_bytes=report.delivery.buffered_bytes,
                 problems=list(report.delivery.problems),
+                spool_error=report.delivery.spool_error,
                 lanes=[LaneHealth.of(one) for one in report.delivery.lanes],
             ),
             connections=[

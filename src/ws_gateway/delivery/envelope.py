@@ -29,6 +29,7 @@ _BODY_MAX = FRAME_MAX - _FRAME_OVERHEAD
 _FRAME_END = b"\xce"
 _BASIC = 60
 _PUBLISH = 40
+_BODY = 3
 _MANDATORY = 0x01
 # content-type, delivery-mode, correlation-id, message-id, timestamp, type, app-id
 _PROPERTY_FLAGS = 0x8000 | 0x1000 | 0x0400 | 0x0080 | 0x0040 | 0x0020 | 0x0008
@@ -37,6 +38,7 @@ _TRACE_ID_LENGTH = 32
 _HEADER_FIXED = 14  # class, weight, body size, property flags
 
 _frame_head = Struct(">BHI").pack
+_read_frame_head = Struct(">BHI").unpack_from
 _content_head = Struct(">BHIHHQH").pack
 _u64 = Struct(">Q").pack
 _u8 = Struct(">B").pack
@@ -161,6 +163,17 @@ def publish_frame(exchange: str, key: str) -> bytes:
     arguments = b"\x00\x00%b%b%b" % (_shortstr(exchange), _shortstr(key), _u8(_MANDATORY))
     payload = Struct(">HH").pack(_BASIC, _PUBLISH) + arguments
     return _frame_head(1, PUBLISH_CHANNEL, len(payload)) + payload + _FRAME_END
+
+
+def body_of(frames: bytes) -> bytes:
+    """Take the body out of the frames of one whole message."""
+    parts, offset = [], 0
+    while offset < len(frames):
+        kind, _, size = _read_frame_head(frames, offset)
+        if kind == _BODY:
+            parts.append(frames[offset + 7 : offset + 7 + size])
+        offset += size + _FRAME_OVERHEAD
+    return b"".join(parts)
 
 
 def quarantine_frames(

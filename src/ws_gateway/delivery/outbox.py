@@ -23,8 +23,8 @@ _PRIVATE, _LATEST = Lane.PRIVATE, Lane.LATEST
 class OverflowPolicy(StrEnum):
     """What becomes of an event when its lane is under pressure."""
 
-    HOLD = "hold"
-    """Private facts use whatever memory is free; only beyond all of it is one refused."""
+    SPOOL = "spool"
+    """What waits is on disk too, or there alone; only what has no room there is lost."""
     GAP = "gap"
     """The newest is refused, and a marker names the hole."""
     CONFLATE = "conflate"
@@ -32,7 +32,7 @@ class OverflowPolicy(StrEnum):
 
 
 POLICIES = {
-    Lane.PRIVATE: OverflowPolicy.HOLD,
+    Lane.PRIVATE: OverflowPolicy.SPOOL,
     Lane.LEDGER: OverflowPolicy.GAP,
     Lane.BOOK: OverflowPolicy.GAP,
     Lane.LATEST: OverflowPolicy.CONFLATE,
@@ -43,6 +43,7 @@ _SHARES = {Lane.LEDGER: 0.5, Lane.BOOK: 0.25, Lane.LATEST: 0.15}
 
 _PUBLIC_SHARE = sum(_SHARES.values())
 _RESUME_SHARE = 0.5
+_HEAVY_SHARE = 0.5
 _PRESSURE_SHARE, _EASE_SHARE = 0.1, 0.05
 """How full of waiting values the latest lane is when conflation begins, and when it ends."""
 
@@ -59,6 +60,8 @@ class Message(msgspec.Struct, gc=False):
             out of the counters' balance.
         attempts: how often the broker refused or returned it.
         conflated: how many numbers just before its own it stands for.
+        record: where in the spool it is, too; of private ones only.
+        is_settled: it needs no record any more.
     """
 
     data: bytes
@@ -71,6 +74,8 @@ class Message(msgspec.Struct, gc=False):
     attempts: int = 0
     returned: bool = False
     conflated: int = 0
+    record: tuple[int, int] | None = None
+    is_settled: bool = False
 
 
 class LaneQueue:
@@ -249,6 +254,51 @@ class Outbox:
         queue.messages += 1
         queue.observed += message.is_observed
         queue.size_bytes += len(message.data)
+
+    # ── the private lane and its spool ────────────────────────────────────────────────────────
+
+    @property
+    def has_private(self) -> bool:
+        """Say whether a private message is held."""
+        return self._private.messages > 0
+
+    @property
+    def is_private_heavy(self) -> bool:
+        """Say whether private messages in memory take up half of all there is."""
+        return self._private.is_above(_HEAVY_SHARE)
+
+    @property
+    def private_waiting(self) -> int:
+        """Count the private messages that can be sent and were not yet."""
+        return len(self._private.waiting)
+
+    def private_messages(self) -> list[Message]:
+        """List the private messages in the order they would be sent in now."""
+        sent = [m for m in (*self._aside, *self._window) if m and m.lane is _PRIVATE]
+        return [*sent, *self._private.waiting]
+
+    def hold(self, message: Message) -> None:
+        """Account for a message that is held elsewhere in memory."""
+        self._lanes[message.lane].hold(message)
+
+    def release(self, message: Message) -> None:
+        """Account for such a message no more."""
+        self._lanes[message.lane].release(message)
+
+    def forget_recorded(self) -> int:
+        """Let go of every message that is on disk too; answers how many observations."""
+        forgotten = [m for m in self.private_messages() if m.record is not None]
+        for message in forgotten:
+            self.release(message)
+        ids = {id(message) for message in forgotten}
+        self._aside = [m for m in self._aside if id(m) not in ids]
+        for place, sent in enumerate(self._window):
+            if id(sent) in ids:
+                self._window[place] = None
+        kept = [m for m in self._private.waiting if id(m) not in ids]
+        self._private.waiting.clear()
+        self._private.waiting.extend(kept)
+        return sum(message.is_observed for message in forgotten)
 
     # ── conflation: the latest lane under pressure ────────────────────────────────────────────
 

@@ -24,6 +24,7 @@ from ws_gateway.delivery.link import Link, open_link
 from ws_gateway.delivery.news import News
 from ws_gateway.delivery.outbox import POLICIES, Message, Outbox
 from ws_gateway.delivery.sender import Sender
+from ws_gateway.delivery.spool import Spool
 from ws_gateway.delivery.topology import Names, declare_topology, missing_queues
 from ws_gateway.domain.event import Event
 from ws_gateway.domain.topic import Lane, Topic
@@ -41,6 +42,7 @@ _LATEST = Lane.LATEST  # named once: it is compared with per event
 _CONNECT_DEADLINE_SECONDS = 10.0
 _RETRY_SECONDS = 0.2  # what was refused or came back is set aside so long: causes need time
 _CHECK_QUEUES_SECONDS = 30.0
+_LOOK_SECONDS = 0.05  # how often a drain looks whether the spool is empty, which has no event
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,20 @@ class Publisher:
         counters: Counters,
         rng: Random,
         clock_us: Callable[[], int],
+        spool: Spool | None = None,
     ) -> None:
         self._settings = settings
         self._outbox = outbox
         self._counters = counters
         self._rng = rng
         self._clock_us = clock_us
-        self._sender = Sender(outbox, counters, window=settings.window, clock_us=clock_us)
+        self._sender = Sender(
+            outbox, counters, window=settings.window, clock_us=clock_us, spool=spool
+        )
+        self._spool = spool
+        if spool is not None:
+            spool.is_well = lambda: self._sender.is_well
+            spool.flush = self._sender.flush
         self._addresses = Addresses(settings.names.exchange, settings.account)
         self._link: Link | None = None
         self._state = BrokerState.CONNECTING
@@ -262,6 +271,11 @@ class Publisher:
         return self._outbox.events
 
     @property
+    def spooled(self) -> int:
+        """Count the observations that are on disk and not in memory."""
+        return 0 if self._spool is None else self._spool.observed
+
+    @property
     def is_closed(self) -> bool:
         """Say whether `close` was called; nothing is sent any more."""
         return self._state is BrokerState.CLOSED
@@ -279,6 +293,7 @@ class Publisher:
             buffered_events=self._outbox.messages,
             buffered_bytes=self._outbox.size_bytes,
             problems=self._problems,
+            spool_error=None if self._spool is None else self._spool.last_error,
             lanes=tuple(
                 LaneStatus(
                     lane=queue.lane,
@@ -300,10 +315,12 @@ class Publisher:
         """Wait until everything taken is confirmed; answers False when the deadline came first."""
         try:
             async with asyncio.timeout(deadline_seconds):
-                while self._outbox.messages:
+                while self._outbox.messages or (self._spool and not self._spool.is_empty):
                     self._sender.drained.clear()
                     self._sender.flush()
-                    await self._sender.drained.wait()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_LOOK_SECONDS):
+                            await self._sender.drained.wait()
         except TimeoutError:
             return False
         return True

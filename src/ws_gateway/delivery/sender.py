@@ -15,6 +15,7 @@ import structlog
 from ws_gateway.delivery.link import Link
 from ws_gateway.delivery.news import News
 from ws_gateway.delivery.outbox import Message, Outbox
+from ws_gateway.delivery.spool import Spool
 from ws_gateway.domain.topic import Lane, Topic
 from ws_gateway.ports import LossObserver
 from ws_gateway.runtime.counters import QUARANTINED, Counters
@@ -26,6 +27,7 @@ _BUSY = 500  # so many unanswered messages mean that the broker is behind
 _GATHER_SECONDS = 0.002
 _BATCH_MOST = 1000  # messages in one write; more would pile up copies in this process
 _PRIVATE_SHARE = 0.1  # of the window, so that a private event finds a place in any public flood
+_MOMENT_SECONDS = 0.5  # a broker that owes an answer for longer is not well
 _PRIVATE = Lane.PRIVATE  # named once: it is compared with per event
 
 
@@ -43,13 +45,20 @@ class Sender:
     """
 
     def __init__(
-        self, outbox: Outbox, counters: Counters, *, window: int, clock_us: Callable[[], int]
+        self,
+        outbox: Outbox,
+        counters: Counters,
+        *,
+        window: int,
+        clock_us: Callable[[], int],
+        spool: Spool | None = None,
     ) -> None:
         self._outbox = outbox
         self._counters = counters
         self._window = window
         self._reserved = int(window * _PRIVATE_SHARE)
         self._clock_us = clock_us
+        self._spool = spool
         self._news = News()
         self._link: Link | None = None
         self._flush_due = False
@@ -84,6 +93,14 @@ class Sender:
         """Write no more: the link is gone."""
         self._link = None
         self._sent.clear()
+        if self._spool is not None:
+            self._spool.broker_lost()
+
+    @property
+    def is_well(self) -> bool:
+        """Say whether messages that are put now would soon be confirmed."""
+        is_open = self._link is not None and not self.is_blocked and not self.topology_suspect
+        return is_open and self.silent_seconds() < _MOMENT_SECONDS
 
     def silent_seconds(self) -> float:
         """Return for how long the broker has owed the oldest answer without any progress.
@@ -99,6 +116,10 @@ class Sender:
 
     def put(self, message: Message) -> None:
         """Take a message and write it soon; ask the outbox for room first."""
+        spool = self._spool
+        if message.lane is _PRIVATE and spool is not None and spool.is_taking:
+            spool.put(message)
+            return
         self._outbox.put(message)
         if not self._flush_due:
             self._schedule_flush(is_urgent=message.lane is _PRIVATE)
@@ -191,6 +212,8 @@ class Sender:
     def _confirmed(self, message: Message) -> None:
         counters = self._counters
         if not message.returned:
+            if message.lane is _PRIVATE:
+                self._settled(message)
             topic = message.topic
             counters.routed[QUARANTINED if topic is None else topic.key] += 1
             if message.is_observed:
@@ -215,12 +238,19 @@ class Sender:
         else:
             self._retry(message)
 
+    def _settled(self, message: Message) -> None:
+        """Let the spool forget a private message."""
+        message.is_settled = True
+        if message.record is not None and self._spool is not None:
+            self._spool.done(message.record)
+
     def _retry(self, message: Message) -> None:
         message.attempts += 1
         self._outbox.set_aside(message)
         self.attention.set()
 
     def _give_up(self, message: Message, tally: Counter[str], reason: str) -> None:
+        self._settled(message)
         if message.is_observed:
             tally[reason] += 1
         if self._news.is_due(reason):

@@ -15,7 +15,8 @@ class Counters:
     `received = confirmed + in_flight + spooled + suppressed + shed + rejected`.
 
     Attributes:
-        received: observations taken from the venue.
+        received: observations taken from the venue, and those an earlier process had spooled.
+        restored: the latter alone.
         confirmed: events the broker took responsibility for and routed.
         suppressed, shed, rejected: by reason.
         markers: gap and resumed markers made.
@@ -34,6 +35,7 @@ class Counters:
         "received",
         "rejected",
         "resent",
+        "restored",
         "returned",
         "routed",
         "shed",
@@ -49,6 +51,7 @@ class Counters:
         self.markers = 0
         self.quarantined: Counter[str] = Counter()
         self.resent = 0
+        self.restored = 0
         self.returned = 0
         self.nacked = 0
         self.routed: defaultdict[str, int] = defaultdict(int)

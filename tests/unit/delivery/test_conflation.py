@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections import Counter
 from collections.abc import Iterator
 from itertools import count
-from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.delivery_rig import NoVenue, observe
+from support.delivery_rig import observe
+from support.link_stage import Stage
 from ws_gateway.client.continuity import ContinuityChecker
-from ws_gateway.config import QueueType
 from ws_gateway.delivery.conflation import conflate
-from ws_gateway.delivery.link import Link
-from ws_gateway.delivery.outbox import Outbox
-from ws_gateway.delivery.publisher import Publisher, PublisherSettings
-from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.event import Event, Kind
 from ws_gateway.domain.topic import Category, Topic, parse_topic
-from ws_gateway.pipeline.runner import Runner
-from ws_gateway.runtime.counters import Counters
-from ws_gateway.runtime.identity import TraceIds
 
 LINEAR = parse_topic("tickers.BTCUSDT", Category.LINEAR)
 OTHER = parse_topic("tickers.ETHUSDT", Category.LINEAR)
@@ -97,70 +88,6 @@ def test_an_alert_that_names_every_symbol_again_replaces() -> None:
 def test_values_that_do_not_follow_each_other_are_not_joined() -> None:
     """`conflated` names the numbers just before, so there must be no hole between them."""
     assert pair(LIMIT, (Kind.UPDATE, b"{}"), (Kind.UPDATE, b"{}"), step=2) is None
-
-
-class Broker(Link):
-    """A link whose broker answers when the test says; keeps what it took."""
-
-    def __init__(self) -> None:
-        self.bodies: list[dict[str, Any]] = []
-
-    @property
-    def is_writable(self) -> bool:
-        """Take any number."""
-        return True
-
-    def write(self, frames: bytes) -> None:
-        """Read the bodies out of whole frames."""
-        while frames:
-            kind, size = frames[0], int.from_bytes(frames[3:7])
-            if kind == 3:
-                self.bodies.append(json.loads(frames[7 : 7 + size]))
-            frames = frames[8 + size :]
-
-
-class Stage:
-    """Runner and publisher before such a broker."""
-
-    def __init__(self, *, max_events: int = 100, window: int = 20) -> None:
-        self.counters = Counters()
-        self.outbox = Outbox(max_events=max_events, max_bytes=10**9)
-        self.publisher = Publisher(
-            PublisherSettings("", Names("t"), QueueType.CLASSIC, "main", window, 10.0),
-            outbox=self.outbox,
-            counters=self.counters,
-            rng=Random(1),
-            clock_us=lambda: time.time_ns() // 1000,
-        )
-        self.runner = Runner(
-            outlet=self.publisher,
-            resync=NoVenue(),
-            counters=self.counters,
-            epoch="E",
-            clock_us=lambda: time.time_ns() // 1000,
-            new_trace_id=TraceIds(),
-        )
-        self.publisher.report_losses_to(self.runner)
-        self.sender = self.publisher._sender
-        self.broker = Broker()
-
-    def confirm(self) -> None:
-        """Answer for everything sent, and take what follows."""
-        self.sender.on_confirm(self.outbox.next_tag - 1, multiple=True)
-        self.sender.flush()
-
-    def drain(self) -> None:
-        """Take everything."""
-        self.sender.take_back()
-        self.sender.flush()
-        while self.outbox.messages:
-            self.confirm()
-            self.sender.take_back()
-            self.sender.flush()
-
-    def assert_balance(self) -> None:
-        """Insist that every fact is somewhere."""
-        assert self.counters.received == self.counters.settled() + self.publisher.in_flight
 
 
 async def test_without_a_broker_tickers_stay_few_and_complete() -> None:

@@ -97,6 +97,23 @@ def test_a_new_epoch_begins_at_one_with_a_marker() -> None:
     assert problems(gap(1), event(2, epoch="E2")) == 1
 
 
+def test_repeats_of_a_former_epoch_are_repeats() -> None:
+    """A gateway killed after it had delivered a spool leaves it to the next one once more."""
+    checker = ContinuityChecker()
+    second = {"epoch": "E2"}
+    for each in (
+        gap(1),
+        event(2),
+        event(3),
+        gap(1) | second,
+        event(3),
+        event(4),
+        event(2, **second),
+    ):
+        checker.check(each)
+    assert (checker.problems, checker.repeats, checker.late) == ([], 1, 1)
+
+
 def test_who_was_there_from_the_start_accepts_no_late_beginning() -> None:
     """A stream whose first events never came is a problem; its restart marker is its beginning."""
 
