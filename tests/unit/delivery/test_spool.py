@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import tempfile
@@ -267,3 +268,25 @@ async def test_whatever_happens_no_private_event_is_lost(steps: list[tuple[str, 
             first.setdefault(body["event_id"], body)
         assert problems(bodies) == []
         assert sum(one["kind"] == "update" for one in first.values()) == told
+
+
+async def test_what_a_silent_broker_owes_an_answer_for_is_on_disk_too(tmp_path: Path) -> None:
+    """It was written to the socket, but nobody knows whether it arrived."""
+    stage = await opened(tmp_path, epoch="E1")
+    stage.sender.begin(stage.broker)
+    await step(stage)
+    feed(stage, 3)
+    stage.sender.flush()
+    await step(stage)
+    assert segments(tmp_path) == []
+    await asyncio.sleep(0.55)  # more than a moment
+    await step(stage)
+    assert (stage.publisher.in_flight, stage.publisher.spooled) == (3, 0)
+    stage.confirm()
+    feed(stage, 2)
+    await step(stage, 3)
+    stage.sender.flush()
+    die(stage)
+    again = await opened(tmp_path, epoch="E2")
+    assert again.counters.restored == 2
+    die(again)
