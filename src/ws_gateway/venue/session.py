@@ -102,6 +102,7 @@ class Session:
         self._retry_at: float | None = None
         self._lives = 0
         self._last_error: str | None = None
+        self._is_login_refused = False
 
     # ── intent ────────────────────────────────────────────────────────────────────────────────
 
@@ -281,6 +282,7 @@ class Session:
 
     def _lose(self, exc: VenueLost) -> None:
         self._last_error = exc.detail
+        self._is_login_refused = exc.reason == "login"
         broken = self._conversation.lost(exc.detail if exc.reason == "login" else None)
         self._break(broken, GapReason.DISCONNECT, exc.detail)
         self._report_changes()
@@ -407,6 +409,7 @@ class Session:
         elif self._conversation.made_progress:
             self._enter(SessionState.STREAMING)
             self._last_error = None
+            self._is_login_refused = False
 
     def _enter(self, state: SessionState) -> None:
         if state is not self._state:
@@ -435,6 +438,7 @@ class Session:
             wanted_subscriptions=len(states),
             last_event_at=_wall_time(self._conversation.last_data_at, now),
             retry_at=_wall_time(self._retry_at, now),
+            is_login_refused=self._is_login_refused,
         )
 
 
