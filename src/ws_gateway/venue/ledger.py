@@ -5,14 +5,15 @@ Pure bookkeeping: wishes and answers in, requests and state changes out; no cloc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint, Topic
 from ws_gateway.errors import Quarantine
+from ws_gateway.venue.entry import Entry, TopicChange
 from ws_gateway.venue.messages import WireFrame, decode_outcome
 from ws_gateway.venue.pace import Pace, expectation_of
+from ws_gateway.venue.refusals import divide, names_no_topic
 from ws_gateway.venue.requests import OpenRequests, Request
 
 _ACTIVE = SubscriptionState.ACTIVE  # named once: looking a member up costs, and this is per frame
@@ -26,59 +27,6 @@ _WITHOUT_IDS = (Endpoint.OPTION, Endpoint.SPREAD)
 
 _REMEMBERED = 10_000
 """How many unsubscribed topics are remembered, whose last frames may still be on their way."""
-
-
-@dataclass(frozen=True, slots=True)
-class TopicChange:
-    """A topic has a new state; `error` has the venue's words if it was refused."""
-
-    topic: Topic
-    state: SubscriptionState
-    error: str | None = None
-
-
-@dataclass(slots=True)
-class Entry:
-    """One topic of the intent.
-
-    Attributes:
-        error: why the state is what it is, if that needs words.
-        pace: how often data come.
-        frames: how many came on the sockets so far.
-        acked_at: monotonic time of an ack that proves nothing, None if there was none.
-        frames_before: frames that had come when it was last asked for.
-        is_judged: it was refused by us for its silence, not by the venue.
-        refusals: how often in a row it was refused without blame.
-        retry_at: when it is asked for again after such a refusal, 0 if it need not be.
-        group: names those that were refused with it.
-        is_doubted: it was silent on another socket, so that an ack is not enough.
-        silent_since: when its newest data came, while it is stalled.
-        marked_frames: how many had come when it was last called missed with its whole socket.
-        due: when the next step against its silence is to be taken.
-        pause: seconds to the step after that.
-    """
-
-    topic: Topic
-    state: SubscriptionState
-    pace: Pace
-    error: str | None = None
-    frames: int = 0
-    acked_at: float | None = None
-    frames_before: int = 0
-    is_judged: bool = False
-    is_doubted: bool = False
-    refusals: int = 0
-    retry_at: float = 0.0
-    group: str = ""
-    silent_since: float = 0.0
-    marked_frames: int = -1
-    due: float = 0.0
-    pause: float = 0.0
-
-    @property
-    def has_data(self) -> bool:
-        """Say whether data came since it was last asked for."""
-        return self.frames > self.frames_before
 
 
 _FIRST_RETRY_SECONDS, _ONCE_ACTIVE_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 1.0, 30.0, 600.0
@@ -368,12 +316,12 @@ class TopicLedger:
             for topic in request.topics
             if (entry := self._entries.get(topic.name)) is not None and entry.state in _STANDING
         ]
-        if _names_no_topic(words):
+        if names_no_topic(words):
             self._refuse_without_blame(standing, words, now)
         elif len(request.topics) > 1:
             # The venue refuses a request as a whole and names one bad topic at most, so it is
             # divided until the bad one stands alone; the text is a hint, each part gets its answer.
-            for part in _divide(standing, words):
+            for part in divide(standing, words):
                 self._subscribe(part, now)
         elif standing:
             entry = self._entries[standing[0].name]
@@ -392,11 +340,11 @@ class TopicLedger:
         """
         is_serving = now - self._taken_at <= _SERVING_SECONDS
         if is_serving and len(topics) > 1:
-            for part in _divide(topics, words):
+            for part in divide(topics, words):
                 self._subscribe(part, now)
             return
         was_refused = any(self._entries[topic.name].refusals for topic in topics)
-        for part in _divide(topics, words) if was_refused else [topics]:
+        for part in divide(topics, words) if was_refused else [topics]:
             for topic in part:
                 entry = self._entries[topic.name]
                 entry.group = part[0].name
@@ -454,22 +402,3 @@ class TopicLedger:
         if len(self._left) > _REMEMBERED:
             del self._left[next(iter(self._left))]
         self.changes.append(TopicChange(entry.topic, SubscriptionState.REMOVED))
-
-
-def _names_no_topic(words: str) -> bool:
-    """Say whether a refusal blames neither a topic nor the request's size.
-
-    The known ones do: `handler not found,topic:…`, `already subscribed,topic:…`, `Invalid symbol
-    :[…]`, `args size >10` (bybit-v5 reference, Failures).
-    """
-    return not any(word in words for word in ("topic", "symbol", "args", "Topics"))
-
-
-def _divide(topics: list[Topic], words: str) -> Iterator[list[Topic]]:
-    named = [topic for topic in topics if words.endswith(topic.name) or f"[{topic.name}]" in words]
-    if named and len(named) < len(topics):
-        yield named
-        yield [topic for topic in topics if topic not in named]
-        return
-    middle = (len(topics) + 1) // 2
-    yield from (part for part in (topics[:middle], topics[middle:]) if part)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ws_gateway.domain.event import Observation
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
 from ws_gateway.venue.session import Session
+
+_BEST_FIRST = (
+    SubscriptionState.ACTIVE,
+    SubscriptionState.STALLED,
+    SubscriptionState.PENDING,
+    SubscriptionState.REQUESTED,
+    SubscriptionState.REJECTED,
+    SubscriptionState.REMOVING,
+)
+"""What a topic is, of what it is on each socket: the first of these that holds on any."""
 
 
 class Leg:
@@ -71,3 +81,19 @@ class LegSink:
     def accept(self, observation: Observation) -> None:
         """Take one fact, in the order it was read."""
         self._take(self._name, observation)
+
+
+def best_of(
+    states: Iterable[tuple[SubscriptionState, str | None]],
+) -> tuple[SubscriptionState, str | None]:
+    """Say what a topic is, of what it is on each of its sockets."""
+    return min(states, key=lambda told: _BEST_FIRST.index(told[0]))
+
+
+def letters(number: int) -> str:
+    """Name the second of something `b`, the 27th `aa`."""
+    name = ""
+    while number:
+        number, digit = divmod(number - 1, 26)
+        name = chr(ord("a") + digit) + name
+    return name

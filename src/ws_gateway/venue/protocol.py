@@ -15,7 +15,8 @@ from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint, Topic
 from ws_gateway.errors import Quarantine, VenueLost
 from ws_gateway.venue.auth import Credentials
-from ws_gateway.venue.ledger import TopicChange, TopicLedger
+from ws_gateway.venue.entry import TopicChange
+from ws_gateway.venue.ledger import TopicLedger
 from ws_gateway.venue.messages import WireFrame, decode_frame, login, ping
 from ws_gateway.venue.watch import Stall, StallWatch
 

@@ -6,11 +6,10 @@ import asyncio
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Protocol
 
 import structlog
 
-from ws_gateway.domain.event import GapReason, Observation
+from ws_gateway.domain.event import GapReason
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import Quarantine, VenueLost
@@ -20,6 +19,7 @@ from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.connection import VenueSocket, open_socket
 from ws_gateway.venue.context import SessionContext
 from ws_gateway.venue.observations import read_observations
+from ws_gateway.venue.owner import FactSink, SessionOwner
 from ws_gateway.venue.protocol import Conversation, Phase
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -27,38 +27,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _MOST_NAMED = 5
 _STREAMING = SessionState.STREAMING  # named once: it is compared with per frame
-
-
-class FactSink(Protocol):
-    """Where a session's facts go."""
-
-    def accept(self, observation: Observation) -> None:
-        """Take one fact, in the order it was read."""
-
-
-class SessionOwner(Protocol):
-    """Told by a session what only its owner can act on; called synchronously."""
-
-    def topic_changed(
-        self, session: Session, topic: Topic, state: SubscriptionState, error: str | None
-    ) -> None:
-        """Take note of a topic's state on this socket."""
-
-    def streams_broken(
-        self,
-        session: Session,
-        topics: Iterable[Topic],
-        reason: GapReason,
-        detail: str,
-        since: float,
-    ) -> None:
-        """Announce that this socket may have missed facts of topics since a moment."""
-
-    def socket_lost(self, session: Session) -> None:
-        """Take note that the socket is gone; the session will try again unless it is stopped."""
-
-    def socket_hopeless(self, session: Session, why: str) -> None:
-        """Replace the socket: it lives, but does not bring what it should."""
 
 
 class Session:

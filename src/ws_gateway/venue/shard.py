@@ -13,7 +13,7 @@ from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint, Topic
 from ws_gateway.ports import ConnectionStatus, ObservationSink
 from ws_gateway.venue.auth import Credentials
-from ws_gateway.venue.leg import Leg, LegSink
+from ws_gateway.venue.leg import Leg, LegSink, best_of, letters
 from ws_gateway.venue.merge import Merge
 from ws_gateway.venue.messages import MAX_ARGS_CHARS, MAX_CONNECTION_TOPICS, args_chars
 from ws_gateway.venue.session import Session
@@ -22,16 +22,6 @@ from ws_gateway.venue.succession import Replacing, Succession
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _State = SubscriptionState
-_BEST_FIRST = (
-    _State.ACTIVE,
-    _State.STALLED,
-    _State.PENDING,
-    _State.REQUESTED,
-    _State.REJECTED,
-    _State.REMOVING,
-)
-"""What a topic is, of what it is on each socket: the first of these that holds on any."""
-
 _CALLED_SETTLED = frozenset({_State.ACTIVE, _State.REJECTED, _State.STALLED})
 
 
@@ -242,7 +232,7 @@ class Shard:
 
     def _add_leg(self) -> Leg:
         self._born += 1
-        name = self.name if self._born == 1 else f"{self.name}.{_letters(self._born)}"
+        name = self.name if self._born == 1 else f"{self.name}.{letters(self._born)}"
         leg = Leg(self._new_session(name, self))
         leg.session.sink = self._sink
         if self._legs:
@@ -306,7 +296,7 @@ class Shard:
                 self._report(topic, _State.REMOVED, None)
             return
         was_stalled = self._told.get(topic, _NEW)[0] is _State.STALLED
-        best = min(states, key=lambda told: _BEST_FIRST.index(told[0]))
+        best = best_of(states)
         if self._told.get(topic) != best:
             self._told[topic] = best
             self._report(topic, *best)
@@ -404,12 +394,3 @@ class Shard:
 _NEW: tuple[SubscriptionState, str | None] = (_State.REQUESTED, None)
 _CARRIED = frozenset({_State.ACTIVE, _State.STALLED, _State.PENDING})
 _LOOK_SECONDS = 0.05
-
-
-def _letters(number: int) -> str:
-    """Name the second of something `b`, the 27th `aa`."""
-    name = ""
-    while number:
-        number, digit = divmod(number - 1, 26)
-        name = chr(ord("a") + digit) + name
-    return name

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
-from ws_gateway.venue.ledger import Entry, TopicLedger
+from ws_gateway.venue.entry import Entry
+from ws_gateway.venue.ledger import TopicLedger
 
 _ACTIVE, _STALLED, _PENDING = (
     SubscriptionState.ACTIVE,
