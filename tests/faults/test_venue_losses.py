@@ -117,14 +117,15 @@ async def test_both_redundant_sockets_are_deaf() -> None:
 
 async def test_a_successor_is_deaf_too() -> None:
     """It is replaced as well, if not at once: a pause lies between two such replacements."""
-    timing = replace(QUICK, stall_scale=0.05)
-    async with faulting(timing=timing, secret=None, pause=2.0) as stage:
+    timing = replace(QUICK, stall_scale=0.05, stall_retry=0.2)
+    async with faulting(timing=timing, secret=None, pause=2.6) as stage:
         await stage.flow(BOOK, OTHER_BOOK)
-        for _ in range(2):
-            await stage.hear(BOOK, count=PACE_KNOWN)
+        await stage.hear(BOOK, count=PACE_KNOWN)
+        for _ in range(2):  # the second falls deaf well before the pause is over
             (deaf,) = open_sockets(stage)
             await deafen(stage, BOOK, OTHER_BOOK)
             await renewed(stage, deaf)
+            await stage.hear(BOOK, OTHER_BOOK)
         await stage.settle(BOOK, OTHER_BOOK)
         assert stage.attempts() == 3
 
