@@ -200,3 +200,18 @@ async def test_a_stalled_topic_is_asked_again_and_then_its_socket_is_replaced() 
         assert all(stage.gaps(topic) == ["restart"] for topic in others)
         assert repeats(stage, BOOK, TRADES) == 0
         assert stage.problems() == []
+
+
+def logins(venue: Simulator) -> list[str]:
+    """List the keys of every login the venue took."""
+    return [each.message["args"][0] for each in venue.requests if each.message["op"] == "auth"]
+
+
+async def test_a_stop_during_a_replacement_is_not_slept_through() -> None:
+    """No topic changes any more that would wake the shard; `feeding` grants it one second."""
+    async with running() as venue, feeding(venue.ws_url, timing=QUICK) as stage:
+        await venue.fault("late_acks", path=PRIVATE, delay_seconds=5, count=1)
+        stage.feed.want([ORDERS])
+        await eventually(lambda: logins(venue) == [KEY])
+        stage.feed.renew_credentials(Credentials("renewed", SECRET))
+        await eventually(lambda: logins(venue)[-1] == "renewed")

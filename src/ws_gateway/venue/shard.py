@@ -130,8 +130,10 @@ class Shard:
             for leg in self._legs.values():
                 self._start(leg)
             while not self._is_stopping:
-                await self._replace_what_is_due()
                 self._changed.clear()
+                await self._replace_what_is_due()
+                if self._is_stopping:
+                    break  # told meanwhile, and nothing will tell it again
                 try:
                     next_age = self._succession.seconds_to_next(time.monotonic())
                     async with asyncio.timeout(next_age):
