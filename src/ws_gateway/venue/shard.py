@@ -131,9 +131,8 @@ class Shard:
                 self._start(leg)
             while not self._is_stopping:
                 self._changed.clear()
-                await self._replace_what_is_due()
-                if self._is_stopping:
-                    break  # told meanwhile, and nothing will tell it again
+                if not await self._replace_what_is_due():
+                    break  # it was stopped meanwhile, and nothing will tell it again
                 try:
                     next_age = self._succession.seconds_to_next(time.monotonic())
                     async with asyncio.timeout(next_age):
@@ -307,7 +306,8 @@ class Shard:
 
     # ── replacement ───────────────────────────────────────────────────────────────────────────
 
-    async def _replace_what_is_due(self) -> None:
+    async def _replace_what_is_due(self) -> bool:
+        """Replace one after the other; answers False if the shard was stopped meanwhile."""
         while not self._is_stopping:
             opened_at = {name: leg.session.opened_at for name, leg in self._legs.items()}
             deaf = {
@@ -318,10 +318,11 @@ class Shard:
             self._succession.look(opened_at, deaf, time.monotonic())
             wish = self._succession.take()
             if wish is None:
-                return
+                return True
             leg = self._legs.get(wish[0])
             if leg is not None:
                 await self._replace(*wish)
+        return False
 
     async def _replace(self, old_name: str, why: str) -> None:
         """Open a new socket, wait until it carries everything, then close the old one."""
