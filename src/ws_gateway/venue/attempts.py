@@ -16,6 +16,7 @@ from ws_gateway.runtime.budget import SharedBudget
 
 _LOGIN_PAUSE_GROWTH = 6
 _RESTLESS_SECONDS = 60.0
+_PROMPT_RETURNS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Spacing:
         backoff_base, backoff_cap: width of the first and of every delay of one session.
         proven: how long a connection with a good message must have lived to be called good.
         settled: how long it must have lived for the delays to start anew: a venue that answers and
-            drops every few seconds is not hammered.
+            drops every few seconds is not hammered. Some short-lived ones are forgiven.
         login_pause: least delay after a refused login; it grows sixfold at each further one, up to
             `login_pause_cap`, because only a person can mend a wrong key.
         refused_pause: least delay after HTTP 403 or 429 without a Retry-After.
@@ -89,6 +90,7 @@ class Attempts:
         self._begun_at = 0.0
         self._left_at = float("-inf")
         self._comings = 0
+        self._short_lives = 0
 
     def wait_seconds(self, now: float) -> float:
         """Say how long to wait before asking again; 0 means: begin."""
@@ -140,11 +142,16 @@ class Attempts:
         if not self._is_proven:
             self.breaker.failed(now)
         elif now - self._begun_at >= self._spacing.settled:
+            self._short_lives = 0
             self._delays = self._fresh_delays()
+        else:
+            self._short_lives += 1
         pause = self._least_pause(lost)
         if lost.reason == "refused":
             self._budget.hold(now + pause)  # the venue counts attempts per address, not per socket
-        self._not_before = now + max(next(self._delays), pause)
+        # A connection that was good is replaced at once, unless it was one of many short ones.
+        is_prompt = self._is_proven and self._short_lives <= _PROMPT_RETURNS
+        self._not_before = now + max(0.0 if is_prompt else next(self._delays), pause)
 
     def start_anew(self) -> None:
         """Forget what kept attempts from being made: what was wrong has been changed."""

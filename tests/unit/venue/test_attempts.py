@@ -42,14 +42,24 @@ def test_delays_start_anew_only_after_proof() -> None:
     session = attempts(breaker_failures=1000)
     for _ in range(8):
         fail(session)
-    session.begin(0.0)
-    session.proved()
-    session.failed(10.0, LOST)
-    assert session.wait_seconds(10.0) > 0
+    assert session.wait_seconds(0.0) > 0
     session.begin(20.0)
     session.proved()
     session.failed(60.0, LOST)
     assert session.wait_seconds(60.0) == 0.0
+
+
+def test_a_good_connection_is_replaced_at_once_unless_many_were_short() -> None:
+    """A venue that drops every few seconds is waited for, once it has done so some times."""
+    session, waits = attempts(), []
+    for number in range(8):
+        now = 100.0 * number
+        session.begin(now)
+        session.proved()
+        session.failed(now + 3, LOST)
+        waits.append(session.wait_seconds(now + 3))
+    assert waits[:5] == [0.0] * 5
+    assert waits[6] > 0
 
 
 @pytest.mark.parametrize(
