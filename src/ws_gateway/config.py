@@ -115,7 +115,7 @@ class Settings(BaseSettings):
         1,
         ge=1,
         le=2,
-        description="Sockets that carry each public topic; 2 lets either die without a gap.",
+        description="Sockets per topic (one for system status); 2 lets either die without a gap.",
     )
     connection_max_age_hours: float = Field(
         12.0,

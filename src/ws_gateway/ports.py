@@ -118,6 +118,7 @@ class ConnectionStatus:
         wanted_subscriptions: topics it is there for.
         last_event_at: when the newest data frame came, None before the first.
         retry_at: when the next attempt to connect is due, None unless it waits for one.
+        is_login_refused: `last_error` is about a login the venue did not take.
     """
 
     name: str
@@ -133,6 +134,7 @@ class ConnectionStatus:
     wanted_subscriptions: int = 0
     last_event_at: datetime | None = None
     retry_at: datetime | None = None
+    is_login_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,9 @@ async def test_delays_start_anew_after_a_good_message() -> None:
     """A connection that worked is replaced at once, whatever it took to get it."""
     async with running() as venue:
         venue.refuse_handshakes = 503
-        async with feeding(venue.ws_url, backoff_base=0.05, backoff_cap=5, proven=0.0) as stage:
+        async with feeding(
+            venue.ws_url, backoff_base=0.05, backoff_cap=5, proven=0.0, settled=0.0
+        ) as stage:
             stage.feed.want([TICKER])
             await eventually(lambda: venue.connection_attempts >= 5)
             venue.refuse_handshakes = None

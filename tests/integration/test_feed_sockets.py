@@ -21,6 +21,12 @@ def sockets(venue: Simulator, path: str = LINEAR) -> list[str]:
     return [each.id for each in venue.connections if each.path == path]
 
 
+def unsubscribed(venue: Simulator) -> list[list[str]]:
+    """List the topics of every unsubscribe the venue took."""
+    messages = [each.message for each in venue.requests]
+    return [each["args"] for each in messages if each["op"] == "unsubscribe"]
+
+
 async def until_replaced(venue: Simulator, lost: str) -> None:
     """Wait until another socket stands in for a lost one."""
     await eventually(lambda: lost not in sockets(venue) and len(sockets(venue)) == 2)
@@ -188,10 +194,24 @@ async def test_a_stalled_topic_is_asked_again_and_then_its_socket_is_replaced() 
         await stage.more([TICKER, *others], 5)
         await venue.fault("stall", topic=TICKER.name, duration_seconds=6.0)
         await eventually(lambda: stage.gaps(TICKER)[-1:] == ["resubscribe"])
-        asked = [each.message for each in venue.requests if each.message["op"] == "unsubscribe"]
-        assert asked[-1]["args"] == [TICKER.name]
+        await eventually(lambda: unsubscribed(venue) == [[TICKER.name]])
         await eventually(lambda: venue.connection_attempts == 2)
         await stage.more([TICKER, *others], 5)
         assert all(stage.gaps(topic) == ["restart"] for topic in others)
         assert repeats(stage, BOOK, TRADES) == 0
         assert stage.problems() == []
+
+
+def logins(venue: Simulator) -> list[str]:
+    """List the keys of every login the venue took."""
+    return [each.message["args"][0] for each in venue.requests if each.message["op"] == "auth"]
+
+
+async def test_a_stop_during_a_replacement_is_not_slept_through() -> None:
+    """No topic changes any more that would wake the shard; `feeding` grants it one second."""
+    async with running() as venue, feeding(venue.ws_url, timing=QUICK) as stage:
+        await venue.fault("late_acks", path=PRIVATE, delay_seconds=5, count=1)
+        stage.feed.want([ORDERS])
+        await eventually(lambda: logins(venue) == [KEY])
+        stage.feed.renew_credentials(Credentials("renewed", SECRET))
+        await eventually(lambda: logins(venue)[-1] == "renewed")

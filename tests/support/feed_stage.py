@@ -43,12 +43,15 @@ QUICK = Timing(
 QUICK_SPACING = Spacing(
     backoff_base=0.02,
     backoff_cap=0.2,
+    settled=1.0,
     login_pause=0.3,
     login_pause_cap=2.0,
     refused_pause=0.2,
     breaker_pause=0.5,
 )
-QUICK_REPLACING = Replacing(settle_deadline=3.0, linger=0.5, pause=1.0, pause_cap=4.0)
+QUICK_REPLACING = Replacing(
+    settle_deadline=3.0, hear_out_deadline=1.0, linger=0.5, pause=1.0, pause_cap=4.0
+)
 PATIENT = Timing()
 PATIENCE_SECONDS = 8.0
 

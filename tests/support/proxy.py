@@ -38,6 +38,7 @@ class TcpProxy:
         port: where it listens.
         accepted: connections taken so far; "exactly one reconnect" is a difference of 1.
         bytes_per_second: how fast bytes move each way, None for as fast as they can.
+        delay_seconds: how late bytes arrive each way; a connection keeps what it was taken with.
     """
 
     def __init__(self, target_host: str, target_port: int) -> None:
@@ -45,6 +46,7 @@ class TcpProxy:
         self.port = 0
         self.accepted = 0
         self.bytes_per_second: float | None = None
+        self.delay_seconds = 0.0
         self._weather = Weather.FAIR
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
@@ -131,6 +133,7 @@ class _Link:
         self, proxy: TcpProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self._proxy = proxy
+        self._delay_seconds = proxy.delay_seconds
         self._reader = reader
         self._writers = [writer]
         self._pumps: set[asyncio.Task[None]] = set()
@@ -173,12 +176,38 @@ class _Link:
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.CancelledError):
+            if self._delay_seconds:
+                await self._pump_late(reader, writer)
             while chunk := await reader.read(_CHUNK_BYTES):
                 if self._proxy.weather is Weather.FAIR:
                     writer.write(chunk)
                     await writer.drain()
                     if self._proxy.bytes_per_second is not None:
                         await asyncio.sleep(len(chunk) / self._proxy.bytes_per_second)
+
+    async def _pump_late(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Move bytes one way, each at its own time, until there are no more."""
+        loop = asyncio.get_running_loop()
+        on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+
+        async def set_out() -> None:
+            chunk = b"-"
+            while chunk:
+                try:
+                    chunk = await reader.read(_CHUNK_BYTES)
+                except OSError:
+                    chunk = b""
+                on_the_way.put_nowait((loop.time() + self._delay_seconds, chunk))
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(set_out())
+            while True:
+                due, chunk = await on_the_way.get()
+                await asyncio.sleep(due - loop.time())
+                if not chunk:
+                    return
+                if self._proxy.weather is Weather.FAIR:
+                    writer.write(chunk)
 
     async def _swallow(self) -> None:
         with suppress(OSError):

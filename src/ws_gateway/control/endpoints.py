@@ -86,7 +86,7 @@ class EndpointView:
         What counts is whether wanted topics bring data. A connection that is down is blocking only
         if topics are missing for it, and topics that were refused are missed by nobody.
         """
-        found = [*self._missing(now), *self._stalled()]
+        found = [*self._missing(now), *self._stalled(), *self._bringing_nothing()]
         if self.maintenance is None:
             return found
         why = _announcement(self.maintenance)
@@ -132,7 +132,8 @@ class EndpointView:
             because = f": {one.last_error}" if one.last_error else ""
             words = (f"connection is {one.connection_status}{because}", _retry(one), consequence)
             detail = "; ".join(word for word in words if word)
-            yield Reason("connection_not_streaming", one.name, detail, is_blocking=is_blocking)
+            code = "login_refused" if one.is_login_refused else "connection_not_streaming"
+            yield Reason(code, one.name, detail, is_blocking=is_blocking)
 
     def _refused_login(self) -> ConnectionStatus | None:
         """Find a connection that the venue takes no login from.
@@ -160,6 +161,19 @@ class EndpointView:
         if stalled:
             detail = f"no data although acknowledged: {_named(stalled)}"
             yield Reason("topics_stalled", self.endpoint.value, detail)
+
+    def _bringing_nothing(self) -> Iterator[Reason]:
+        """Tell what is connected and brings nothing, although readiness does not hang on it."""
+        if self.topics and all(one.state is SubscriptionState.REJECTED for one in self.topics):
+            words = self.topics[0].error or "no reason given"
+            detail = f"every wanted topic was refused ({words}): {_named(self.topics)}"
+            yield Reason("topics_refused", self.endpoint.value, detail, is_blocking=False)
+        for one in self.connections:
+            lived = one.connection_duration_seconds or 0.0
+            is_idle = one.wanted_subscriptions and not one.active_subscriptions
+            if _streams(one) and is_idle and lived >= GRACE_SECONDS and self.is_flowing:
+                detail = f"none of its {one.wanted_subscriptions} topics is active on it"
+                yield Reason("connection_idle", one.name, detail, is_blocking=False)
 
 
 def view_endpoints(

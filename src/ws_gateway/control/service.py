@@ -14,6 +14,8 @@ from ws_gateway.domain.category import UNLISTED, choose_category
 from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
 from ws_gateway.domain.topic import (
     CHANNEL_CATEGORIES,
+    POOLED,
+    POOLS,
     Category,
     Channel,
     Topic,
@@ -198,10 +200,14 @@ class SubscriptionService:
         if wish.category is not None:
             return wish.category, "explicit"
         if not wish.symbol:
+            pooled = wish.channel in POOLED
+            pools = [pool for of in POOLS.values() for pool in of] if pooled else None
+            wanted = f"one of {', '.join(pools)}" if pools else "for example BTCUSDT"
             raise Rejected(
-                f"channel {wish.channel} needs a symbol, for example BTCUSDT",
+                f"channel {wish.channel} needs a symbol, {wanted}",
                 code="symbol_missing",
                 field="symbol",
+                allowed=pools,
             )
         listing = (
             UNLISTED

@@ -139,6 +139,9 @@ DEFAULT_DEPTH = {
 INTERVALS = ("1", "3", "5", "15", "30", "60", "120", "240", "360", "720", "D", "W", "M")
 """Candle intervals (Bybit v5 docs, Kline): minutes, day, week, month."""
 
+POOLED = frozenset({Channel.INSURANCE, Channel.ADL_ALERT})
+"""Channels that tell of a pool, not of a symbol."""
+
 POOLS = {
     Category.LINEAR: ("USDT", "USDC"),
     Category.INVERSE: ("inverse",),

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ws_gateway.domain.topic import CHANNEL_CATEGORIES, POOLS, Category, Channel
+from ws_gateway.domain.topic import CHANNEL_CATEGORIES, POOLED, POOLS, Category, Channel
 
 
 class Detection(NamedTuple):
@@ -45,7 +45,7 @@ UNLISTED = Listing(unread=frozenset(Category), why_unread="nobody reads it")
 _SHAPES = (
     (
         re.compile(r".*[_/].*"),
-        Detection(Category.SPREAD, "two legs joined by '_' are a spread"),
+        Detection(Category.SPREAD, "two legs joined by '_' or '/' are a spread"),
     ),
     (
         re.compile(r"[A-Z0-9]+-\d{1,2}[A-Z]{3}\d{2}-\d+(\.\d+)?-[CP](-[A-Z]+)?"),
@@ -77,8 +77,6 @@ PREFERENCE = (
 
 _OPEN = (Category.LINEAR, Category.SPOT)
 """What a symbol may be whose shape leaves it open."""
-
-_POOLED = frozenset({Channel.INSURANCE, Channel.ADL_ALERT})
 
 
 def detect_category(symbol: str, default: Category) -> Detection:
@@ -118,7 +116,7 @@ def choose_category(
         default: what wins where several fit.
         enabled: categories that are served.
     """
-    if channel in _POOLED:
+    if channel in POOLED:
         return _pool(symbol)
     shape = _by_shape(channel, symbol, default=default, enabled=enabled)
     offered = CHANNEL_CATEGORIES[channel]

@@ -16,6 +16,7 @@ from ws_gateway.domain.catalogue import (
     EVENT_CLASS_OF,
     INTERVALS,
     LANE_OF,
+    POOLED,
     POOLS,
     PRIVATE_CATEGORIES,
     PRIVATE_CHANNELS,
@@ -36,6 +37,7 @@ __all__ = [
     "INTERVALS",
     "LANE_OF",
     "MAX_SYMBOL_BYTES",
+    "POOLED",
     "POOLS",
     "PRIVATE_CATEGORIES",
     "PRIVATE_CHANNELS",
@@ -66,7 +68,6 @@ _PUBLIC_PREFIX = {
 }
 _CHANNEL_OF_PREFIX = {prefix: channel for channel, prefix in _PUBLIC_PREFIX.items()}
 _DEPTH = re.compile(r"[1-9][0-9]{0,4}")
-_POOLED = frozenset({Channel.INSURANCE, Channel.ADL_ALERT})
 
 _PRIVATE_NAME = {
     Channel.ORDER: "order",
@@ -198,7 +199,7 @@ def build_topic(
     if category not in CHANNEL_CATEGORIES[channel]:
         raise _not_in_category(channel, category, CHANNEL_CATEGORIES[channel])
     if not symbol:
-        pools = list(POOLS[category]) if channel in _POOLED else None
+        pools = list(POOLS[category]) if channel in POOLED else None
         raise Rejected(
             f"channel {channel} needs a symbol, for example {pools[0] if pools else 'BTCUSDT'}",
             code="symbol_missing",
@@ -287,7 +288,7 @@ def _check_symbol(channel: Channel, category: Category, symbol: str) -> None:
             field="symbol",
             found=size,
         )
-    if channel in _POOLED and symbol not in POOLS[category]:
+    if channel in POOLED and symbol not in POOLS[category]:
         pools = list(POOLS[category])
         raise Rejected(
             f"channel {channel} of {category} has the pools {', '.join(pools)}, not {symbol}",

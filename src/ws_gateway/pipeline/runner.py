@@ -9,19 +9,11 @@ from ws_gateway.domain.topic import Lane, Topic
 from ws_gateway.pipeline.sequence import BookContinuity, Verdict
 from ws_gateway.ports import EventOutlet, Resync
 from ws_gateway.runtime.counters import Counters
+from ws_gateway.runtime.patience import Patience
 
 _SNAPSHOT_PATIENCE_US = 5_000_000
 """How long a snapshot that was asked for may take before it is asked for again."""
 
-
-_PROMPT_SNAPSHOTS = 3
-"""How many snapshots in a row are asked for at once, each for a break of its own."""
-
-_FIRST_PAUSE_US, _LONGEST_PAUSE_US = 500_000, 30_000_000
-"""Pause before the next one, which doubles: a book that breaks all the time cannot storm."""
-
-_CALM_US = 60_000_000
-"""A book that stood so long is asked for promptly again."""
 
 _REMEMBERED = 1_024
 """How many facts of a private stream are remembered, to know them again."""
@@ -36,14 +28,13 @@ class _Stream:
     __slots__ = (
         "announced",
         "asked_at",
-        "asked_last",
-        "asked_often",
         "book",
         "broken",
         "detail",
         "hole",
         "last_id",
         "last_update_id",
+        "patience",
         "recent",
         "sequence",
         "topic",
@@ -63,9 +54,7 @@ class _Stream:
         self.hole: tuple[int, int] | None = None
         # When a snapshot was asked for that has not come yet, µs.
         self.asked_at: int | None = None
-        # How many were asked for in a row, and when the last one was.
-        self.asked_often = 0
-        self.asked_last = 0
+        self.patience = Patience()
         # What was told last: the venue repeats itself at times, on a socket or over two.
         self.last_id = ""
         self.recent: dict[str, None] | None = {} if topic.is_private else None
@@ -253,16 +242,9 @@ class Runner:
         now_us, asked_at = self._clock_us(), stream.asked_at
         if asked_at is not None and 0 <= now_us - asked_at < _SNAPSHOT_PATIENCE_US:
             return
-        since_last = abs(now_us - stream.asked_last)  # a clock set back must not stop it
-        if since_last > _CALM_US:
-            stream.asked_often = 0
-        doublings = stream.asked_often - _PROMPT_SNAPSHOTS
-        if doublings >= 0:
-            pause = min(_LONGEST_PAUSE_US, _FIRST_PAUSE_US << min(doublings, 10))
-            if since_last < pause:
-                return  # every further delta asks again whether the pause is over
-        stream.asked_often += 1
-        stream.asked_at = stream.asked_last = now_us
+        if not stream.patience.allows(now_us):
+            return  # every further delta asks again whether the pause is over
+        stream.asked_at = now_us
         self._resync.resync(stream.topic)
 
     # ── holes and markers ─────────────────────────────────────────────────────────────────────

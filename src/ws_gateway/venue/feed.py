@@ -42,6 +42,7 @@ class _Line:
     endpoint: Endpoint
     breaker: Breaker
     shards: list[Shard] = field(default_factory=list)
+    attempts: dict[str, Attempts] = field(default_factory=dict)
     opened: int = 0
 
 
@@ -206,11 +207,17 @@ class BybitFeed:
             credentials=self._credentials if is_private else None,
             timing=context.timing,
         )
+        # Kept by name, so that who drops and wants a topic all the time is spaced as well.
+        attempts = line.attempts.get(name)
+        if attempts is None:
+            attempts = line.attempts[name] = Attempts(
+                line.endpoint, context.spacing, line.breaker, self._budget, context.rng
+            )
         return Session(
             name,
             self._endpoints.url(line.endpoint),
             conversation,
             context,
-            attempts=Attempts(context.spacing, line.breaker, self._budget, context.rng),
+            attempts=attempts,
             owner=owner,
         )

@@ -5,14 +5,15 @@ Pure bookkeeping: wishes and answers in, requests and state changes out; no cloc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint, Topic
 from ws_gateway.errors import Quarantine
+from ws_gateway.venue.entry import Entry, TopicChange
 from ws_gateway.venue.messages import WireFrame, decode_outcome
 from ws_gateway.venue.pace import Pace, expectation_of
+from ws_gateway.venue.refusals import divide, names_no_topic
 from ws_gateway.venue.requests import OpenRequests, Request
 
 _ACTIVE = SubscriptionState.ACTIVE  # named once: looking a member up costs, and this is per frame
@@ -28,47 +29,9 @@ _REMEMBERED = 10_000
 """How many unsubscribed topics are remembered, whose last frames may still be on their way."""
 
 
-@dataclass(frozen=True, slots=True)
-class TopicChange:
-    """A topic has a new state; `error` has the venue's words if it was refused."""
-
-    topic: Topic
-    state: SubscriptionState
-    error: str | None = None
-
-
-@dataclass(slots=True)
-class Entry:
-    """One topic of the intent.
-
-    Attributes:
-        error: why the state is what it is, if that needs words.
-        pace: how often data come.
-        frames: how many came on the sockets so far.
-        acked_at: monotonic time of an ack that proves nothing, None if there was none.
-        frames_before: frames that had come when it was last asked for.
-        is_judged: it was refused by us for its silence, not by the venue.
-        is_doubted: it was silent on another socket, so that an ack is not enough.
-        due: when the next step against its silence is to be taken.
-        pause: seconds to the step after that.
-    """
-
-    topic: Topic
-    state: SubscriptionState
-    pace: Pace
-    error: str | None = None
-    frames: int = 0
-    acked_at: float | None = None
-    frames_before: int = 0
-    is_judged: bool = False
-    is_doubted: bool = False
-    due: float = 0.0
-    pause: float = 0.0
-
-    @property
-    def has_data(self) -> bool:
-        """Say whether data came since it was last asked for."""
-        return self.frames > self.frames_before
+_FIRST_RETRY_SECONDS, _ONCE_ACTIVE_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 1.0, 30.0, 600.0
+_LASTING_REFUSALS = 3
+_SERVING_SECONDS = 1.0
 
 
 class TopicLedger:
@@ -90,6 +53,7 @@ class TopicLedger:
         self._requests = OpenRequests(endpoint, next_id)
         self.changes: list[TopicChange] = []
         self.last_data_at: float | None = None
+        self._taken_at = float("-inf")
 
     # ── intent ────────────────────────────────────────────────────────────────────────────────
 
@@ -190,6 +154,7 @@ class TopicLedger:
                 if entry.state in _STANDING:
                     broken.append(entry.topic)
                 entry.is_judged = False
+                entry.retry_at = 0.0
                 self.set_state(entry, SubscriptionState.REQUESTED, error)
         return broken
 
@@ -229,7 +194,7 @@ class TopicLedger:
         if entry.state is not _ACTIVE:
             if entry.state in _NOT_ASKED:
                 return None
-            entry.is_judged = entry.is_doubted = False
+            self._clear(entry)
             self.set_state(entry, SubscriptionState.ACTIVE)
         entry.frames += 1
         self.last_data_at = now
@@ -249,6 +214,8 @@ class TopicLedger:
         if request is None:
             return False  # rule: an answer to a request of no concern any more changes nothing
         if frame.is_success:
+            if request.op == "subscribe":
+                self._taken_at = now
             self._confirm(request, now)
             return True
         self._refuse(request, frame.ret_msg or "refused without a reason", now)
@@ -306,9 +273,12 @@ class TopicLedger:
 
     def _owed(self, request: Request) -> list[Topic]:
         """Name the topics of a request of which nothing shows that it was carried out."""
+        entries = [self._entries.get(topic.name) for topic in request.topics]
         if request.op == "unsubscribe":
-            return [] if self._endpoint in _WITHOUT_IDS else list(request.topics)
-        entries = (self._entries.get(topic.name) for topic in request.topics)
+            if self._endpoint in _WITHOUT_IDS:
+                return []
+            # What was asked for again meanwhile must not be taken away by asking once more.
+            return [e.topic for e in entries if e is not None and e.state in _NOT_ASKED]
         return [
             e.topic for e in entries if e is not None and e.state in _STANDING and not e.has_data
         ]
@@ -328,8 +298,14 @@ class TopicLedger:
             elif entry.state is SubscriptionState.PENDING and entry.is_doubted:
                 self.set_state(entry, SubscriptionState.STALLED, "silent on the former socket too")
             elif entry.state is SubscriptionState.PENDING:
+                self._clear(entry)
                 self.set_state(entry, SubscriptionState.ACTIVE)
         self._subscribe(again, now)
+
+    def _clear(self, entry: Entry) -> None:
+        """Forget what was held against a topic."""
+        entry.is_judged = entry.is_doubted = False
+        entry.refusals, entry.retry_at = 0, 0.0
 
     def _refuse(self, request: Request, words: str, now: float) -> None:
         if request.op == "unsubscribe":
@@ -340,10 +316,12 @@ class TopicLedger:
             for topic in request.topics
             if (entry := self._entries.get(topic.name)) is not None and entry.state in _STANDING
         ]
-        if len(request.topics) > 1:
+        if names_no_topic(words):
+            self._refuse_without_blame(standing, words, now)
+        elif len(request.topics) > 1:
             # The venue refuses a request as a whole and names one bad topic at most, so it is
             # divided until the bad one stands alone; the text is a hint, each part gets its answer.
-            for part in _divide(standing, words):
+            for part in divide(standing, words):
                 self._subscribe(part, now)
         elif standing:
             entry = self._entries[standing[0].name]
@@ -351,6 +329,52 @@ class TopicLedger:
                 self.set_state(entry, SubscriptionState.ACTIVE)
             else:
                 self.set_state(entry, SubscriptionState.REJECTED, words)
+                if entry.frames:  # it has brought data, so it may do so again
+                    self._schedule(entry, now, _ONCE_ACTIVE_RETRY_SECONDS)
+
+    def _refuse_without_blame(self, topics: list[Topic], words: str, now: float) -> None:
+        """Ask again later: words that name no topic condemn none, and the venue may only suffer.
+
+        One of several may be at fault all the same, so they are divided: at once while the venue
+        takes other requests, else once per pause.
+        """
+        is_serving = now - self._taken_at <= _SERVING_SECONDS
+        if is_serving and len(topics) > 1:
+            for part in divide(topics, words):
+                self._subscribe(part, now)
+            return
+        was_refused = any(self._entries[topic.name].refusals for topic in topics)
+        for part in divide(topics, words) if was_refused else [topics]:
+            for topic in part:
+                entry = self._entries[topic.name]
+                entry.group = part[0].name
+                self._schedule(entry, now, _FIRST_RETRY_SECONDS)
+                is_lasting = len(part) == 1 and entry.refusals > _LASTING_REFUSALS
+                state = SubscriptionState.REJECTED if is_lasting else SubscriptionState.REQUESTED
+                self.set_state(entry, state, words)
+
+    def _schedule(self, entry: Entry, now: float, first_pause: float) -> None:
+        """Ask for a refused topic again after a pause that doubles."""
+        pause = min(_LONGEST_RETRY_SECONDS, first_pause * 2 ** min(entry.refusals, 16))
+        entry.refusals += 1
+        entry.retry_at = now + pause
+        entry.is_judged = True
+
+    @property
+    def next_retry(self) -> float | None:
+        """Return the monotonic time at which a refused topic is to be asked for again."""
+        return min((e.retry_at for e in self._entries.values() if e.retry_at), default=None)
+
+    def retry(self, now: float) -> None:
+        """Ask again for what was refused without blame, in the requests that were refused."""
+        due: dict[str, list[Topic]] = {}
+        for entry in self._entries.values():
+            if entry.retry_at and now >= entry.retry_at:
+                entry.retry_at = 0.0
+                entry.group = entry.group or entry.topic.name
+                due.setdefault(entry.group, []).append(entry.topic)
+        for topics in due.values():
+            self._subscribe(topics, now)
 
     # ── requests and states ───────────────────────────────────────────────────────────────────
 
@@ -378,13 +402,3 @@ class TopicLedger:
         if len(self._left) > _REMEMBERED:
             del self._left[next(iter(self._left))]
         self.changes.append(TopicChange(entry.topic, SubscriptionState.REMOVED))
-
-
-def _divide(topics: list[Topic], words: str) -> Iterator[list[Topic]]:
-    named = [topic for topic in topics if words.endswith(topic.name) or f"[{topic.name}]" in words]
-    if named and len(named) < len(topics):
-        yield named
-        yield [topic for topic in topics if topic not in named]
-        return
-    middle = (len(topics) + 1) // 2
-    yield from (part for part in (topics[:middle], topics[middle:]) if part)

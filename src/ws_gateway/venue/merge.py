@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from ws_gateway.domain.event import GapReason, Kind, Observation
 from ws_gateway.domain.topic import Channel, Lane, Topic
 from ws_gateway.ports import ObservationSink
+from ws_gateway.runtime.patience import Patience
 
 _SNAPSHOT = Kind.SNAPSHOT
 
@@ -25,10 +26,7 @@ _MOST_HELD = 256
 _LONGEST_HELD_US = 2_000_000
 """How long they are kept; then what lies between is called missing."""
 
-_LARGEST_LAG_MS = 5_000
-"""A socket that lags more is none; the venue's clock was set back."""
-
-_MOST_AWAITED = 2_048
+_MOST_AWAITED = 256
 """Copies of a topic told by one socket and awaited from another."""
 
 
@@ -45,6 +43,7 @@ class _Copy:
     last: int | None = None
     held: deque[Observation] = field(default_factory=deque)
     is_asked: bool = False
+    patience: Patience = field(default_factory=Patience)
 
 
 class _Book:
@@ -143,7 +142,7 @@ class _Book:
         self._forget_held(copy)
         if any(other.last is not None for other in self.copies.values()):
             self._merge.suppress(fact)  # another socket tells it
-            if not copy.is_asked:
+            if not copy.is_asked and copy.patience.allows(fact.received_at):
                 copy.is_asked = True
                 self._merge.ask_snapshot(leg, self._topic)
             return
@@ -187,17 +186,19 @@ class _Book:
 class _Facts:
     """A stream without update ids: a fact is told once, whoever tells it first."""
 
-    __slots__ = ("_awaited", "_is_latest", "_merge", "_newest", "_newest_id")
+    __slots__ = ("_awaited", "_is_latest", "_merge", "_newest", "_newest_of")
 
     def __init__(self, merge: Merge, topic: Topic) -> None:
         self._merge = merge
         # What an older value would undo; other facts stand for themselves.
         self._is_latest = topic.lane is Lane.LATEST or topic.channel is Channel.ORDERBOOK
-        self._newest = 0
-        self._newest_id = 0
+        # (ms, update id) of the newest fact, of all sockets and of each.
+        self._newest = (0, 0)
+        self._newest_of: dict[str, tuple[int, int]] = {}
         self._awaited: dict[str, set[str]] = {}
 
     def take(self, leg: str, fact: Observation) -> None:
+        is_older = self._is_latest and self._is_older(leg, fact)
         told_by = self._awaited.get(fact.event_id)
         if told_by is not None:
             told_by.add(leg)
@@ -205,7 +206,7 @@ class _Facts:
                 del self._awaited[fact.event_id]
             self._merge.suppress(fact)
             return
-        if self._is_latest and self._is_older(fact):
+        if is_older:
             self._merge.suppress(fact)
             return
         if self._merge.legs > 1:
@@ -214,21 +215,25 @@ class _Facts:
                 del self._awaited[next(iter(self._awaited))]
         self._merge.pass_on(fact)
 
+    def _is_older(self, leg: str, fact: Observation) -> bool:
+        """Say whether a fact is older than what another socket told.
+
+        Where a socket's own row falls, the venue's clock was set back or its service restarted:
+        that is news, and counts for all.
+        """
+        moment = (fact.timestamp, fact.update_id or 0)
+        before = self._newest_of.get(leg)
+        self._newest_of[leg] = moment
+        if moment >= self._newest or (before is not None and moment < before):
+            self._newest = moment
+            return False
+        return True
+
     def stop_awaiting(self, present: set[str]) -> None:
         """Forget facts that every socket has told that still can."""
         told = [each for each, told_by in self._awaited.items() if told_by >= present]
         for each in told:
             del self._awaited[each]
-
-    def _is_older(self, fact: Observation) -> bool:
-        update_id = fact.update_id
-        if self._newest - _LARGEST_LAG_MS < fact.timestamp < self._newest:
-            return True
-        if fact.timestamp == self._newest and 1 < (update_id or 0) < self._newest_id:
-            return True
-        self._newest = fact.timestamp
-        self._newest_id = update_id or 0
-        return False
 
 
 class Merge:
@@ -293,7 +298,7 @@ class Merge:
             topics: what it carries.
             reason: as in `ObservationSink.break_streams`.
             detail: what happened, for people.
-            is_told_by_others: whether another socket is subscribed to a topic.
+            is_told_by_others: whether another socket has carried a topic all the while.
             for_good: the socket leaves; otherwise it will begin again.
         """
         broken = []
@@ -324,7 +329,7 @@ class Merge:
         if not topic.has_update_ids:
             return True
         copy = self._book(topic).copies.get(leg)
-        return copy is not None and copy.last is not None
+        return copy is not None and copy.last is not None and not copy.held
 
     def forget(self, topic: Topic) -> None:
         """Forget a topic nobody wants any more."""

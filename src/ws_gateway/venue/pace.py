@@ -31,8 +31,8 @@ class Expectation:
     factor: float = 5.0
     least: float = 5.0
     most: float = 600.0
-    frames: int = 20
-    watched: float = 60.0
+    frames: int = 50
+    watched: float = 15.0
 
 
 _TICKS = Expectation()
@@ -113,8 +113,13 @@ class Pace:
         self.longest *= 0.5 ** ((now - self._looked_at) / _HALF_LIFE_SECONDS)
         self._looked_at = now
         if frames != self._seen:
+            silence = now - self.last_at
+            if silence > self.longest:
+                # Once a pace is known, one long silence may have been a fault of the venue; it must
+                # not hide the next one. A market that grows quiet shows it more than once.
+                most = 2 * self.longest + 1.0 if self._is_known(1.0) else silence
+                self.longest = min(silence, most)
             self._seen = frames
-            self.longest = max(self.longest, now - self.last_at)
             self.last_at = now
         return now - self.last_at
 
@@ -129,8 +134,17 @@ class Pace:
             return None
         if expected.fixed is not None:
             return expected.fixed * scale
-        if self._seen < expected.frames or self.last_at - self._since < expected.watched * scale:
+        if not self._is_known(scale):
             before = expected.before_learned
             return None if before is None else max(before * scale, expected.factor * self.longest)
         learned = expected.factor * self.longest
         return min(max(learned, expected.least * scale), expected.most * scale)
+
+    def _is_known(self, scale: float) -> bool:
+        """Say whether enough was seen to know the pace."""
+        expected = self.expectation
+        return (
+            expected is not None
+            and self._seen >= expected.frames
+            and self.last_at - self._since >= expected.watched * scale
+        )

@@ -6,6 +6,7 @@ What is wanted, asked and confirmed of which topic is kept in ledger.py.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -14,7 +15,8 @@ from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint, Topic
 from ws_gateway.errors import Quarantine, VenueLost
 from ws_gateway.venue.auth import Credentials
-from ws_gateway.venue.ledger import TopicChange, TopicLedger
+from ws_gateway.venue.entry import TopicChange
+from ws_gateway.venue.ledger import TopicLedger
 from ws_gateway.venue.messages import WireFrame, decode_frame, login, ping
 from ws_gateway.venue.watch import Stall, StallWatch
 
@@ -73,6 +75,8 @@ class Conversation:
         is_excused: the venue announced that no data may come; silence is not held against it.
         made_progress: a good message came on the present socket; backoff may start anew.
         last_pong_at: monotonic time of the newest pong, or None.
+        answered_ping_at: monotonic time the newest ping was sent that was answered: whatever the
+            venue had sent before it took that ping has been read.
     """
 
     def __init__(
@@ -92,16 +96,18 @@ class Conversation:
             retry_seconds=self._timing.stall_retry,
             retry_cap_seconds=self._timing.stall_retry_cap,
             scale=self._timing.stall_scale,
+            look_seconds=self._timing.stall_check_interval,
         )
         self._look_at = 0.0
         self.is_excused = False
         self._phase = Phase.CLOSED
         self._next_id = 0
         self._ping_at = 0.0
-        self._pong_due: float | None = None
+        self._pings: deque[float] = deque()
         self._login_due: float | None = None
         self.made_progress = False
         self.last_pong_at: float | None = None
+        self.answered_ping_at = 0.0
 
     # ── intent ────────────────────────────────────────────────────────────────────────────────
 
@@ -156,7 +162,8 @@ class Conversation:
         self.made_progress = False
         self._ping_at = now + self._timing.ping_interval
         self._look_at = now + self._timing.stall_check_interval
-        self._pong_due = None
+        self._pings.clear()
+        self.answered_ping_at = 0.0
         if self.credentials is None:
             self._begin(now)
             return
@@ -172,7 +179,8 @@ class Conversation:
             error: what keeps the topics from being asked for, shown with each of them.
         """
         self._phase = Phase.CLOSED
-        self._login_due = self._pong_due = None
+        self._login_due = None
+        self._pings.clear()
         self._watch.take_stalls()
         self._watch.take_hopeless()
         return self._ledger.close(error)
@@ -208,21 +216,30 @@ class Conversation:
             raise VenueLost(
                 "login_deadline", f"no answer to the login in {timing.login_deadline:g} s"
             )
-        if self._pong_due is not None and now >= self._pong_due:
+        pong_due = self._pong_due()
+        if pong_due is not None and now >= pong_due:
             raise VenueLost("pong", f"no pong in {timing.pong_deadline:g} s")
         overdue = self._ledger.overdue(now, timing.ack_deadline)
         if overdue is not None:
             raise VenueLost("ack", f"no answer to {overdue.op} in {timing.ack_deadline:g} s")
+        self._ledger.retry(now)
         if now >= self._look_at:
             # Whoever looks late was away himself; what came meanwhile has yet to be read.
             was_away = now - self._look_at > max(1.0, timing.stall_check_interval)
             self._look_at = now + timing.stall_check_interval
-            self._watch.look(now, is_excused=self.is_excused or was_away)
+            if was_away:
+                self._watch.look_away(now)
+            else:
+                self._watch.look(now, is_excused=self.is_excused)
         if now >= self._ping_at:
+            self.ping(now)
+
+    def ping(self, now: float) -> None:
+        """Send a heartbeat; the next one by itself follows after the interval."""
+        if self._phase is not Phase.CLOSED:
             self._ledger.say(ping(self._request_id()))
-            self._ping_at = now + timing.ping_interval
-            if self._pong_due is None:
-                self._pong_due = now + timing.pong_deadline
+            self._pings.append(now)
+            self._ping_at = now + self._timing.ping_interval
 
     def next_deadline(self) -> float | None:
         """Return the monotonic time at which `tick` has something to do, or None."""
@@ -232,11 +249,15 @@ class Conversation:
         dues = (
             self._ping_at,
             self._look_at,
-            self._pong_due,
+            self._ledger.next_retry,
+            self._pong_due(),
             self._login_due,
             None if oldest is None else oldest.sent_at + self._timing.ack_deadline,
         )
         return min(due for due in dues if due is not None)
+
+    def _pong_due(self) -> float | None:
+        return self._pings[0] + self._timing.pong_deadline if self._pings else None
 
     # ── results for the shell ─────────────────────────────────────────────────────────────────
 
@@ -253,6 +274,10 @@ class Conversation:
         """Return the topics whose state changed, in order, and forget them."""
         changes, self._ledger.changes = self._ledger.changes, []
         return changes
+
+    def lacks_first_data(self) -> Iterable[Topic]:
+        """Name the acknowledged topics whose first data have not come, though they come at once."""
+        return self._watch.lacks_first_data()
 
     def take_stalls(self) -> list[Stall]:
         """Return the topics that fell silent although they should tick, and forget them."""
@@ -271,7 +296,8 @@ class Conversation:
 
     def _receive_control(self, frame: WireFrame, now: float) -> None:
         if frame.is_pong:
-            self._pong_due = None
+            if self._pings:  # answered in the order they were sent; not every pong has an id
+                self.answered_ping_at = self._pings.popleft()
             self.last_pong_at = now
             self.made_progress = True
         elif frame.op == "auth":

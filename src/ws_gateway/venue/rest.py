@@ -31,6 +31,7 @@ _PAGE = {Category.SPREAD: 500}
 _LARGEST_PAGE = 1_000
 _MOST_PAGES = 100
 _MOST_BYTES = 32 * 1024 * 1024
+_SHORTEST_SECRET = 6
 _MOST_WORDS = 300
 _SPENT, _UNAUTHORIZED, _FORBIDDEN = 10_006, 401, 403
 _OVERLOADED = frozenset({429, 10_000, 10_016, 10_019})
@@ -381,6 +382,7 @@ def fit_to_show(text: str, credentials: Credentials | None) -> str:
     """Make the venue's words fit to be shown: 10004 repeats what was signed, key included."""
     said = _ECHOED.sub("origin_string[…]", text)
     if credentials is not None:
-        for part in filter(None, (credentials.secret, credentials.key)):
-            said = said.replace(part, "…")
+        for part in (credentials.secret, credentials.key):
+            if len(part) >= _SHORTEST_SECRET:  # a shorter one is none, and would tear the words
+                said = said.replace(part, "…")
     return _UNPRINTABLE.sub(" ", said).strip()[:_MOST_WORDS]

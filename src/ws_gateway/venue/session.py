@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Protocol
 
 import structlog
 
@@ -20,27 +19,14 @@ from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.connection import VenueSocket, open_socket
 from ws_gateway.venue.context import SessionContext
 from ws_gateway.venue.observations import read_observations
+from ws_gateway.venue.owner import FactSink, SessionOwner
 from ws_gateway.venue.protocol import Conversation, Phase
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
+_MOST_NAMED = 5
 _STREAMING = SessionState.STREAMING  # named once: it is compared with per frame
-
-
-class SessionOwner(Protocol):
-    """Told by a session what only its owner can act on; called synchronously."""
-
-    def topic_changed(
-        self, session: Session, topic: Topic, state: SubscriptionState, error: str | None
-    ) -> None:
-        """Take note of a topic's state on this socket."""
-
-    def socket_lost(self, session: Session) -> None:
-        """Take note that the socket is gone; the session will try again unless it is stopped."""
-
-    def socket_hopeless(self, session: Session, why: str) -> None:
-        """Replace the socket: it lives, but does not bring what it should."""
 
 
 class Session:
@@ -50,6 +36,8 @@ class Session:
         name: tells sockets apart in logs and in `/health`.
         sink: where its facts go; its owner may put something in between.
         opened_at: monotonic time the present socket was opened, None without one.
+        heard_at: monotonic time of the newest frame of any kind, which proves that all before it
+            was read.
     """
 
     def __init__(
@@ -63,8 +51,9 @@ class Session:
         owner: SessionOwner,
     ) -> None:
         self.name = name
-        self.sink = context.sink
+        self.sink: FactSink = context.sink
         self.opened_at: float | None = None
+        self.heard_at = 0.0
         self._url = url
         self._conversation = conversation
         self._context = context
@@ -81,6 +70,7 @@ class Session:
         self._retry_at: float | None = None
         self._lives = 0
         self._last_error: str | None = None
+        self._is_login_refused = False
 
     # ── intent ────────────────────────────────────────────────────────────────────────────────
 
@@ -119,6 +109,20 @@ class Session:
         return self._state is _STREAMING
 
     @property
+    def answered_ping_at(self) -> float:
+        """Monotonic time the newest answered ping was sent."""
+        return self._conversation.answered_ping_at
+
+    def ping(self) -> None:
+        """Send a heartbeat now; its answer proves that everything before it was read."""
+        self._conversation.ping(time.monotonic())
+        self._carry_out()
+
+    def lacks_first_data(self) -> Iterable[Topic]:
+        """Name the acknowledged topics whose first data have not come, though they come at once."""
+        return self._conversation.lacks_first_data()
+
+    @property
     def has_socket(self) -> bool:
         """Say whether a socket is open."""
         return self._socket is not None
@@ -130,14 +134,17 @@ class Session:
         while not self._stopping.is_set():
             if not await self._wait_for_turn():
                 break
+            credentials = self._conversation.credentials
             try:
                 await self._live_once()
             except VenueLost as exc:
                 self._lose(exc)
                 understood = await self._understand(exc)
                 self._attempts.failed(time.monotonic(), understood)
+                if self._conversation.credentials is not credentials:
+                    self._attempts.start_anew()  # what was refused is of the past
             else:
-                self._attempts.left()
+                self._attempts.left(time.monotonic())
         self._enter(SessionState.CLOSED)
 
     def stop(self) -> None:
@@ -160,6 +167,7 @@ class Session:
                 self._attempts.begin(now)
                 return True
             self._retry_at = now + wait
+            self._last_error = self._attempts.obstacle(now) or self._last_error
             self._enter(SessionState.BACKING_OFF)
             self._wake.clear()
             try:
@@ -242,8 +250,9 @@ class Session:
 
     def _lose(self, exc: VenueLost) -> None:
         self._last_error = exc.detail
+        self._is_login_refused = exc.reason == "login"
         broken = self._conversation.lost(exc.detail if exc.reason == "login" else None)
-        self.sink.break_streams(broken, GapReason.DISCONNECT, exc.detail)
+        self._break(broken, GapReason.DISCONNECT, exc.detail)
         self._report_changes()
         tell = self._log.info if self._is_excused() else self._log.warning
         tell("venue.connection_lost", reason=exc.reason, why=exc.detail, topics=len(broken))
@@ -268,7 +277,8 @@ class Session:
         received_at = context.clock_us()
         topic: Topic | None = None
         try:
-            data = self._conversation.receive(raw, time.monotonic())
+            self.heard_at = now = time.monotonic()
+            data = self._conversation.receive(raw, now)
             if data is not None:
                 topic, frame = data
                 for fact in read_observations(topic, frame, received_at, context.new_trace_id()):
@@ -287,9 +297,10 @@ class Session:
         broken = [topic] if topic is not None else []
         if exc.is_lost:
             broken = self._conversation.suspects(exc.topic)
-        self.sink.break_streams(
-            broken, GapReason.SEQUENCE, f"a frame could not be read: {exc.detail}"
-        )
+        self._break(broken, GapReason.SEQUENCE, f"a frame could not be read: {exc.detail}")
+
+    def _break(self, topics: Iterable[Topic], reason: GapReason, detail: str) -> None:
+        self._owner.streams_broken(self, topics, reason, detail, self.heard_at)
 
     def _carry_out(self) -> None:
         """Send and report what the conversation decided, and set the timer it needs."""
@@ -341,9 +352,15 @@ class Session:
         return notices is not None and notices.is_ongoing(self._conversation.endpoint)
 
     def _report_stalls(self) -> None:
-        for stall in self._conversation.take_stalls():
-            self._log.warning("venue.topic_stalled", topic=stall.topic.name, why=stall.detail)
-            self.sink.break_streams([stall.topic], GapReason.RESUBSCRIBE, stall.detail)
+        stalls = self._conversation.take_stalls()
+        if stalls:
+            tell = self._log.info if self._is_excused() else self._log.warning
+            named = [stall.topic.name for stall in stalls[:_MOST_NAMED]]
+            tell("venue.topics_stalled", count=len(stalls), topics=named, why=stalls[0].detail)
+        for stall in stalls:
+            self._owner.streams_broken(
+                self, [stall.topic], GapReason.RESUBSCRIBE, stall.detail, stall.since
+            )
         hopeless = self._conversation.take_hopeless()
         if hopeless is not None:
             self._owner.socket_hopeless(self, hopeless)
@@ -360,6 +377,7 @@ class Session:
         elif self._conversation.made_progress:
             self._enter(SessionState.STREAMING)
             self._last_error = None
+            self._is_login_refused = False
 
     def _enter(self, state: SessionState) -> None:
         if state is not self._state:
@@ -388,9 +406,12 @@ class Session:
             wanted_subscriptions=len(states),
             last_event_at=_wall_time(self._conversation.last_data_at, now),
             retry_at=_wall_time(self._retry_at, now),
+            is_login_refused=self._is_login_refused,
         )
 
 
 def _wall_time(at: float | None, now: float) -> datetime | None:
     """Turn monotonic seconds into a time of day."""
-    return None if at is None else datetime.fromtimestamp(time.time() + (at - now), tz=UTC)
+    if at is None:
+        return None
+    return datetime.fromtimestamp(round(time.time() + (at - now), 2), tz=UTC)

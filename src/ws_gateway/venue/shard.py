@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 import structlog
 
-from ws_gateway.domain.event import GapReason, Observation
+from ws_gateway.domain.event import GapReason
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint, Topic
 from ws_gateway.ports import ConnectionStatus, ObservationSink
 from ws_gateway.venue.auth import Credentials
+from ws_gateway.venue.leg import Leg, LegSink, best_of, letters
 from ws_gateway.venue.merge import Merge
 from ws_gateway.venue.messages import MAX_ARGS_CHARS, MAX_CONNECTION_TOPICS, args_chars
 from ws_gateway.venue.session import Session
@@ -22,25 +22,7 @@ from ws_gateway.venue.succession import Replacing, Succession
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _State = SubscriptionState
-_BEST_FIRST = (
-    _State.ACTIVE,
-    _State.STALLED,
-    _State.PENDING,
-    _State.REQUESTED,
-    _State.REJECTED,
-    _State.REMOVING,
-)
-"""What a topic is, of what it is on each socket: the first of these that holds on any."""
-
 _CALLED_SETTLED = frozenset({_State.ACTIVE, _State.REJECTED, _State.STALLED})
-
-
-@dataclass(eq=False, slots=True)
-class Leg:
-    """One socket of a shard, and what its topics are on it."""
-
-    session: Session
-    states: dict[Topic, tuple[SubscriptionState, str | None]] = field(default_factory=dict)
 
 
 class Shard:
@@ -79,6 +61,7 @@ class Shard:
         self._legs: dict[str, Leg] = {}
         self._born = 0
         self._merge: Merge | None = None
+        self._merge_end: asyncio.TimerHandle | None = None
         self._group: asyncio.TaskGroup | None = None
         self._is_stopping = False
         self._changed = asyncio.Event()
@@ -124,7 +107,7 @@ class Shard:
     def resync(self, topic: Topic) -> None:
         """Ask one socket for a fresh snapshot of one topic."""
         for name, leg in self._legs.items():
-            if leg.states.get(topic, (None,))[0] is _State.ACTIVE:
+            if leg.state(topic) is _State.ACTIVE:
                 if self._merge is not None:
                     self._merge.await_snapshot(name, topic)
                 leg.session.resync(topic)
@@ -147,8 +130,9 @@ class Shard:
             for leg in self._legs.values():
                 self._start(leg)
             while not self._is_stopping:
-                await self._replace_what_is_due()
                 self._changed.clear()
+                if not await self._replace_what_is_due():
+                    break  # it was stopped meanwhile, and nothing will tell it again
                 try:
                     next_age = self._succession.seconds_to_next(time.monotonic())
                     async with asyncio.timeout(next_age):
@@ -169,9 +153,8 @@ class Shard:
     def renew_credentials(self, credentials: Credentials) -> None:
         """Log in with these; sockets that work are replaced, those that wait wait no longer."""
         for name, leg in self._legs.items():
-            was_streaming = leg.session.is_streaming
             leg.session.take_credentials(credentials)
-            if was_streaming:
+            if leg.session.has_socket:
                 self.replace(name, "the credentials were renewed")
 
     def replace(self, name: str, why: str) -> bool:
@@ -191,14 +174,50 @@ class Shard:
         leg = self._legs.get(session.name)
         if leg is None or leg.session is not session:
             return  # it has left
-        if state is _State.REMOVED:
-            leg.states.pop(topic, None)
-        else:
-            leg.states[topic] = (state, error)
-            if self._merge is not None and state is _State.PENDING:
-                self._merge.join(session.name)
+        leg.note(topic, state, error, time.monotonic())
+        if self._merge is not None and state is _State.PENDING:
+            self._merge.join(session.name)
         self._tell(topic)
         self._changed.set()
+
+    def streams_broken(
+        self,
+        session: Session,
+        topics: Iterable[Topic],
+        reason: GapReason,
+        detail: str,
+        since: float,
+    ) -> None:
+        """Break what this socket missed since a moment, as far as no other carried it."""
+        leg = self._legs.get(session.name)
+        if leg is None or leg.session is not session:
+            return  # it has left, and what it owed was seen to then
+        if self._merge is None:
+            self._sink.break_streams(topics, reason, detail)
+        else:
+            self._break_leg(leg, list(topics), reason, detail, since)
+
+    def _break_leg(
+        self, leg: Leg, topics: list[Topic], reason: GapReason, detail: str, since: float
+    ) -> None:
+        if self._merge is None:
+            return
+        # What could not be read here will hardly be readable from another socket.
+        is_unreadable = reason is GapReason.SEQUENCE
+        self._merge.break_streams(
+            leg.name,
+            topics,
+            reason,
+            detail,
+            is_told_by_others=lambda topic: (
+                not (is_unreadable and not topic.has_update_ids)
+                and self._is_told(topic, besides=leg, since=since)
+            ),
+            for_good=leg.name not in self._legs,
+        )
+        now = time.monotonic()
+        for topic in topics:
+            leg.missed(topic, now)
 
     def socket_lost(self, session: Session) -> None:  # noqa: ARG002 - whichever it was
         """Let a socket that is being replaced anyway go at once."""
@@ -214,7 +233,7 @@ class Shard:
 
     def _add_leg(self) -> Leg:
         self._born += 1
-        name = self.name if self._born == 1 else f"{self.name}.{_letters(self._born)}"
+        name = self.name if self._born == 1 else f"{self.name}.{letters(self._born)}"
         leg = Leg(self._new_session(name, self))
         leg.session.sink = self._sink
         if self._legs:
@@ -230,32 +249,26 @@ class Shard:
 
     def _join(self, name: str, leg: Leg) -> None:
         """Put the merge between the sockets and the pipeline, and a further socket into it."""
+        if self._merge_end is not None:
+            self._merge_end.cancel()
         if self._merge is None:
             told = [each for each, other in self._legs.items() if other.session.has_socket]
             self._merge = Merge(self._sink, self._ask_snapshot, told)
             for other_name, other in self._legs.items():
-                other.session.sink = _LegSink(self, self._merge, other_name)
-        leg.session.sink = _LegSink(self, self._merge, name)
+                other.session.sink = LegSink(self._merge.take, other_name)
+        leg.session.sink = LegSink(self._merge.take, name)
 
     def _leave(self, name: str, why: str) -> None:
         """Close a socket whose topics others carry; what they do not carry is broken."""
         leg = self._legs.pop(name)
-        if self._merge is not None:
-            carried = [topic for topic, (state, _) in leg.states.items() if state in _CARRIED]
-            self._merge.break_streams(
-                name,
-                carried,
-                GapReason.DISCONNECT,
-                why,
-                is_told_by_others=self.is_told,
-                for_good=True,
-            )
+        carried = [topic for topic, (state, _) in leg.states.items() if state in _CARRIED]
+        self._break_leg(leg, carried, GapReason.DISCONNECT, why, leg.session.heard_at)
         leg.session.stop()
         for topic in list(leg.states):
             self._tell(topic)
         if self._merge is not None and len(self._legs) == 1 and self._group is not None:
             loop = asyncio.get_running_loop()
-            loop.call_later(self._replacing.linger, self._end_merge)
+            self._merge_end = loop.call_later(self._replacing.linger, self._end_merge)
 
     def _end_merge(self) -> None:
         if len(self._legs) == 1 and self._merge is not None:
@@ -263,11 +276,11 @@ class Shard:
             for leg in self._legs.values():
                 leg.session.sink = self._sink
 
-    def is_told(self, topic: Topic, besides: str | None = None) -> bool:
-        """Say whether a socket, other than one that is named, is subscribed to a topic."""
+    def _is_told(self, topic: Topic, *, besides: Leg, since: float) -> bool:
+        """Say whether a further socket has carried a topic since a moment or longer."""
         return any(
-            name != besides and leg.states.get(topic, (None,))[0] is _State.ACTIVE
-            for name, leg in self._legs.items()
+            leg is not besides and leg.has_carried_since(topic, since)
+            for leg in self._legs.values()
         )
 
     def _ask_snapshot(self, name: str, topic: Topic) -> None:
@@ -283,65 +296,100 @@ class Shard:
                     self._merge.forget(topic)
                 self._report(topic, _State.REMOVED, None)
             return
-        best = min(states, key=lambda told: _BEST_FIRST.index(told[0]))
+        was_stalled = self._told.get(topic, _NEW)[0] is _State.STALLED
+        best = best_of(states)
         if self._told.get(topic) != best:
             self._told[topic] = best
             self._report(topic, *best)
+            if was_stalled and best[0] is _State.ACTIVE:
+                log.info("venue.topic_flows_again", topic=topic.key)
 
     # ── replacement ───────────────────────────────────────────────────────────────────────────
 
-    async def _replace_what_is_due(self) -> None:
+    async def _replace_what_is_due(self) -> bool:
+        """Replace one after the other; answers False if the shard was stopped meanwhile."""
         while not self._is_stopping:
             opened_at = {name: leg.session.opened_at for name, leg in self._legs.items()}
-            self._succession.look(opened_at, time.monotonic())
+            deaf = {
+                name
+                for name, leg in self._legs.items()
+                if any(state is _State.STALLED for state, _ in leg.states.values())
+            }
+            self._succession.look(opened_at, deaf, time.monotonic())
             wish = self._succession.take()
             if wish is None:
-                return
-            if wish[0] in self._legs:
+                return True
+            leg = self._legs.get(wish[0])
+            if leg is not None:
                 await self._replace(*wish)
+        return False
 
     async def _replace(self, old_name: str, why: str) -> None:
         """Open a new socket, wait until it carries everything, then close the old one."""
         old = self._legs[old_name]
+        if not old.session.has_socket:
+            log.info("venue.replacement_pointless", connection=old_name, why=why)
+            return  # it is about to open a new socket by itself
         new = self._add_leg()
-        new_name = new.session.name
-        new.session.doubt(
-            topic for topic, (state, _) in old.states.items() if state is _State.STALLED
-        )
-        log.info("venue.replacement_begun", connection=old_name, by=new_name, why=why)
+        stalled = [topic for topic in old.states if old.state(topic) is _State.STALLED]
+        new.session.doubt(stalled)
+        log.info("venue.replacement_begun", connection=old_name, by=new.name, why=why)
         self._start(new)
-        try:
-            async with asyncio.timeout(self._replacing.settle_deadline):
-                while not self._is_stopping and not self._is_settled(new):
-                    if not old.session.has_socket:
-                        break  # nothing is left to be kept
-                    self._changed.clear()
-                    try:
-                        async with asyncio.timeout(_LOOK_SECONDS):
-                            await self._changed.wait()
-                    except TimeoutError:
-                        continue  # data, which is not reported, may have settled it
-        except TimeoutError:
-            if not new.session.is_streaming and old.session.has_socket:
-                self._leave(new_name, "it did not come up")
-                log.warning("venue.replacement_failed", connection=old_name, by=new_name)
-                return
+        deadline = time.monotonic() + self._replacing.settle_deadline
+        is_settled = await self._until(
+            lambda: self._is_settled(new) or not old.session.has_socket, deadline
+        )
         if self._is_stopping:
             return
-        self._leave(old_name, f"it was replaced: {why}")
-        log.info("venue.replacement_done", connection=old_name, by=new_name)
+        if not is_settled and not (stalled and new.session.is_streaming):
+            self._leave(new.name, "it did not come up")
+            log.warning("venue.replacement_failed", connection=old_name, by=new.name, why=why)
+            return
+        await self._hear_out(old)
+        if not self._is_stopping:
+            self._leave(old_name, f"it was replaced: {why}")
+            log.info("venue.replacement_done", connection=old_name, by=new.name)
 
-    def _is_settled(self, leg: Leg) -> bool:
-        if not leg.session.is_streaming:
-            return False
-        name = leg.session.name
-        for topic in self._topics.values():
-            if leg.states.get(topic, (None,))[0] not in _CALLED_SETTLED:
+    async def _hear_out(self, leg: Leg) -> None:
+        """Read what the venue has sent on a socket so far: it stands before the answer to a ping.
+
+        If no answer comes, the socket is left all the same, and what it owes is called missed.
+        """
+        asked_at = time.monotonic()
+        leg.session.ping()
+        await self._until(
+            lambda: leg.session.answered_ping_at >= asked_at or not leg.session.has_socket,
+            asked_at + self._replacing.hear_out_deadline,
+        )
+
+    async def _until(self, holds: Callable[[], bool], deadline: float) -> bool:
+        """Wait until something holds, which no event may tell; answers whether it does."""
+        while not self._is_stopping and not holds():
+            if time.monotonic() > deadline:
                 return False
-            told_by_another = self.is_told(topic, besides=name)
-            if self._merge is not None and told_by_another:
-                state = leg.states[topic][0]
-                if state is _State.ACTIVE and not self._merge.is_in_step(name, topic):
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue  # look again
+        return True
+
+    def _is_settled(self, new: Leg) -> bool:
+        if not new.session.is_streaming:
+            return False
+        awaited = set(new.session.lacks_first_data())
+        for topic in self._topics.values():
+            state = new.state(topic)
+            if state not in _CALLED_SETTLED:
+                return False
+            is_elsewhere = any(
+                leg is not new and leg.state(topic) is _State.ACTIVE for leg in self._legs.values()
+            )
+            if state is _State.ACTIVE and is_elsewhere:
+                if topic in awaited:
+                    return False
+                if self._merge is not None and not self._merge.is_in_step(new.name, topic):
                     return False
         return True
 
@@ -349,49 +397,3 @@ class Shard:
 _NEW: tuple[SubscriptionState, str | None] = (_State.REQUESTED, None)
 _CARRIED = frozenset({_State.ACTIVE, _State.STALLED, _State.PENDING})
 _LOOK_SECONDS = 0.05
-
-
-class _LegSink:
-    """What one session sees of the merge: a sink of its own."""
-
-    __slots__ = ("_merge", "_name", "_shard", "_take")
-
-    def __init__(self, shard: Shard, merge: Merge, name: str) -> None:
-        self._shard = shard
-        self._merge = merge
-        self._name = name
-        self._take = merge.take
-
-    def accept(self, observation: Observation) -> None:
-        self._take(self._name, observation)
-
-    def suppress(self, observation: Observation) -> None:
-        self._merge.suppress(observation)
-
-    def last_update_id(self, topic: Topic) -> int | None:  # noqa: ARG002 - asked of the pipeline only
-        return None
-
-    def break_streams(
-        self,
-        topics: Iterable[Topic],
-        reason: GapReason,
-        detail: str,
-        *,
-        is_announced: bool = True,  # noqa: ARG002 - a session announces what it breaks
-    ) -> None:
-        self._merge.break_streams(
-            self._name,
-            topics,
-            reason,
-            detail,
-            is_told_by_others=lambda topic: self._shard.is_told(topic, besides=self._name),
-        )
-
-
-def _letters(number: int) -> str:
-    """Name the second of something `b`, the 27th `aa`."""
-    name = ""
-    while number:
-        number, digit = divmod(number - 1, 26)
-        name = chr(ord("a") + digit) + name
-    return name

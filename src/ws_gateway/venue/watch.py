@@ -6,11 +6,13 @@ that does not help either, it is asked for again from time to time, ever more ra
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
-from ws_gateway.venue.ledger import Entry, TopicLedger
+from ws_gateway.venue.entry import Entry
+from ws_gateway.venue.ledger import TopicLedger
 
 _ACTIVE, _STALLED, _PENDING = (
     SubscriptionState.ACTIVE,
@@ -22,10 +24,15 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """A topic that fell silent, with what was seen."""
+    """A topic of which data may be missing, with what was seen.
+
+    Attributes:
+        since: monotonic time of its newest data, or of the moment data could be expected.
+    """
 
     topic: Topic
     detail: str
+    since: float
 
 
 class StallWatch:
@@ -37,6 +44,7 @@ class StallWatch:
         retry_seconds, retry_cap_seconds: first and longest pause before a topic that stays silent
             is asked for once more.
         scale: multiplies what `pace` allows, so that a test need not wait for real seconds.
+        look_seconds: how often it looks, which is as exactly as it knows when data came.
 
     Attributes:
         stalls: topics that fell silent since somebody last took them.
@@ -51,12 +59,15 @@ class StallWatch:
         retry_seconds: float,
         retry_cap_seconds: float,
         scale: float,
+        look_seconds: float,
     ) -> None:
         self._ledger = ledger
         self._first_data_seconds = first_data_seconds
         self._retry_seconds = retry_seconds
         self._retry_cap_seconds = retry_cap_seconds
         self._scale = scale
+        self._look_seconds = look_seconds
+        self._suspect_at = 0.0
         self.stalls: list[Stall] = []
         self.hopeless: str | None = None
 
@@ -65,9 +76,10 @@ class StallWatch:
 
         Args:
             now: monotonic seconds.
-            is_excused: the venue announced that no data may come; nothing is held against it.
+            is_excused: the venue announced that no data may come; nothing is done against it.
         """
         silent: list[Entry] = []
+        stalled: list[Entry] = []
         expected = 0
         for entry in list(self._ledger.entries):
             state = entry.state
@@ -79,20 +91,76 @@ class StallWatch:
                 expected += 1
                 if silence <= allowed:
                     continue
-                if is_excused:
-                    entry.pace.last_at = now
-                else:
-                    silent.append(entry)
+                silent.append(entry)
             elif state is _PENDING:
                 self._judge_ack(entry, now)
-            elif state is _STALLED and not is_excused:
-                self._insist(entry, now)
-        if len(silent) > 1 and 2 * len(silent) > expected:
-            self._suspect_socket(silent, expected, now)
+            elif state is _STALLED:
+                expected += 1
+                stalled.append(entry)
+        if is_excused:
+            self._bear_with(silent, stalled, expected, now)
         else:
-            for entry in silent:
-                self._stall(entry, now)
+            self._judge(silent, stalled, expected, now)
+
+    def look_away(self, now: float) -> None:
+        """Hold no silence so far against anybody; `now` is monotonic seconds."""
+        for entry in self._ledger.entries:
+            if entry.state is _ACTIVE:
+                entry.pace.begin(entry.frames, now)
+
+    def lacks_first_data(self) -> Iterator[Topic]:
+        """Name the active topics whose first data have not come, though they come at once."""
+        for entry in self._ledger.entries:
+            if entry.state is _ACTIVE and self._awaits_first_data(entry):
+                yield entry.topic
+
+    def _judge(self, silent: list[Entry], stalled: list[Entry], expected: int, now: float) -> None:
+        """Act on the topics that fell silent just now, and on those that are silent already."""
+        count = len(silent) + len(stalled)
+        is_socket = len(silent) > 1 and 2 * count > expected
+        for entry in silent:
+            self._stall(entry, now)
+            if is_socket:
+                entry.due = now + entry.pause
+            else:
                 self._ledger.ask_again(entry, now)
+        for entry in stalled:
+            self._insist(entry, now)
+        if is_socket or (count and count == expected and now >= self._suspect_at):
+            named = ", ".join(entry.topic.name for entry in (silent + stalled)[:_MOST_NAMED])
+            self._suspect_at = now + self._retry_seconds
+            if is_socket or not silent:  # a single one is asked for again alone, first
+                self.hopeless = (
+                    f"{count} of {expected} topics that should tick are silent ({named})"
+                )
+        if is_socket or (silent and count == expected):
+            self._mark_unpaced(min(e.silent_since for e in (*silent, *stalled)))
+
+    def _bear_with(
+        self, silent: list[Entry], stalled: list[Entry], expected: int, now: float
+    ) -> None:
+        """Say what is silent, for no data is no data, and do nothing about it yet."""
+        for entry in silent:
+            self._stall(entry, now)
+        for entry in stalled:
+            entry.due = max(entry.due, now + self._first_data_seconds)
+        if silent and len(silent) + len(stalled) == expected:
+            self._mark_unpaced(min(e.silent_since for e in (*silent, *stalled)))
+
+    def _mark_unpaced(self, since: float) -> None:
+        """Call missed what has no pace to fall out of, such as trades, since a socket is in doubt.
+
+        A book tells by its update ids. What brought data after the doubt began is not missed.
+        """
+        for entry in self._ledger.entries:
+            if (
+                entry.state is _ACTIVE
+                and not entry.topic.has_update_ids
+                and entry.pace.last_at <= since + self._look_seconds
+                and entry.marked_frames != entry.frames
+            ):
+                entry.marked_frames = entry.frames
+                self.stalls.append(Stall(entry.topic, "its socket fell silent", since))
 
     def take_stalls(self) -> list[Stall]:
         """Return the topics that fell silent, and forget them."""
@@ -104,9 +172,12 @@ class StallWatch:
         hopeless, self.hopeless = self.hopeless, None
         return hopeless
 
-    def _allowed(self, entry: Entry) -> float | None:
+    def _awaits_first_data(self, entry: Entry) -> bool:
         expectation = entry.pace.expectation
-        if expectation is not None and expectation.has_first_data and not entry.has_data:
+        return expectation is not None and expectation.has_first_data and not entry.has_data
+
+    def _allowed(self, entry: Entry) -> float | None:
+        if self._awaits_first_data(entry):
             return self._first_data_seconds
         return entry.pace.allowed(self._scale)
 
@@ -141,30 +212,15 @@ class StallWatch:
             detail = f"{seen} since it was asked for"
         entry.due = now + self._first_data_seconds
         entry.pause = self._retry_seconds
+        entry.silent_since = entry.pace.last_at
         self._ledger.set_state(entry, _STALLED, detail)
-        self.stalls.append(Stall(entry.topic, detail))
-
-    def _suspect_socket(self, silent: list[Entry], expected: int, now: float) -> None:
-        newest = max(entry.pace.last_at for entry in silent)
-        for entry in silent:
-            self._stall(entry, now)
-            entry.due = now + entry.pause
-        for entry in self._ledger.entries:
-            # What has no pace of its own, such as trades, may have been missed all the same;
-            # a book tells by its update ids.
-            if (
-                entry.state is _ACTIVE
-                and entry.pace.last_at <= newest
-                and not entry.topic.has_update_ids
-            ):
-                self.stalls.append(Stall(entry.topic, "its socket fell silent"))
-        named = ", ".join(entry.topic.name for entry in silent[:_MOST_NAMED])
-        self.hopeless = f"{len(silent)} of {expected} topics that should tick are silent ({named})"
+        self.stalls.append(Stall(entry.topic, detail, entry.silent_since))
 
     def _insist(self, entry: Entry, now: float) -> None:
         """Go on with a topic that stayed silent although it was asked for again."""
         if not entry.due:  # it was silent on the former socket
             entry.due = now + self._retry_seconds
+            entry.silent_since = entry.pace.last_at
         if now < entry.due:
             return
         # A topic that never told anything here may have nothing to tell; no socket is spent on it.

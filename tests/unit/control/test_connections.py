@@ -192,7 +192,7 @@ async def test_an_acknowledgement_that_does_not_come_is_a_reason(gateway: Gatewa
 
 
 async def test_all_rejected_is_ready_and_counted(gateway: Gateway) -> None:
-    """A bad topic harms nothing: not a socket that only had it, nor one that it was alone on."""
+    """Bad topics cost no readiness; that an endpoint brings nothing at all is said all the same."""
     await gateway.want(A, B)
     for topic in (A, B):
         gateway.feed.answer(topic, State.REJECTED, f"Invalid symbol :[{topic.name}]")
@@ -200,7 +200,8 @@ async def test_all_rejected_is_ready_and_counted(gateway: Gateway) -> None:
         gateway.feed.statuses = statuses
         assert await gateway.reasons() == []
         health = await gateway.health()
-        assert (health["status"], health["subscriptions"]) == ("ok", {"rejected": 2})
+        assert (health["status"], health["subscriptions"]) == ("degraded", {"rejected": 2})
+        assert [one["code"] for one in health["reasons"]] == ["topics_refused"]
     body = await gateway.connections()
     assert endpoint(body, "linear")["rejected"] == 2
     assert [one["error"] for one in body["difference"]] == [
@@ -451,3 +452,39 @@ async def test_what_nobody_wants_is_no_difference(gateway: Gateway) -> None:
     gateway.feed.answer(A, State.ACTIVE)
     assert (await gateway.connections())["desired"] == 0
     assert (await gateway.health())["subscriptions"] == {"active": 1}
+
+
+async def test_an_endpoint_whose_topics_were_all_refused_says_so(gateway: Gateway) -> None:
+    """One bad topic is nobody's business; no data at all is, although nothing else is missing."""
+    gateway.feed.statuses = [connection("linear")]
+    await gateway.want(A, state=State.REJECTED)
+    body = (await gateway.http.get("/health")).json()
+    (reason,) = body["reasons"]
+    assert (reason["code"], reason["is_blocking"]) == ("topics_refused", False)
+    assert (await gateway.http.get("/readyz")).status_code == 200
+
+
+async def test_a_connection_that_carries_nothing_is_named(gateway: Gateway) -> None:
+    """Its partner brings everything; when that is lost, nothing comes."""
+    idle = replace(
+        connection("linear", name="linear.b"),
+        active_subscriptions=0,
+        connection_duration_seconds=60.0,
+    )
+    gateway.feed.statuses = [connection("linear"), idle]
+    await gateway.want(A, state=State.ACTIVE)
+    (reason,) = (await gateway.http.get("/health")).json()["reasons"]
+    assert (reason["code"], reason["subject"]) == ("connection_idle", "linear.b")
+    assert (await gateway.http.get("/readyz")).status_code == 200
+
+
+async def test_a_refused_login_beside_a_working_one_has_its_name(gateway: Gateway) -> None:
+    """Keys were rotated to wrong ones: private data flow until the old socket is lost."""
+    refused = replace(
+        connection("private", LOST, "key is invalid", name="private.b"),
+        is_login_refused=True,
+    )
+    gateway.feed.statuses = [connection("private"), refused]
+    await gateway.want(ORDER, state=State.ACTIVE)
+    (reason,) = (await gateway.http.get("/health")).json()["reasons"]
+    assert (reason["code"], reason["is_blocking"]) == ("login_refused", False)

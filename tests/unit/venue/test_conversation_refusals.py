@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.scripted_venue import Naming, ScriptedVenue, ack, requests_of, ticker
+from support.scripted_venue import Naming, ScriptedVenue, ack, data_frame, requests_of, ticker
 from ws_gateway.domain.subscription import SubscriptionState as State
 from ws_gateway.domain.topic import Category, Endpoint, Topic
-from ws_gateway.venue.protocol import Conversation
+from ws_gateway.venue.protocol import Conversation, Timing
+
+QUIET = Timing(ping_interval=1e6, ack_deadline=1e6, stall_check_interval=1e6)
 
 bounded = settings(deadline=None, max_examples=150)
 
@@ -23,7 +25,7 @@ def topics_of(count: int, category: Category = Category.LINEAR) -> list[Topic]:
 
 def opened(topics: list[Topic], category: Category = Category.LINEAR) -> Conversation:
     """Open a conversation that wants these."""
-    conversation = Conversation(Endpoint(category.value))
+    conversation = Conversation(Endpoint(category.value), timing=QUIET)
     conversation.want(topics, 0.0)
     conversation.opened(0.0, 0)
     return conversation
@@ -44,7 +46,9 @@ def test_whatever_is_refused_the_others_become_active(
     wrong = {topics[n] for n in bad if n < count}
     conversation = opened(topics, category)
     venue = ScriptedVenue(wrong, naming)
-    venue.talk(conversation)
+    for now in range(300):  # words that name no topic are not acted on at once
+        conversation.tick(float(now))
+        venue.talk(conversation, float(now))
     expected = {topic: State.REJECTED if topic in wrong else State.ACTIVE for topic in topics}
     assert conversation.states() == expected
     assert venue.subscribed == {topic.name for topic in topics if topic not in wrong}
@@ -53,6 +57,8 @@ def test_whatever_is_refused_the_others_become_active(
     halvings = math.ceil(math.log2(count)) + 1
     # A name that is wrong sets a good topic apart each time it is believed.
     dearer = 2 * count if naming is Naming.WRONGLY else 0
+    if naming is Naming.NOT_AT_ALL:
+        dearer = 10 * len(wrong) * halvings  # asked for again, ever more rarely
     assert venue.answered <= first + 2 * len(wrong) * halvings + dearer
 
 
@@ -106,7 +112,8 @@ def test_topics_dropped_while_refused_are_not_asked_again() -> None:
     (subscribe,) = requests_of(conversation)
     conversation.drop(topics[:3], 0.1)
     requests_of(conversation)
-    conversation.receive(ack(subscribe, "Params Error"), 0.2)
+    words = f"error:handler not found,topic:{topics[0].name}"
+    conversation.receive(ack(subscribe, words), 0.2)
     assert [request["args"] for request in requests_of(conversation)] == [[topics[3].name]]
 
 
@@ -120,3 +127,52 @@ def test_a_refused_unsubscribe_is_the_end_of_it_too() -> None:
     conversation.take_changes()
     conversation.receive(ack(request, "error:handler not found"), 1.1)
     assert [change.state for change in conversation.take_changes()] == [State.REMOVED]
+
+
+def test_words_that_blame_no_topic_condemn_none() -> None:
+    """The venue cannot serve: everything is asked for again after a pause, and shown meanwhile."""
+    topics = topics_of(5)
+    conversation = opened(topics)
+    (subscribe,) = requests_of(conversation)
+    conversation.receive(ack(subscribe, "error:service unavailable"), 0.2)
+    assert set(conversation.states().values()) == {State.REQUESTED}
+    assert {c.error for c in conversation.take_changes()[-5:]} == {"error:service unavailable"}
+    assert requests_of(conversation) == []
+    conversation.tick(1.3)
+    (again,) = requests_of(conversation)
+    assert again["args"] == subscribe["args"]
+    conversation.receive(ack(again), 1.4)
+    assert set(conversation.states().values()) == {State.ACTIVE}
+
+
+def test_a_venue_that_cannot_serve_is_not_stormed() -> None:
+    """A thousand topics refused without blame for a minute cost few requests, and all come back."""
+    topics = topics_of(200)
+    conversation = opened(topics)
+    asked = 0
+    for tenth in range(600):
+        conversation.tick(tenth / 10)
+        for request in requests_of(conversation):
+            asked += request["op"] == "subscribe"
+            reply = ack(request, "error:service unavailable" if request["op"] != "ping" else None)
+            conversation.receive(reply, tenth / 10)
+    assert asked < 80
+    for tenth in range(600, 7000):
+        conversation.tick(tenth / 10)
+        ScriptedVenue().talk(conversation, tenth / 10)
+    assert set(conversation.states().values()) == {State.ACTIVE}
+
+
+def test_a_topic_that_brought_data_is_asked_for_again_after_a_refusal() -> None:
+    """One bad answer after a reconnect is not the end of a stream that worked for days."""
+    topics = topics_of(2)
+    conversation = opened(topics)
+    ScriptedVenue().talk(conversation)
+    conversation.receive(data_frame(topics[0]), 1.0)
+    conversation.lost()
+    conversation.opened(2.0, 0)
+    ScriptedVenue(topics).talk(conversation, 2.0)
+    assert set(conversation.states().values()) == {State.REJECTED}
+    conversation.tick(33.0)
+    (again,) = (request for request in requests_of(conversation) if request["op"] != "ping")
+    assert again["args"] == [topics[0].name]

@@ -184,15 +184,16 @@ def test_when_most_topics_fall_silent_at_once_the_socket_is_suspected() -> None:
     assert watched.state(TRADES) is State.ACTIVE
 
 
-def test_maintenance_excuses_silence() -> None:
-    """Nothing is asked again and nothing called stalled while the venue announced it."""
+def test_maintenance_is_borne_with() -> None:
+    """What is silent is said, for no data is no data; it is acted on when the maintenance ends."""
     watched = Watched(TICKERS)
     watched.run(120, dict.fromkeys(TICKERS, 0.5))
     watched.conversation.is_excused = True
     watched.run(600, {})
-    assert (watched.stalls(), watched.asked) == ([], [])
+    assert (set(watched.stalls()), watched.asked) == (set(TICKERS), [])
+    assert watched.conversation.take_hopeless() is None
     watched.conversation.is_excused = False
-    watched.run(10, {})
+    watched.run(20, {})
     assert watched.conversation.take_hopeless() is not None
 
 
@@ -266,3 +267,23 @@ def test_a_wholly_silent_option_socket_is_not_blamed_on_its_topics_at_once() -> 
     assert watched.state(NOWHERE) is State.PENDING
     watched.run(15, {})
     assert watched.state(NOWHERE) is State.REJECTED
+
+
+def test_one_stall_does_not_hide_the_next() -> None:
+    """A pace that is known is not forgotten over one long silence."""
+    watched = Watched(TICKERS)
+    watched.run(120, dict.fromkeys(TICKERS, 0.5))
+    watched.run(40, dict.fromkeys(OTHERS, 0.5))
+    watched.run(60, dict.fromkeys(TICKERS, 0.5))
+    watched.stalls()
+    watched.run(20, dict.fromkeys(OTHERS, 0.5))
+    assert watched.stalls() == [LIVELY]
+
+
+def test_trades_are_called_missed_when_the_only_topic_with_a_pace_falls_silent() -> None:
+    """Whether they were quiet or deaf, nobody can tell any more."""
+    watched = Watched([LIVELY, TRADES])
+    watched.run(120, {LIVELY: 0.5, TRADES: 5.0})
+    watched.run(10, {})
+    assert set(watched.stalls()) == {LIVELY, TRADES}
+    assert watched.asked == [("unsubscribe", LIVELY.name), ("subscribe", LIVELY.name)]
