@@ -160,7 +160,7 @@ def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> 
     names = Names(settings.amqp_prefix)
     spool = Spool(
         SpoolLog(
-            settings.data_dir / f"spool-{settings.amqp_prefix}",
+            settings.data_dir.expanduser().resolve() / f"spool-{settings.amqp_prefix}",
             max_bytes=settings.spool_max_bytes,
             max_age_seconds=settings.spool_max_age_hours * 3600,
             condense=condense,

@@ -256,6 +256,20 @@ async def test_repeats_are_dropped(desk: Desk) -> None:
     assert [gap.reason for gap in gaps] == ["restart"]
 
 
+async def test_snapshot_told_again_after_a_hole_is_no_repeat(desk: Desk) -> None:
+    """A quiet book has the same id as before; without it the consumer's book would stay empty."""
+    book = parse_topic("orderbook.50.BTCUSDT", Category.LINEAR)
+    quiet = observe(book, payload=b"7", update_id=5)
+    desk.rig.runner.accept(quiet)
+    desk.rig.runner.break_streams([book], GapReason.DISCONNECT, "it broke")
+    desk.rig.runner.accept(quiet)
+    await desk.rig.until_delivered()
+    taken = await take(desk.consume("orderbook", queue=desk.queue("orderbook")), 2)
+    kinds = [event.kind for event in taken]
+    assert kinds == ["gap", "resumed", "snapshot"] * 2
+    assert taken[2].event_id == taken[5].event_id
+
+
 async def test_manual_acknowledgement_is_the_consumers_own(desk: Desk) -> None:
     """What is neither acknowledged nor thrown away comes again; what is given back, at once."""
     desk.feed(1, 4)

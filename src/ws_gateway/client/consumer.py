@@ -212,6 +212,16 @@ def _gap(envelope: Envelope, reason: str, hole: tuple[int | None, int | None], d
     return Gap(*place, reason, *hole, detail, envelope)
 
 
+def _identity(one: Envelope | Event) -> str:
+    """Name what must not be read twice: a fact, and of a snapshot also its place in the stream.
+
+    A quiet book is told again as it was, with the same id, after a hole: that snapshot mends it.
+    """
+    if one.kind == "snapshot":
+        return f"{one.event_id}@{one.epoch}:{one.sequence}"
+    return one.event_id
+
+
 def _fields(envelope: Envelope) -> dict[str, Any]:
     return {name: getattr(envelope, name) for name in Envelope.__struct_fields__}
 
@@ -219,12 +229,12 @@ def _fields(envelope: Envelope) -> dict[str, Any]:
 class _Settlement:
     """One event's fate; it follows the event to the connection on which it comes again."""
 
-    __slots__ = ("_message", "_reader", "event_id")
+    __slots__ = ("_message", "_reader", "identity")
 
-    def __init__(self, reader: _Reader, event_id: str, message: Message) -> None:
+    def __init__(self, reader: _Reader, identity: str, message: Message) -> None:
         self._reader = reader
         self._message: Message | None = message
-        self.event_id = event_id
+        self.identity = identity
 
     @property
     def offset(self) -> int | None:
@@ -255,7 +265,7 @@ class _Settlement:
     def _taken(self, *, is_done: bool) -> Message | None:
         message, self._message = self._message, None
         if message is not None:
-            self._reader.settled(self.event_id, is_done=is_done)
+            self._reader.settled(self.identity, is_done=is_done)
         return message
 
 
@@ -288,14 +298,14 @@ class _Reader:
                     yield event
                     # Reached only when the loop asks for more: its body came to its end.
                     if not self._is_manual:
-                        await self._finish(event.event_id)
+                        await self._finish(_identity(event))
                 self._note_position(message)
 
-    def settled(self, event_id: str, *, is_done: bool) -> None:
+    def settled(self, identity: str, *, is_done: bool) -> None:
         """Take note that an event was acknowledged or given back."""
-        self._open.pop(event_id, None)
+        self._open.pop(identity, None)
         if is_done and self._most_remembered:
-            self._done[event_id] = None
+            self._done[identity] = None
             if len(self._done) > self._most_remembered:
                 del self._done[next(iter(self._done))]
 
@@ -318,17 +328,18 @@ class _Reader:
             await self._skip(message)
             return None
         gap = self._watch.look_at(envelope)
-        waiting = self._open.get(envelope.event_id)
+        identity = _identity(envelope)
+        waiting = self._open.get(identity)
         if waiting is not None:
             if not waiting.renew(message):
                 await self._skip(message)
             return None
-        if envelope.event_id in self._done or not self._choice.takes(envelope):
+        if identity in self._done or not self._choice.takes(envelope):
             await self._skip(message)
             return None
         if gap is not None:
             await self._watch.tell(gap)
-        settlement = self._open[envelope.event_id] = _Settlement(self, envelope.event_id, message)
+        settlement = self._open[identity] = _Settlement(self, identity, message)
         return Event(
             **_fields(envelope),
             body=message.body,
@@ -341,8 +352,8 @@ class _Reader:
         # In turn means everything before it too, which in manual mode is not ours to say.
         await (message.ack() if self._is_manual else message.ack_in_turn())
 
-    async def _finish(self, event_id: str) -> None:
-        settlement = self._open.get(event_id)
+    async def _finish(self, identity: str) -> None:
+        settlement = self._open.get(identity)
         if settlement is not None:
             await settlement.ack_in_turn()
 

@@ -235,6 +235,9 @@ def _delivery_reasons(delivery: DeliveryStatus) -> list[Reason]:
         because = f": {delivery.last_error}" if delivery.last_error else ""
         code = "broker_blocked" if delivery.state is BrokerState.BLOCKED else "broker_lost"
         reasons.insert(0, Reason(code, "broker", f"broker is {delivery.state}{because}"))
+    if delivery.spool_error is not None:
+        detail = f"private events are held in memory only: {delivery.spool_error}"
+        reasons.append(Reason("spool_unavailable", "spool", detail, is_blocking=False))
     return reasons
 
 

@@ -49,7 +49,15 @@ class ManagementApi:
             rows = await self._get(f"queues/{self._vhost}", columns=_COLUMNS)
             readers = await self._get(f"consumers/{self._vhost}")
             return self._read(rows, readers)
-        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        except (
+            httpx.HTTPError,
+            ValueError,  # also what is no JSON
+            KeyError,
+            TypeError,
+            AttributeError,
+            OSError,  # a time that no clock shows
+            OverflowError,
+        ) as exc:
             if self._news.is_due("away"):
                 log.warning("delivery.management_unread", why=f"{type(exc).__name__}: {exc}")
             return {}

@@ -219,7 +219,9 @@ class Sender:
             if message.is_observed:
                 counters.confirmed += 1
                 counters.latencies_us.append(self._now_us - message.received_at)
-        elif message.attempts + 1 < _MAX_ATTEMPTS:
+        elif message.record is not None or message.attempts + 1 < _MAX_ATTEMPTS:
+            # What is on disk is tried until a queue takes it; it may be of a former epoch, whose
+            # holes nobody here could announce.
             self._retry(message)
         else:
             self._give_up(message, counters.rejected, "unroutable")

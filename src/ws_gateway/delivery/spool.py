@@ -36,6 +36,7 @@ T = TypeVar("T")
 
 _TICK_SECONDS = 0.1
 _RETRY_SECONDS = 1.0  # after the disk refused
+_REOPEN_SECONDS = 3.0  # after the folder was not to be had
 _WRITE_MOST = 1000  # records in one write
 _LOAD_MOST = 1000  # records in one read
 _TOO_MUCH = "the broker was away for so long that the spool dropped its oldest events"
@@ -150,9 +151,14 @@ class Spool:
         try:
             found = await self._in_thread(self._log.open)
         except OSError as exc:
-            self.last_error = str(exc)
-            log.error("delivery.spool_unavailable", why=str(exc), effect="held in memory only")  # noqa: TRY400
+            is_taken = isinstance(exc, BlockingIOError)
+            self.last_error = "another process has the spool's folder" if is_taken else str(exc)
+            if self._news.is_due("unavailable"):
+                log.error(  # noqa: TRY400 - it is told whole
+                    "delivery.spool_unavailable", why=self.last_error, effect="held in memory only"
+                )
             return
+        self._accept()
         self._is_open = True
         self.observed = found.observed
         self.damaged = found.damaged
@@ -167,10 +173,14 @@ class Spool:
 
     async def run(self) -> None:
         """Move events to the disk and back until `stop`."""
-        while self._is_open and not self._is_stopping:
-            await self.step()
+        while not self._is_stopping:
+            if self._is_open:
+                await self.step()
+            else:
+                self._wake.clear()
+                await self.open()  # whoever had the folder, or filled the disk, may be gone
             try:
-                async with asyncio.timeout(_TICK_SECONDS):
+                async with asyncio.timeout(_TICK_SECONDS if self._is_open else _REOPEN_SECONDS):
                     await self._wake.wait()
             except TimeoutError:
                 continue
@@ -312,6 +322,7 @@ class Spool:
             except OSError as exc:
                 self._refuse(exc)
                 return
+            self._accept()
             if batch.damaged:
                 self.damaged += batch.damaged
                 log.error("delivery.spool_damaged", stretches=batch.damaged)
@@ -418,6 +429,7 @@ class Spool:
                 self._refuse(exc)
                 return
             self._acknowledged = None
+            self._accept()
 
     async def _keep_bounds(self) -> None:
         try:

@@ -134,11 +134,23 @@ class SpoolLog:
             OSError: the folder cannot be used, or another process has it.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found = self._look_through()
+        except BaseException:
+            os.close(lock)
+            raise
+        self._lock = lock
+        return found
+
+    def _look_through(self) -> Opened:
         mark = self._read_mark()
         found = Opened()
+        self._segments.clear()
         for path in sorted(self._folder.glob("*.seg")):
+            if not (path.stem.isascii() and path.stem.isdecimal()):
+                continue  # somebody's copy
             number = int(path.stem)
             if number < mark[0]:
                 path.unlink()
@@ -236,6 +248,10 @@ class SpoolLog:
                 os.ftruncate(tail, segment.size)
             finally:
                 os.close(tail)
+        if not segment.size and segment in self._segments:
+            # A full disk refuses again and again; it must not be given a file each time.
+            self._segments.remove(segment)
+            segment.path.unlink(missing_ok=True)
 
     def _sync(self) -> None:
         if self._tail is not None:

@@ -161,11 +161,13 @@ async def missing_queues(link: Link, names: Names) -> list[str]:
         try:
             async with link.channel() as channel:
                 while waiting:
-                    with broker_errors_but(aiormq.exceptions.ChannelNotFoundEntity):
+                    with broker_errors_but(aiormq.exceptions.ChannelNotFoundEntity, *REFUSALS):
                         await channel.queue_declare(waiting[0], passive=True)
                     del waiting[0]
         except aiormq.exceptions.ChannelNotFoundEntity:
             missing.append(waiting.pop(0))  # the refusal closed the AMQP channel
+        except REFUSALS:
+            del waiting[0]  # it stands, though we may not look at it
     return missing
 
 

@@ -290,3 +290,63 @@ async def test_what_a_silent_broker_owes_an_answer_for_is_on_disk_too(tmp_path: 
     again = await opened(tmp_path, epoch="E2")
     assert again.counters.restored == 2
     die(again)
+
+
+def error_of(stage: Stage) -> str | None:
+    """Say why the disk refuses."""
+    return None if stage.spool is None else stage.spool.last_error
+
+
+async def test_a_folder_that_was_taken_is_taken_up_when_it_is_free(tmp_path: Path) -> None:
+    """A process that begins before the former one has ended is not without a spool for ever."""
+    first = await opened(tmp_path)
+    second = await opened(tmp_path)
+    assert second.spool is not None
+    assert error_of(second) == "another process has the spool's folder"
+    feed(first, 2)
+    await step(first, 3)
+    die(first)
+    await second.spool.open()
+    assert error_of(second) is None
+    assert len(await deliver(second)) >= 1
+    await second.spool.close()
+
+
+async def test_a_restored_event_nobody_routes_is_tried_on_and_harms_nothing(
+    tmp_path: Path,
+) -> None:
+    """Its stream is of a former process; the queue it needs may be declared tomorrow."""
+    first = await opened(tmp_path)
+    feed(first, 1)
+    await step(first, 3)
+    die(first)
+    second = await opened(tmp_path)
+    assert second.spool is not None
+    second.runner.events_lost([(ORDERS, 1)], "unroutable")
+    bodies = await deliver(second)
+    assert len(bodies) >= 1
+    await second.spool.close()
+
+
+def test_a_disk_that_refuses_all_the_time_leaves_no_empty_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are what a full disk has least of; somebody's copy of one stops nothing."""
+    (tmp_path / "copy.seg").write_bytes(b"x")
+    log = spool_log.SpoolLog(
+        tmp_path, max_bytes=10_000, max_age_seconds=1e6, condense=lambda records: records
+    )
+    log.open()
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "write", full)
+    for _ in range(5):
+        with pytest.raises(OSError, match="full"):
+            log.append([Record(b"x", is_observed=True)], is_read=False)
+    assert [path.name for path in segments(tmp_path)] == ["copy.seg"]
+    monkeypatch.undo()
+    log.append([Record(b"x", is_observed=True)], is_read=False)
+    assert len(log.read(10).records) == 1
+    log.close()
