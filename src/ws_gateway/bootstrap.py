@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import SystemRandom
@@ -20,6 +20,8 @@ import structlog
 
 from ws_gateway import __version__
 from ws_gateway.config import Settings
+from ws_gateway.contract.asyncapi import Site
+from ws_gateway.contract.files import render
 from ws_gateway.control.api.app import create_app
 from ws_gateway.control.api.edge import OpenRequests
 from ws_gateway.control.api.server import HttpServer, listening
@@ -28,13 +30,20 @@ from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
+from ws_gateway.delivery.backlog import BacklogMonitor
+from ws_gateway.delivery.dedicated import DedicatedKeeper
 from ws_gateway.delivery.link import prove_broker
+from ws_gateway.delivery.management import ManagementApi
 from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.publisher import Publisher, PublisherSettings
 from ws_gateway.delivery.quarantine import Quarantine
+from ws_gateway.delivery.spool import Spool, condense
+from ws_gateway.delivery.spool_log import SpoolLog
+from ws_gateway.delivery.steward import QueueSteward
 from ws_gateway.delivery.topology import Names
+from ws_gateway.domain.event import GapReason
 from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.domain.topic import Topic
+from ws_gateway.domain.topic import Channel, Topic
 from ws_gateway.errors import BrokerLost, ConfigError
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports import TopicObserver
@@ -42,6 +51,7 @@ from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.identity import TraceIds, new_epoch
 from ws_gateway.storage.database import migrate, open_pool
 from ws_gateway.storage.embedded import EmbeddedPostgres
+from ws_gateway.storage.queues import PostgresQueues
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.clock import VenueClock
@@ -72,6 +82,10 @@ GOODBYE_SECONDS = 1.0
 """How long the broker, and then the database, may take to say goodbye; the rest is the drain's."""
 
 
+SPOOL_SECONDS = 0.5
+"""How long the spool may take to end what it is at, and then to write what is held."""
+
+
 @dataclass(frozen=True, slots=True)
 class DataPath:
     """Venue, pipeline and delivery, joined: what moves events.
@@ -82,7 +96,9 @@ class DataPath:
 
     feed: BybitFeed
     publisher: Publisher
+    spool: Spool
     counters: Counters
+    runner: Runner
     epoch: str
     credential_files: CredentialFiles | None
 
@@ -140,19 +156,35 @@ def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> 
     rng = SystemRandom()
     new_trace_id = TraceIds()
     epoch = new_epoch(_clock_us() // 1000)
+    outbox = Outbox(max_events=settings.buffer_max_events, max_bytes=settings.buffer_max_bytes)
+    names = Names(settings.amqp_prefix)
+    spool = Spool(
+        SpoolLog(
+            settings.data_dir.expanduser().resolve() / f"spool-{settings.amqp_prefix}",
+            max_bytes=settings.spool_max_bytes,
+            max_age_seconds=settings.spool_max_age_hours * 3600,
+            condense=condense,
+        ),
+        outbox,
+        counters,
+        exchange=names.exchange,
+        clock_us=_clock_us,
+        new_trace_id=new_trace_id,
+    )
     publisher = Publisher(
         PublisherSettings(
             url=settings.amqp_url.get_secret_value(),
-            names=Names(settings.amqp_prefix),
+            names=names,
             queue_type=settings.queue_type,
             account=settings.account_name,
             window=settings.publish_window,
             deadline_seconds=settings.publish_deadline_seconds,
         ),
-        outbox=Outbox(max_events=settings.buffer_max_events, max_bytes=settings.buffer_max_bytes),
+        outbox=outbox,
         counters=counters,
         rng=rng,
         clock_us=_clock_us,
+        spool=spool,
     )
     credentials = _credentials(settings)
     resync = _LateResync()
@@ -187,7 +219,63 @@ def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> 
     )
     resync.feed = feed
     files = None if credentials is None else _credential_files(settings, credentials, feed)
-    return DataPath(feed, publisher, counters, epoch, files)
+    return DataPath(feed, publisher, spool, counters, runner, epoch, files)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCare:
+    """What looks after the queues, joined.
+
+    Attributes:
+        management: the broker's management API, None without its address.
+    """
+
+    steward: QueueSteward
+    monitor: BacklogMonitor
+    management: ManagementApi | None
+
+    async def run(self) -> None:
+        """Look after the queues until cancelled."""
+        try:
+            await self.steward.run()
+        finally:
+            if self.management is not None:
+                await self.management.close()
+
+
+def build_queue_care(settings: Settings, store: PostgresSubscriptions, path: DataPath) -> QueueCare:
+    """Join what looks after the queues; nothing connects until it is run."""
+    names = Names(settings.amqp_prefix)
+
+    def begun(topics: Sequence[Topic]) -> None:
+        """Let a queue that joins a flowing stream begin with a snapshot: deltas are of no use."""
+        active = {
+            topic
+            for topic, state in path.feed.wanted().items()
+            if state is SubscriptionState.ACTIVE
+        }
+        for topic in topics:
+            if topic.channel in _TOLD_IN_DELTAS and topic in active:
+                why = "asked for again, because a further queue begins here"
+                path.runner.break_streams([topic], GapReason.RESUBSCRIBE, why)
+                path.feed.resync(topic)
+
+    url = settings.amqp_url.get_secret_value()
+    keeper = DedicatedKeeper(PostgresQueues(store), names, settings.queue_type, begun)
+    management = None
+    if settings.rabbitmq_management_url is not None:
+        management = ManagementApi(
+            settings.rabbitmq_management_url.get_secret_value(), url, settings.amqp_prefix
+        )
+    monitor = BacklogMonitor(
+        names, settings.queue_type, keeper, path.counters, management=management
+    )
+    return QueueCare(
+        QueueSteward(url, names, keeper, monitor, rng=SystemRandom()), monitor, management
+    )
+
+
+_TOLD_IN_DELTAS = frozenset({Channel.ORDERBOOK, Channel.ORDERBOOK_RPI, Channel.TICKER})
 
 
 class _LateResync:
@@ -221,14 +309,19 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             observer = _LateObserver()
             desk = build_desk(settings)
             path = build_data_path(settings, observer, desk)
+            care = build_queue_care(settings, store, path)
             policy = Policy.of(settings)
             reconciler = observer.reconciler = Reconciler(store, path.feed, policy)
-            figures = Figures(path.counters, lambda: path.publisher.in_flight)
+            figures = Figures(
+                path.counters, lambda: path.publisher.in_flight, lambda: path.spool.observed
+            )
             if settings.api_key is None:
                 log.warning("gateway.api_closed", why="WSG_API_KEY is unset, so all is refused")
             requests = OpenRequests()
             app = create_app(
-                subscriptions=SubscriptionService(store, reconciler, policy, desk.instruments),
+                subscriptions=SubscriptionService(
+                    store, reconciler, policy, desk.instruments, care.steward
+                ),
                 health=HealthReporter(
                     store=store,
                     feed=path.feed,
@@ -237,11 +330,13 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                     counters=figures.now,
                     epoch=path.epoch,
                     notices=desk.maintenance,
+                    backlog=care.monitor,
                 ),
                 api_key=settings.api_key.get_secret_value() if settings.api_key else None,
                 requests=requests,
+                contract=render(_site(settings)),
             )
-            control = _Control(store, reconciler, requests, HttpServer(app))
+            control = _Control(store, reconciler, care, requests, HttpServer(app))
             try:
                 is_drained = await _run_rooms(path, desk, control, listener, stop)
             finally:
@@ -253,12 +348,20 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 log.error("gateway.stopped_with_loss", lost=lost, **figures.now())
 
 
+def _site(settings: Settings) -> Site:
+    """Return where the contract is true: the broker's host, without who logs in."""
+    scheme, _, rest = settings.amqp_url.get_secret_value().partition("://")
+    host = rest.rpartition("@")[2].partition("/")[0].partition("?")[0]
+    return Site(settings.amqp_prefix, settings.queue_type, host, scheme)
+
+
 @dataclass(frozen=True, slots=True)
 class _Control:
     """The side door, joined: what may have to be told not to wait any longer."""
 
     store: PostgresSubscriptions
     reconciler: Reconciler
+    care: QueueCare
     requests: OpenRequests
     http: HttpServer
 
@@ -282,9 +385,11 @@ async def _run_rooms(
 ) -> bool:
     """Own the rooms' tasks: the death of any ends all; a stop goes through its stages.
 
-    Answers whether everything that was taken is confirmed.
+    Answers whether everything that was taken is confirmed, or on disk for the next process.
     """
+    await path.spool.open()
     async with asyncio.TaskGroup() as rooms:
+        spooling = rooms.create_task(path.spool.run(), name="spool")
         publishing = rooms.create_task(path.publisher.run(), name="publisher")
         feeding = rooms.create_task(path.feed.run(), name="feed")
         reconciling = rooms.create_task(control.reconciler.run(), name="reconciler")
@@ -292,6 +397,7 @@ async def _run_rooms(
         aside = [
             rooms.create_task(desk.instruments.run(), name="instruments"),
             rooms.create_task(desk.maintenance.run(), name="maintenance"),
+            rooms.create_task(control.care.run(), name="queues"),
         ]
         if path.credential_files is not None:
             aside.append(rooms.create_task(path.credential_files.run(), name="credentials"))
@@ -317,7 +423,13 @@ async def _run_rooms(
         drained = await path.publisher.drain(left)
         await path.publisher.close(GOODBYE_SECONDS)
         publishing.cancel()
-    return drained
+        path.spool.stop()
+        await asyncio.wait({spooling}, timeout=SPOOL_SECONDS)
+        spooling.cancel()
+        with contextlib.suppress(TimeoutError):  # a disk that hangs
+            async with asyncio.timeout(SPOOL_SECONDS):
+                await path.spool.close()
+    return drained or not path.publisher.status().buffered_events
 
 
 async def _end_intake(control: _Control, *tasks: asyncio.Task[None]) -> None:

@@ -145,6 +145,11 @@ class Settings(BaseSettings):
         "ws-gateway", description="First word of the exchange's and every queue's name."
     )
     queue_type: QueueType = Field(QueueType.QUORUM, description="Type of the declared queues.")
+    rabbitmq_management_url: SecretStr | None = Field(
+        None,
+        description="RabbitMQ's management API, like http://user:password@host:15672; it adds"
+        " names of consumers and limits of policies to what is known of the queues.",
+    )
     publish_deadline_seconds: float = Field(
         10.0,
         gt=0,
@@ -162,6 +167,18 @@ class Settings(BaseSettings):
     buffer_max_bytes: int = Field(
         256 * 1024 * 1024, ge=1_000_000, description="Most bytes held for the broker."
     )
+    spool_max_bytes: int = Field(
+        512 * 1024 * 1024,
+        ge=1_000_000,
+        description="Most bytes of private events on disk; beyond it the oldest are lost, marked.",
+    )
+    spool_max_age_hours: float = Field(
+        72.0,
+        gt=0,
+        le=8760,
+        allow_inf_nan=False,
+        description="Private events that waited on disk for longer are dropped, marked.",
+    )
     api_key: SecretStr | None = Field(
         None, description="First administrator key of the HTTP API; without it all is refused."
     )
@@ -170,7 +187,7 @@ class Settings(BaseSettings):
         8080, ge=0, le=65535, description="Port of the HTTP API; 0 takes a free one."
     )
     data_dir: Path = Field(
-        Path(".ws-gateway"), description="Folder for the embedded database and later the spool."
+        Path(".ws-gateway"), description="Folder for the embedded database and the spool."
     )
     log_level: LogLevel = Field(LogLevel.INFO, description="Lowest level that is written.")
     log_format: LogFormat = Field(LogFormat.JSON, description="json or console.")
@@ -205,6 +222,14 @@ class Settings(BaseSettings):
     @classmethod
     def _check_amqp_url(cls, value: SecretStr) -> SecretStr:
         _checked_url(value.get_secret_value(), ("amqp", "amqps"), "amqp://user:password@host:5672/")
+        return value
+
+    @field_validator("rabbitmq_management_url")
+    @classmethod
+    def _check_management_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            example = "http://user:password@host:15672"
+            _checked_url(value.get_secret_value(), ("http", "https"), example)
         return value
 
     @field_validator("amqp_prefix")

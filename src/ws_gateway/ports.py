@@ -15,8 +15,8 @@ from uuid import UUID
 
 from ws_gateway.domain.category import Listing
 from ws_gateway.domain.event import Event, GapReason, Observation
-from ws_gateway.domain.subscription import Subscription, SubscriptionState
-from ws_gateway.domain.topic import Category, Channel, Endpoint, Topic
+from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
+from ws_gateway.domain.topic import Category, Channel, Endpoint, EventClass, Lane, Topic
 from ws_gateway.runtime.breaker import BreakerState
 
 # ── venue → pipeline ──────────────────────────────────────────────────────────────────────────
@@ -225,9 +225,21 @@ class SubscriptionStore(Protocol):
     """The ledger of desired subscriptions. Every call may raise `DatabaseLost`."""
 
     async def add(
-        self, topic: Topic, requesting_service: str, chosen_by: str
+        self,
+        topic: Topic,
+        requesting_service: str,
+        chosen_by: str,
+        delivery: Delivery | None = None,
     ) -> tuple[Subscription, bool]:
-        """Store a wish; answers it and whether it is new."""
+        """Store a wish; answers it and whether it is new.
+
+        Args:
+            topic: what is wanted.
+            requesting_service: who wants it.
+            chosen_by: why this category.
+            delivery: which queue; None leaves a wish that stands as it is, and is shared for a
+                new one.
+        """
 
     async def get(self, subscription_id: UUID) -> Subscription | None:
         """Return one, or None."""
@@ -258,6 +270,57 @@ class SubscriptionStore(Protocol):
         """Prove that the database answers."""
 
 
+# ── delivery → storage ────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredQueue:
+    """A dedicated queue as the ledger remembers it.
+
+    Attributes:
+        bindings: routing keys that are bound, or are about to be.
+        is_ours: the gateway made it; otherwise it is filled and never deleted.
+    """
+
+    name: str
+    requesting_service: str
+    event_class: EventClass
+    bindings: frozenset[str]
+    is_ours: bool
+
+
+class QueueLedger(Protocol):
+    """Which queues are wanted, and which were declared. Every call may raise `DatabaseLost`."""
+
+    async def wishes(self) -> Sequence[tuple[str, Topic, Delivery]]:
+        """Return who wants which topic how."""
+
+    async def declared(self) -> Sequence[DeclaredQueue]:
+        """Return what was recorded and not forgotten."""
+
+    async def record(self, queue: DeclaredQueue) -> None:
+        """Remember a queue and its bindings; call it before anything is declared or bound."""
+
+    async def forget(self, name: str) -> None:
+        """Forget a queue; call it after it is gone."""
+
+
+# ── control → delivery ────────────────────────────────────────────────────────────────────────
+
+
+class DedicatedQueues(Protocol):
+    """Whoever keeps the dedicated queues at what the ledger wants; it reads the ledger itself."""
+
+    async def settle(self) -> None:
+        """Bring queues and bindings in step now; answers when they are, or after a second.
+
+        Without a broker it answers at once: they will be brought in step when it is back.
+        """
+
+    def wishes_changed(self) -> None:
+        """Bring queues and bindings in step soon."""
+
+
 # ── delivery → control ────────────────────────────────────────────────────────────────────────
 
 
@@ -272,12 +335,39 @@ class BrokerState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class LaneStatus:
+    """What one lane holds for the broker.
+
+    Attributes:
+        policy: what happens under pressure.
+        waiting: events not sent yet.
+        events, size_bytes: accepted and not yet confirmed, those that wait included.
+        max_events, max_bytes: the bounds of these two; private events may use all that is free.
+        peak_events, peak_bytes: the highest these two were seen at.
+        is_refusing: it was full and has not been emptied enough since.
+    """
+
+    lane: Lane
+    policy: str
+    waiting: int
+    events: int
+    size_bytes: int
+    max_events: int
+    max_bytes: int
+    peak_events: int
+    peak_bytes: int
+    is_refusing: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryStatus:
     """Delivery as `/health` shows it.
 
     Attributes:
         problems: sentences about drifted or missing queues; empty when all is well.
         buffered_events, buffered_bytes: accepted and not yet confirmed.
+        lanes: the same by lane, private first.
+        spool_error: why the disk takes no private events, None while it does.
     """
 
     state: BrokerState
@@ -285,6 +375,89 @@ class DeliveryStatus:
     buffered_events: int
     buffered_bytes: int
     problems: tuple[str, ...] = field(default=())
+    lanes: tuple[LaneStatus, ...] = field(default=())
+    spool_error: str | None = None
+
+
+class QueueKind(StrEnum):
+    """Whose a queue is."""
+
+    SHARED = "shared"
+    """Of an event class, for whoever reads it."""
+    DEDICATED = "dedicated"
+    """Of one service."""
+    QUARANTINE = "quarantine"
+    """Of frames nobody could read, for people."""
+
+
+class AlertCode(StrEnum):
+    """Why a queue needs somebody's attention."""
+
+    CAPACITY_NEAR = "capacity_near"
+    """Nearly full; then the oldest messages are dropped."""
+    NO_CONSUMER = "no_consumer"
+    """Messages gather, and nobody consumes them."""
+    SLOW_CONSUMER = "slow_consumer"
+    """Consumers take less than is published."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueAlert:
+    """An alert that stands."""
+
+    code: AlertCode
+    since: datetime
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """One queue as it was at the last look; None where that is not known.
+
+    Attributes:
+        services: who reads it, or asked for what it holds.
+        bindings: routing keys that fill it.
+        queue_type: as it stands.
+        problem: one sentence if it stands with other arguments or cannot be looked at.
+        depth: messages ready; those given to consumers are not counted.
+        consumer_names, unacknowledged, policy: told by the management API alone.
+        oldest_age_seconds: how long its oldest ready message has been in it.
+        is_oldest_age_minimum: it was there before this process began.
+        max_length: how many it holds at most, policies included where they are known.
+        was_read: somebody consumed it since this process began.
+        dropped_at_least, dropped_at_most: bounds of what went unread by overflow or age since
+            this process began.
+    """
+
+    name: str
+    kind: QueueKind
+    event_class: str
+    services: tuple[str, ...]
+    bindings: tuple[str, ...]
+    queue_type: str
+    problem: str | None = None
+    looked_at: datetime | None = None
+    depth: int | None = None
+    consumers: int | None = None
+    consumer_names: tuple[str, ...] = ()
+    unacknowledged: int | None = None
+    growth_per_second: float | None = None
+    published_per_second: float | None = None
+    oldest_age_seconds: float | None = None
+    is_oldest_age_minimum: bool = False
+    max_length: int | None = None
+    policy: str | None = None
+    was_read: bool = False
+    dropped_at_least: int | None = None
+    dropped_at_most: int | None = None
+    alerts: tuple[QueueAlert, ...] = ()
+
+
+class BacklogReport(Protocol):
+    """What the queues hold, and who lags."""
+
+    def queues(self) -> Sequence[QueueStatus]:
+        """Return how each queue was at the last look, in order of name."""
 
 
 class DeliveryReport(Protocol):

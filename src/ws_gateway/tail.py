@@ -5,27 +5,29 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import aio_pika
-import aio_pika.exceptions
 import msgspec
 
+from ws_gateway.client.consumer import binding_keys
+from ws_gateway.client.link import Message, Position
+from ws_gateway.client.messages import own_queue, read_messages
 from ws_gateway.config import Settings
 from ws_gateway.delivery.link import prove_broker
 from ws_gateway.delivery.topology import Names
-from ws_gateway.domain.routing import routing_word
-from ws_gateway.errors import BrokerLost, ConfigError
+from ws_gateway.errors import BrokerLost, ConfigError, Rejected
 
 _HELD = 10_000
 """Most events the broker keeps for a terminal that is slower than the market."""
 
 _SUMMARY_CHARS = 100
 
-_LOST = (aio_pika.exceptions.AMQPError, OSError, StopAsyncIteration, asyncio.CancelledError)
-"""How aio-pika tells that nothing more will come."""
+_PREFETCH = 500
+_PATIENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +42,9 @@ class TailOptions:
 
     @property
     def binding_keys(self) -> list[str]:
-        """The routing keys that are wanted.
-
-        Markers of private streams name no symbol, and no category either unless their topic is of
-        one, for they are about all of them; a filter must not hide that something is missing.
-        """
-        if self.category == "*" and self.symbol is None:
-            return [f"{self.event_class}.#"]
-        wanted = "*" if self.symbol is None else routing_word(self.symbol)
-        keys = [f"{self.event_class}.{self.category}.{wanted}", f"{self.event_class}.-.-"]
-        return keys if wanted == "*" else [*keys, f"{self.event_class}.{self.category}.-"]
+        """The routing keys that are wanted; a filter does not hide that something is missing."""
+        category = None if self.category == "*" else self.category
+        return binding_keys(self.event_class, category, self.symbol)
 
 
 async def run_tail(settings: Settings, options: TailOptions, stop: asyncio.Event) -> None:
@@ -63,58 +58,54 @@ async def run_tail(settings: Settings, options: TailOptions, stop: asyncio.Event
     url = settings.amqp_url.get_secret_value()
     try:
         await prove_broker(url)  # it finds the broker's own words where the driver hides them
-        connection = await aio_pika.connect(url, timeout=5)
-    except (BrokerLost, OSError, aio_pika.exceptions.AMQPError) as exc:
+    except BrokerLost as exc:
         raise ConfigError(
             "WSG_AMQP_URL",
             f"RabbitMQ at {url.partition('://')[2].rpartition('@')[2]} refuses ({exc})",
             "start it, or correct the URL",
         ) from exc
-    async with connection:
-        channel = await connection.channel()
-        await channel.set_qos(prefetch_count=500)
-        try:
-            exchange = await channel.get_exchange(names.exchange)
-        except aio_pika.exceptions.ChannelClosed as exc:
-            raise ConfigError(
-                "WSG_AMQP_PREFIX",
-                f"the broker has no exchange {names.exchange!r}",
-                "start a gateway with this prefix, or name the prefix of the one that runs",
-            ) from exc
-        queue = await channel.declare_queue(
-            exclusive=True, auto_delete=True, arguments={"x-max-length": _HELD}
-        )
-        for key in options.binding_keys:
-            await queue.bind(exchange, key)
-        if sys.stderr.isatty():
-            sys.stderr.write(f"waiting for {options.event_class} events; Ctrl-C ends\n")
-        await _print_events(queue, options, stop)
+    if sys.stderr.isatty():
+        sys.stderr.write(f"waiting for {options.event_class} events; Ctrl-C ends\n")
+    queue = own_queue(settings.amqp_prefix, options.binding_keys, _PREFETCH, 0, _HELD)
+    try:
+        async with aclosing(
+            read_messages(url, queue, Position(), reconnect=False, connect_seconds=_PATIENCE)
+        ) as messages:
+            await _print_events(messages, options, stop)
+    except Rejected as exc:
+        raise ConfigError(
+            "WSG_AMQP_PREFIX",
+            f"the broker has no exchange {names.exchange!r}",
+            "start a gateway with this prefix, or name the prefix of the one that runs",
+        ) from exc
+    except BrokerLost as exc:
+        raise BrokerLost(f"the connection to RabbitMQ was lost ({exc})") from exc
 
 
 async def _print_events(
-    queue: aio_pika.abc.AbstractQueue, options: TailOptions, stop: asyncio.Event
+    messages: AsyncGenerator[Message], options: TailOptions, stop: asyncio.Event
 ) -> None:
     stopping = asyncio.ensure_future(stop.wait())
     printed = 0
     try:
-        async with queue.iterator(no_ack=True) as events:
-            while options.count is None or printed < options.count:
-                coming = asyncio.ensure_future(anext(events))
+        while options.count is None or printed < options.count:
+            coming = asyncio.ensure_future(anext(messages))
+            try:
                 await asyncio.wait({coming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
                 if not coming.done():
                     coming.cancel()
-                    return
-                try:
-                    message = coming.result()
-                except _LOST as exc:
-                    why = str(exc) or "it was closed"
-                    raise BrokerLost(f"the connection to RabbitMQ was lost ({why})") from exc
-                printed += 1
-                try:
-                    print_event(message.body, as_json=options.as_json)
-                except BrokenPipeError:  # `tail … | head`: the reader has enough
-                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                    return
+                    await asyncio.wait({coming})
+            if coming.cancelled():
+                return
+            message = coming.result()
+            printed += 1
+            try:
+                print_event(message.body, as_json=options.as_json)
+            except BrokenPipeError:  # `tail … | head`: the reader has enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return
+            await message.ack_in_turn()
     finally:
         stopping.cancel()
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from support.contract import assert_message
 from support.memory_outlet import MemoryOutlet, MemoryResync
 from support.scripted_venue import ack, requests_of, state_of, ticker
 from ws_gateway.client.continuity import ContinuityChecker
@@ -126,6 +127,7 @@ def assert_carried(raw: bytes, topic: Topic) -> None:
     assert len(facts) == len(records) > 0
     for fact, record in zip(facts, records, strict=True):
         body = Address("x", fact, "main").body(Event(fact, "E", 7))
+        assert_message(msgspec.json.decode(body))
         envelope = exact(body)
         assert envelope["payload"] == record
         assert envelope["event_type"] == event_class_of(topic.name)
@@ -225,7 +227,9 @@ def test_a_recording_is_one_unbroken_stream(path: Path) -> None:
     checker = ContinuityChecker()
     for event in outlet.taken:
         fact = event.observation
-        checker.check(msgspec.json.decode(Address("x", fact, "main").body(event)))
+        envelope = msgspec.json.decode(Address("x", fact, "main").body(event))
+        assert_message(envelope)
+        checker.check(envelope)
     assert checker.problems == []
     assert resync.asked == []
 

@@ -168,3 +168,16 @@ async def test_no_subscription_without_the_key(site: Site, key: str | None) -> N
         assert answer.headers["content-type"] == "application/problem+json"
         assert (await gateway.http.get("/livez")).status_code == 200
         assert (await gateway.health())["status"] == "ok"
+
+
+async def test_contract_is_served_with_the_gateways_own_names(site: Site) -> None:
+    """What a running gateway says of its queues is where its events are, and tells no password."""
+    async with site.venue() as venue, site.gateway(venue.url) as gateway:
+        document = (await gateway.http.get("/asyncapi.json")).json()
+        addresses = {channel["address"] for channel in document["channels"].values()}
+        assert f"{site.prefix}.orderbook" in addresses
+        host = document["servers"]["broker"]["host"]
+        assert "@" not in host
+        assert host in site.amqp_url
+        schema = await gateway.http.get("/schemas/orderbook.json")
+        assert schema.headers["content-type"] == "application/schema+json"

@@ -26,6 +26,7 @@ from pathlib import Path
 
 from fuzz.frame_seeds import Seed, seeds
 from fuzz.mutation import mutate
+from support.contract import assert_envelope
 from ws_gateway.client.routing import read_routing_key
 from ws_gateway.delivery.envelope import Address
 from ws_gateway.domain.event import Event
@@ -68,6 +69,7 @@ def run_frame(raw: bytes, topic: Topic) -> str:
         assert route == (topic.event_class, fact.category or None, fact.symbol or None), route
         event = Event(fact, "E", 7)
         body = json.loads(address.body(event))
+        assert_envelope(body)
         assert body["event_id"] == message_id
         assert body["symbol"] == fact.symbol
         assert address.frames(event)

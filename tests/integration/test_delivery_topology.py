@@ -13,7 +13,13 @@ from support.amqp_names import exchange_name, queue_names
 from support.delivery_rig import TICKER, TRADES, consuming, delivering, eventually
 from ws_gateway.config import QueueType
 from ws_gateway.delivery.link import Deaf, Link, open_link
-from ws_gateway.delivery.topology import Names, declare_topology, queue_arguments
+from ws_gateway.delivery.topology import (
+    Names,
+    declare_topology,
+    ensure_exchange,
+    ensure_queue,
+    queue_arguments,
+)
 
 ARGUMENTS: dict[QueueType, FieldTable] = {
     QueueType.QUORUM: {
@@ -111,8 +117,15 @@ async def test_queue_with_other_arguments_is_named_used_and_left_alone(
         async with delivering(amqp_url, amqp_prefix) as rig:
             await rig.until_ready()
             (problem,) = rig.publisher.status().problems
-            for word in (names.queue("trade"), "x-m", "delete it"):
-                assert word in problem
+            assert problem == (
+                f"queue {names.queue('trade')} stands with other arguments and is used as it is: "
+                "x-message-ttl is not set instead of 86400000, "
+                "x-max-length is 5 instead of 100000, "
+                "x-overflow is not set instead of drop-head. "
+                "To migrate, let its consumers empty it (rabbitmqctl list_queues -p / name "
+                "messages), then delete it (rabbitmqctl delete_queue -p / "
+                f"{names.queue('trade')}); the gateway declares it again within a minute"
+            )
             async with (
                 consuming(amqp_url, names.queue("trade")) as trades,
                 consuming(amqp_url, names.queue("ticker")) as tickers,
@@ -130,6 +143,61 @@ async def test_queue_with_other_arguments_is_named_used_and_left_alone(
         await connection.close()
 
 
+async def test_every_argument_that_differs_is_found(amqp_url: str, amqp_prefix: str) -> None:
+    """A quorum queue where a classic one is wanted, with limits of its own, is told whole."""
+    names = Names(amqp_prefix)
+    connection = await aiormq.connect(amqp_url)
+    link = await open_link(amqp_url, Deaf(), deadline_seconds=5)
+    stands: FieldTable = {
+        "x-queue-type": "quorum",
+        "x-max-length": 7,
+        "x-dead-letter-exchange": "d",
+    }
+    try:
+        channel = await connection.channel()
+        await channel.queue_declare(names.queue("kline"), durable=True, arguments=stands)
+        await ensure_exchange(link, names)
+        queue = names.queue("kline")
+        standing = await ensure_queue(link, names.exchange, queue, ["kline.#"], QueueType.CLASSIC)
+        assert standing.arguments == stands
+        assert standing.problem is not None
+        assert "x-queue-type is quorum instead of classic" in standing.problem
+        assert "x-max-length is 7 instead of 100000" in standing.problem
+        assert "x-dead-letter-exchange is d instead of not set" in standing.problem
+        assert await reaches(channel, names.exchange, "kline.linear.BTCUSDT", queue)
+    finally:
+        await link.close(1)
+        await connection.close()
+
+
+async def test_a_queue_somebody_has_for_himself_is_told_and_stops_nobody(
+    amqp_url: str, amqp_prefix: str
+) -> None:
+    """An exclusive queue of another connection can be neither declared nor bound."""
+    names = Names(amqp_prefix)
+    connection = await aiormq.connect(amqp_url)
+    try:
+        channel = await connection.channel()
+        await channel.queue_declare(names.queue("greeks"), exclusive=True)
+        (problem,) = await declared(amqp_url, amqp_prefix, QueueType.CLASSIC)
+        assert names.queue("greeks") in problem
+        assert "RESOURCE_LOCKED" in problem
+    finally:
+        await connection.close()
+
+
+async def test_a_stream_takes_no_limit_of_messages(amqp_url: str, amqp_prefix: str) -> None:
+    """The broker refuses x-max-length on a stream, which is why streams bound age and bytes."""
+    connection = await aiormq.connect(amqp_url)
+    try:
+        channel = await connection.channel()
+        arguments: FieldTable = {"x-queue-type": "stream", "x-max-length": 100_000}
+        with pytest.raises(aiormq.exceptions.AMQPError, match=r"x-max-length"):
+            await channel.queue_declare(f"{amqp_prefix}.trade", durable=True, arguments=arguments)
+    finally:
+        await connection.close()
+
+
 async def test_exchange_of_another_type_is_named(amqp_url: str, amqp_prefix: str) -> None:
     """An exchange that stands as fanout is told in words and used as it is."""
     connection = await aiormq.connect(amqp_url)
@@ -139,6 +207,7 @@ async def test_exchange_of_another_type_is_named(amqp_url: str, amqp_prefix: str
             exchange_name(amqp_prefix), exchange_type="fanout", durable=True
         )
         (problem,) = await declared(amqp_url, amqp_prefix, QueueType.CLASSIC)
-        assert exchange_name(amqp_prefix) in problem
+        assert f"exchange {exchange_name(amqp_prefix)} stands with other arguments" in problem
+        assert "type is fanout instead of topic" in problem
     finally:
         await connection.close()

@@ -38,7 +38,11 @@ async def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:
     """A second run finds nothing to do."""
     await migrate(empty_database_url)
     await migrate(empty_database_url)
-    assert await tables(empty_database_url) == {"schema_migrations", "subscriptions"}
+    assert await tables(empty_database_url) == {
+        "dedicated_queues",
+        "schema_migrations",
+        "subscriptions",
+    }
 
 
 async def test_gateways_starting_at_once_migrate_once(empty_database_url: str) -> None:

@@ -5,18 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
+from support.memory_queues import MemoryQueues
 from support.memory_store import MemorySubscriptions
 from support.topics import PRIVATE_TOPICS
-from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
+from ws_gateway.domain.subscription import Delivery, SubscriptionState
+from ws_gateway.domain.topic import Category, Channel, EventClass, Topic, build_topic
 from ws_gateway.errors import DatabaseLost
-from ws_gateway.ports import SubscriptionFilter, SubscriptionStore
+from ws_gateway.ports import (
+    DeclaredQueue,
+    QueueLedger,
+    SubscriptionFilter,
+    SubscriptionStore,
+)
 from ws_gateway.storage.database import open_pool
+from ws_gateway.storage.queues import PostgresQueues
 from ws_gateway.storage.subscriptions import MAX_ERROR_CHARS, PostgresSubscriptions
 
 ANY = SubscriptionFilter()
@@ -192,6 +200,44 @@ async def test_removing_says_what_it_was(store: SubscriptionStore) -> None:
     assert await store.remove_service("a") == [two, three]
     assert await store.remove_service("a") == []
     assert await store.page(ANY, after=None, limit=10) == [other]
+
+
+async def test_delivery_changes_only_when_it_is_named(store: SubscriptionStore) -> None:
+    """Posting again without a word keeps the queue; naming the other one changes it."""
+    row, _ = await store.add(book(), "a", "explicit", Delivery.DEDICATED)
+    assert row.delivery is Delivery.DEDICATED
+    again, is_new = await store.add(book(), "a", "explicit")
+    assert (again, is_new) == (row, False)
+    shared, is_new = await store.add(book(), "a", "explicit", Delivery.SHARED)
+    assert (shared.id, shared.delivery, is_new) == (row.id, Delivery.SHARED, False)
+    assert (await store.add(book(), "b", "explicit"))[0].delivery is Delivery.SHARED
+
+
+@pytest.fixture
+def ledger(store: SubscriptionStore) -> QueueLedger:
+    """Build the ledger of queues that goes with the store."""
+    if isinstance(store, MemorySubscriptions):
+        return MemoryQueues(store)
+    assert isinstance(store, PostgresSubscriptions)
+    return PostgresQueues(store)
+
+
+async def test_the_ledger_of_queues_keeps_what_was_declared(
+    store: SubscriptionStore, ledger: QueueLedger
+) -> None:
+    """Wishes with their delivery; queues with bindings that change and an owner that does not."""
+    await store.add(book(), "a", "explicit", Delivery.DEDICATED)
+    await store.add(book(), "b", "explicit")
+    assert sorted(await ledger.wishes(), key=lambda wish: wish[0]) == [
+        ("a", book(), Delivery.DEDICATED),
+        ("b", book(), Delivery.SHARED),
+    ]
+    queue = DeclaredQueue("x.a.order", "a", EventClass.ORDER, frozenset({"k", "l"}), is_ours=False)
+    await ledger.record(queue)
+    await ledger.record(replace(queue, bindings=frozenset({"l"}), is_ours=True))
+    assert list(await ledger.declared()) == [replace(queue, bindings=frozenset({"l"}))]
+    await ledger.forget("x.a.order")
+    assert list(await ledger.declared()) == []
 
 
 async def test_a_cut_connection_is_replaced(

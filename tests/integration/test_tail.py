@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from support.contract import assert_envelope
 from support.delivery_rig import TICKER, TRADES, Rig, consuming, delivering, eventually, now_us
 from support.programs import Program, clean_environ, run_command
 from support.proxy import TcpProxy, address, through
@@ -77,7 +78,10 @@ def printed(program: Program) -> list[str]:
 
 def envelopes(program: Program) -> list[dict[str, Any]]:
     """Return the envelopes printed so far."""
-    return [json.loads(line) for line in printed(program)]
+    found = [json.loads(line) for line in printed(program)]
+    for envelope in found:
+        assert_envelope(envelope)
+    return found
 
 
 async def test_tail_takes_nothing_from_the_queue_and_stops_at_sigterm(

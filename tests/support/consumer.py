@@ -13,6 +13,7 @@ from typing import Any
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 
+from support.contract import assert_message
 from ws_gateway.client.continuity import ContinuityChecker
 
 MARKERS = frozenset({"gap", "resumed"})
@@ -26,6 +27,7 @@ class Consumer:
         queues: event classes it reads; `quarantine` is one too.
         events: the envelopes.
         arrivals: monotonic time of each.
+        violations: messages that are not what the committed schemas promise.
         checker: holes that nothing explains; nobody reads the queues before, so every stream has
             to begin at its beginning.
     """
@@ -34,6 +36,7 @@ class Consumer:
     prefix: str
     events: list[dict[str, Any]] = field(default_factory=list)
     arrivals: list[float] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
     checker: ContinuityChecker = field(default_factory=lambda: ContinuityChecker(from_start=True))
     _came: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -49,6 +52,7 @@ class Consumer:
                 queue = await channel.get_queue(f"{self.prefix}.{name}", ensure=True)
                 readers.append((queue, await queue.consume(self._take)))
             yield
+            assert self.violations == [], self.violations[:3]
             for queue, tag in readers:  # what comes after this belongs to the next consumer
                 await queue.cancel(tag)
 
@@ -110,6 +114,10 @@ class Consumer:
 
     async def _take(self, message: AbstractIncomingMessage) -> None:
         event = json.loads(message.body)
+        try:
+            assert_message(event)
+        except AssertionError as exc:
+            self.violations.append(str(exc))
         event["amqp"] = message
         self.events.append(event)
         self.arrivals.append(time.monotonic())

@@ -15,6 +15,7 @@ from typing import Any
 import aiormq
 from aiormq.abc import DeliveredMessage
 
+from support.contract import assert_envelope
 from ws_gateway.client.continuity import ContinuityChecker
 from ws_gateway.config import QueueType
 from ws_gateway.delivery.outbox import Outbox
@@ -169,8 +170,11 @@ class Consumer:
 
     @property
     def envelopes(self) -> list[dict[str, Any]]:
-        """Decode every body."""
-        return [json.loads(message.body) for message in self.messages]
+        """Decode every body, and hold it against the contract; payloads are the tests' own."""
+        found = [json.loads(message.body) for message in self.messages]
+        for envelope in found:
+            assert_envelope(envelope)
+        return found
 
     @property
     def facts(self) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from random import Random
 from typing import Any
 
+from support.contract import assert_message
 from support.memory_outlet import MemoryOutlet, envelope_of
 from support.sim_client import KEY, SECRET, eventually
 from ws_gateway.client.continuity import ContinuityChecker
@@ -149,7 +150,9 @@ class FeedStage:
         """Show everything to the consumer's checker."""
         checker = ContinuityChecker()
         for event in self.outlet.taken:
-            checker.check(envelope_of(event))
+            envelope = envelope_of(event)
+            assert_message(envelope)
+            checker.check(envelope)
         return checker.problems
 
 

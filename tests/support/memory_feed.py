@@ -13,6 +13,7 @@ from ws_gateway.ports import (
     ConnectionStatus,
     DeliveryStatus,
     MaintenanceNotice,
+    QueueStatus,
     SessionState,
     TopicObserver,
 )
@@ -95,6 +96,17 @@ class MemoryDelivery:
     def status(self) -> DeliveryStatus:
         """Return the state right now."""
         return DeliveryStatus(self.state, self.last_error, 3, 900, self.problems)
+
+
+@dataclass
+class MemoryBacklog:
+    """A `BacklogReport` that says what the test set."""
+
+    told: list[QueueStatus] = field(default_factory=list)
+
+    def queues(self) -> Sequence[QueueStatus]:
+        """Return what the test set."""
+        return list(self.told)
 
 
 def connection(

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from support.memory_feed import MemoryDelivery, MemoryFeed, MemoryNotices
+from support.memory_feed import MemoryBacklog, MemoryDelivery, MemoryFeed, MemoryNotices
 from support.memory_store import MemorySubscriptions
 from ws_gateway.control.api.app import create_app
 from ws_gateway.control.health import HealthReporter
@@ -30,6 +30,7 @@ class Gateway:
         self.feed = MemoryFeed()
         self.delivery = MemoryDelivery()
         self.notices = MemoryNotices()
+        self.backlog = MemoryBacklog()
         policy = Policy(tuple(Category), Category.LINEAR, has_credentials=True)
         self.reconciler = Reconciler(self.store, self.feed, policy, monotonic=lambda: self.now)
         self.reconciler.stop()  # its loop does not run, so news need no timer
@@ -44,6 +45,7 @@ class Gateway:
                 counters=lambda: {"received": 7, "confirmed": 4},
                 epoch="01TEST",
                 notices=self.notices,
+                backlog=self.backlog,
                 monotonic=lambda: self.now,
                 utc_now=lambda: NIGHT + timedelta(seconds=self.now),
             ),

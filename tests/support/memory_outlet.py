@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from support.contract import assert_envelope
 from ws_gateway.delivery.envelope import Address
 from ws_gateway.domain.event import Event
 from ws_gateway.domain.topic import Lane, Topic
@@ -64,4 +65,5 @@ def envelope_of(event: Event, account: str = "main") -> dict[str, Any]:
     body = Address("x", event.observation, account).body(event)
     envelope = msgspec.json.decode(body)
     assert isinstance(envelope, dict)
+    assert_envelope(envelope)
     return envelope

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-from ws_gateway.domain.subscription import Subscription, SubscriptionState
+from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import DatabaseLost
 from ws_gateway.ports import SubscriptionFilter
@@ -28,13 +28,18 @@ class MemorySubscriptions:
         self._ids = 0
 
     async def add(
-        self, topic: Topic, requesting_service: str, chosen_by: str
+        self,
+        topic: Topic,
+        requesting_service: str,
+        chosen_by: str,
+        delivery: Delivery | None = None,
     ) -> tuple[Subscription, bool]:
         """Store a wish; answers it and whether it is new."""
         self._reach()
         for row in self._rows.values():
             if (row.topic, row.requesting_service) == (topic, requesting_service):
-                return row, False
+                kept = self._rows[row.id] = replace(row, delivery=delivery or row.delivery)
+                return kept, False
         self._ids += 1
         now = datetime.now(UTC)
         row = Subscription(
@@ -46,6 +51,7 @@ class MemorySubscriptions:
             last_error=None,
             created_at=now,
             state_since=now,
+            delivery=delivery or Delivery.SHARED,
         )
         self._rows[row.id] = row
         return row, True

@@ -261,6 +261,7 @@ def test_each_secret_may_come_from_a_file(secret: str, tmp_path: Path) -> None:
     value = {
         "amqp_url": f"amqp://u:{WORD}@h/",
         "database_url": f"postgresql://u:{WORD}@h/d",
+        "rabbitmq_management_url": f"http://u:{WORD}@h:15672",
     }.get(secret, WORD)
     file = tmp_path / "secret"
     file.write_text(value + "\n")
@@ -278,6 +279,7 @@ def test_the_secrets_are_those_the_contract_names() -> None:
         "api_key",
         "amqp_url",
         "database_url",
+        "rabbitmq_management_url",
         "bybit_api_key",
         "bybit_api_secret",
     } == SECRETS
@@ -397,3 +399,14 @@ def test_a_venue_address_holds_no_secret_and_no_path_of_the_venue(
     assert name in str(refused.value)
     assert word in str(refused.value)
     assert "hush" not in str(refused.value)
+
+
+def test_the_management_url_is_a_secret_and_has_a_form() -> None:
+    """It may hold a password, so its value is never repeated."""
+    url = f"http://u:{WORD}@mq:15672"
+    settings = load_settings({"WSG_RABBITMQ_MANAGEMENT_URL": url})
+    assert settings.rabbitmq_management_url is not None
+    assert WORD not in repr(settings)
+    fault = refusal({"WSG_RABBITMQ_MANAGEMENT_URL": f"ftp://u:{WORD}@mq"})
+    assert "http or https" in str(fault)
+    assert WORD not in str(fault)

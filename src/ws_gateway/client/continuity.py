@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _Range = tuple[int, int]
+_EPOCHS_REMEMBERED = 8
 
 
 @dataclass(slots=True)
@@ -14,6 +15,7 @@ class _Stream:
     epoch: str
     sequence: int
     missing: dict[str, list[_Range]] = field(default_factory=dict)
+    former: dict[str, int] = field(default_factory=dict)
 
 
 class ContinuityChecker:
@@ -29,6 +31,7 @@ class ContinuityChecker:
             (an event that delivery gave up after others had followed it) is taken off again.
         repeats: events seen again (delivery is at least once).
         late: events that came behind their successors, as private ones may after a refusal.
+        conflated: values that newer ones stood for, as these said.
         markers: gap markers seen, by reason.
     """
 
@@ -37,6 +40,7 @@ class ContinuityChecker:
         self.problems: list[str] = []
         self.repeats = 0
         self.late = 0
+        self.conflated = 0
         self.markers: dict[str, int] = {}
         self._streams: dict[tuple[str, str], _Stream] = {}
 
@@ -51,22 +55,30 @@ class ContinuityChecker:
             reason = str(envelope["payload"]["reason"])
             self.markers[reason] = self.markers.get(reason, 0) + 1
         stream = self._streams.get(key)
+        if stream is not None and epoch in stream.former:
+            # A killed gateway's successor sends again what it cannot know to have arrived.
+            self.repeats += sequence <= stream.former[epoch]
+            self.late += sequence > stream.former[epoch]
+            stream.former[epoch] = max(sequence, stream.former[epoch])
+            return None
         if stream is None or stream.epoch != epoch:
             saw_its_begin = stream is not None or self._from_start
-            stream = self._streams[key] = _Stream(epoch, sequence)
+            former = {} if stream is None else _newest(stream)
+            stream = self._streams[key] = _Stream(epoch, sequence, former=former)
             if sequence == 1 and not self._may_begin(envelope):
                 return self._note(f"{key}: epoch {epoch} begins without a marker")
             return self._explain(stream, key, 0, envelope) if saw_its_begin else None
         before = stream.sequence
         if sequence <= before:
-            if self._take_off(stream, (sequence, sequence)):
+            if self._take_off(stream, (sequence - _conflated(envelope), sequence)):
                 self.late += 1
             else:
                 self.repeats += 1
             return None
         stream.sequence = sequence
-        self._take_off(stream, _named_hole(envelope))
-        return None if sequence == before + 1 else self._explain(stream, key, before, envelope)
+        self.conflated += _conflated(envelope)
+        self._take_off(stream, _explained(envelope))
+        return self._explain(stream, key, before, envelope)
 
     def _may_begin(self, envelope: Mapping[str, Any]) -> bool:
         is_marker = bool(envelope["kind"] == "gap")
@@ -75,11 +87,11 @@ class ContinuityChecker:
     def _explain(
         self, stream: _Stream, key: tuple[str, str], before: int, envelope: Mapping[str, Any]
     ) -> str | None:
-        """Accept a step over a hole only from the marker that names it, or from conflation."""
+        """Accept a step only over numbers that the event itself explains."""
         sequence = stream.sequence
-        if int(envelope.get("conflated", 0)) >= sequence - before - 1:
+        if sequence == before + 1:
             return None
-        missing = _without([(before + 1, sequence - 1)], _named_hole(envelope))
+        missing = _without([(before + 1, sequence - 1)], _explained(envelope))
         if not missing:
             return None
         problem = self._note(f"{key}: {before} is followed by {sequence}, and nothing says why")
@@ -102,12 +114,30 @@ class ContinuityChecker:
         return problem
 
 
-def _named_hole(envelope: Mapping[str, Any]) -> _Range | None:
-    """Return the first and last number a gap marker names, None if it names none."""
+def _newest(stream: _Stream) -> dict[str, int]:
+    """Return the last number of a stream's last epochs, the present one included."""
+    epochs = [*stream.former.items(), (stream.epoch, stream.sequence)]
+    return dict(epochs[-_EPOCHS_REMEMBERED:])
+
+
+def _explained(envelope: Mapping[str, Any]) -> _Range | None:
+    """Return the first and last number an event accounts for beside its own, None if none.
+
+    A gap marker names a hole; a conflated value stands for those just before its own.
+    """
+    conflated = _conflated(envelope)
+    if conflated:
+        sequence = int(envelope["sequence"])
+        return sequence - conflated, sequence - 1
     payload = envelope["payload"]
     if envelope["kind"] != "gap" or payload["from_sequence"] is None:
         return None
     return int(payload["from_sequence"]), int(payload["to_sequence"])
+
+
+def _conflated(envelope: Mapping[str, Any]) -> int:
+    """Count the values an event stands for; a marker never stands for any."""
+    return 0 if envelope["kind"] in ("gap", "resumed") else int(envelope.get("conflated", 0))
 
 
 def _without(ranges: list[_Range], hole: _Range | None) -> list[_Range]:

@@ -18,7 +18,8 @@ class Figures:
 
     Args:
         counters: where the rooms count.
-        in_flight: answers how many observations are taken and neither confirmed nor given up.
+        in_flight: answers how many observations are held in memory.
+        spooled: answers how many are on disk alone.
         monotonic: clock in seconds.
     """
 
@@ -26,11 +27,13 @@ class Figures:
         self,
         counters: Counters,
         in_flight: Callable[[], int],
+        spooled: Callable[[], int] = lambda: 0,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._counters = counters
         self._in_flight = in_flight
+        self._spooled = spooled
         self._monotonic = monotonic
         self._latency: dict[str, int | None] = {}
         self._latency_at: float | None = None
@@ -42,10 +45,11 @@ class Figures:
             "received": counters.received,
             "confirmed": counters.confirmed,
             "in_flight": self._in_flight(),
-            "spooled": 0,
+            "spooled": self._spooled(),
             "suppressed": dict(counters.suppressed),
             "shed": dict(counters.shed),
             "rejected": dict(counters.rejected),
+            "restored": counters.restored,
             "markers": counters.markers,
             "quarantined": dict(counters.quarantined),
             "resent": counters.resent,

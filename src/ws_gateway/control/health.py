@@ -17,12 +17,15 @@ from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint, Topic
 from ws_gateway.errors import DatabaseLost
 from ws_gateway.ports import (
+    BacklogReport,
     BrokerState,
     ConnectionStatus,
     DeliveryReport,
     DeliveryStatus,
     Feed,
     MaintenanceNotice,
+    QueueKind,
+    QueueStatus,
     SubscriptionStore,
     VenueNotices,
 )
@@ -97,6 +100,7 @@ class HealthReporter:
         counters: answers the delivery counters as they are now.
         epoch: this process's run of numbering.
         notices: what the venue announces; None if nobody listens to it.
+        backlog: what the queues hold; None if nobody watches them.
         monotonic: clock in seconds.
         utc_now: the time of day, for people.
     """
@@ -111,6 +115,7 @@ class HealthReporter:
         counters: Callable[[], Mapping[str, Any]],
         epoch: str,
         notices: VenueNotices | None = None,
+        backlog: BacklogReport | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         utc_now: Callable[[], datetime] = _utc_now,
     ) -> None:
@@ -121,6 +126,7 @@ class HealthReporter:
         self._counters = counters
         self._epoch = epoch
         self._notices = notices
+        self._backlog = backlog
         self._monotonic = monotonic
         self._utc_now = utc_now
         self._started_at = monotonic()
@@ -141,6 +147,7 @@ class HealthReporter:
             *_database_reasons(database_error, subscriptions),
             *_delivery_reasons(delivery),
             *of_venue,
+            *_queue_reasons(self.queues()),
         ]
         is_cut_off = any(reason.is_blocking for reason in of_venue) and not any(
             view.is_flowing for view in endpoints
@@ -158,6 +165,10 @@ class HealthReporter:
             epoch=self._epoch,
             uptime_seconds=round(self._monotonic() - self._started_at, 3),
         )
+
+    def queues(self) -> Sequence[QueueStatus]:
+        """Return how each queue was at the last look."""
+        return () if self._backlog is None else self._backlog.queues()
 
     def replace_connection(self, name: str) -> bool:
         """Let a successor take a connection's place; answers whether it exists."""
@@ -224,7 +235,27 @@ def _delivery_reasons(delivery: DeliveryStatus) -> list[Reason]:
         because = f": {delivery.last_error}" if delivery.last_error else ""
         code = "broker_blocked" if delivery.state is BrokerState.BLOCKED else "broker_lost"
         reasons.insert(0, Reason(code, "broker", f"broker is {delivery.state}{because}"))
+    if delivery.spool_error is not None:
+        detail = f"private events are held in memory only: {delivery.spool_error}"
+        reasons.append(Reason("spool_unavailable", "spool", detail, is_blocking=False))
     return reasons
+
+
+def _queue_reasons(queues: Sequence[QueueStatus]) -> list[Reason]:
+    """Tell of lagging consumers, which keep nothing from flowing: data wait for them for now.
+
+    Problems of the shared queues are told by delivery itself.
+    """
+    found = []
+    for queue in queues:
+        if queue.kind is QueueKind.DEDICATED and queue.problem is not None:
+            found.append(Reason("queue_problem", queue.name, queue.problem, is_blocking=False))
+        whose = f"service {', '.join(queue.services)}: " if queue.services else ""
+        found += [
+            Reason(one.code.value, queue.name, whose + one.detail, is_blocking=False)
+            for one in queue.alerts
+        ]
+    return found
 
 
 def _overall(reasons: list[Reason], delivery: DeliveryStatus, *, is_cut_off: bool) -> str:

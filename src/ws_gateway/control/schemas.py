@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -13,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from ws_gateway.control.connection_schemas import MaintenanceAnswer, WebsocketState
 from ws_gateway.control.health import Report
 from ws_gateway.control.service import Page, Wish
-from ws_gateway.domain.subscription import Subscription, SubscriptionState
-from ws_gateway.domain.topic import Category, Channel
+from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
+from ws_gateway.domain.topic import Category, Channel, Lane
 from ws_gateway.errors import Rejected
-from ws_gateway.ports import BrokerState, SubscriptionFilter
+from ws_gateway.ports import BrokerState, LaneStatus, SubscriptionFilter
 
 ServiceName = Annotated[
     str,
@@ -68,6 +69,13 @@ class SubscriptionRequest(BaseModel):
                 {"channel": "execution", "requesting_service": "risk"},
                 {"channel": "order", "category": "linear", "requesting_service": "risk"},
                 {"channel": "system_status", "requesting_service": "watch"},
+                {
+                    "channel": "trades",
+                    "symbol": "BTCUSDT",
+                    "category": "linear",
+                    "delivery": "dedicated",
+                    "requesting_service": "strategy-2",
+                },
             ]
         },
     )
@@ -100,8 +108,14 @@ class SubscriptionRequest(BaseModel):
     interval: Annotated[str, StringConstraints(pattern=r"^[0-9A-Z]{1,4}$")] | None = Field(
         None, description="Candle length of `kline`: minutes, or D, W, M; 1 if absent."
     )
-    delivery: Annotated[str, StringConstraints(pattern=r"^[a-z]{1,16}$")] = Field(
-        "shared", description="`shared`: the queue of the event class. `dedicated` is refused yet."
+    delivery: Delivery | None = Field(
+        None,
+        description=(
+            "`shared`: the queue of the event class, `ws-gateway.{event_class}`. `dedicated`: a "
+            "queue of the service's own, `ws-gateway.{service}.{event_class}`, bound to what it "
+            "asked for; it is removed with the last such subscription of that class. Without it, "
+            "a new subscription is `shared`, and one that stands keeps what it has."
+        ),
     )
 
     def to_wish(self) -> Wish:
@@ -151,7 +165,7 @@ class SubscriptionAnswer(BaseModel):
     symbol: str | None
     depth: int | None = Field(description="Levels of an order book, else null.")
     interval: str | None = Field(description="Length of candles, else null.")
-    delivery: str = Field("shared", description="Which queue the events go to.")
+    delivery: Delivery = Field(description="Which queue the service reads.")
     requesting_service: str
     chosen_by: str = Field(description="Why this category: `explicit`, or what the symbol told.")
     state: SubscriptionState
@@ -174,7 +188,7 @@ class SubscriptionAnswer(BaseModel):
             symbol=topic.symbol,
             depth=int(topic.parameter) if is_book and topic.parameter else None,
             interval=topic.parameter if topic.channel is Channel.KLINE else None,
-            delivery="shared",
+            delivery=subscription.delivery,
             requesting_service=subscription.requesting_service,
             chosen_by=subscription.chosen_by,
             state=subscription.state,
@@ -278,6 +292,31 @@ class DatabaseHealth(BaseModel):
     last_error: str | None
 
 
+class LaneHealth(BaseModel):
+    """What one lane holds for RabbitMQ."""
+
+    lane: Lane
+    policy: str = Field(
+        description=(
+            "Under pressure: `spool` goes to disk; `gap` refuses the newest and marks the hole; "
+            "`conflate` lets newer values take the place of older ones."
+        )
+    )
+    waiting: int = Field(description="Not sent yet.")
+    events: int = Field(description="Accepted and not yet confirmed.")
+    size_bytes: int
+    max_events: int
+    max_bytes: int
+    peak_events: int = Field(description="The most seen since the start.")
+    peak_bytes: int
+    is_refusing: bool = Field(description="Full, and not emptied enough since.")
+
+    @classmethod
+    def of(cls, status: LaneStatus) -> Self:
+        """Show one."""
+        return cls(**dataclasses.asdict(status))
+
+
 class BrokerHealth(BaseModel):
     """RabbitMQ as the gateway's connection sees it."""
 
@@ -286,6 +325,10 @@ class BrokerHealth(BaseModel):
     buffered_events: int = Field(description="Accepted and not yet confirmed.")
     buffered_bytes: int
     problems: list[str] = Field(description="Drifted or missing queues, in words.")
+    spool_error: str | None = Field(
+        description="Why private events cannot go to disk and are held in memory alone."
+    )
+    lanes: list[LaneHealth] = Field(description="What is buffered, by lane, private first.")
 
 
 class ConnectionHealth(BaseModel):
@@ -335,6 +378,8 @@ class Health(BaseModel):
                 buffered_events=report.delivery.buffered_events,
                 buffered_bytes=report.delivery.buffered_bytes,
                 problems=list(report.delivery.problems),
+                spool_error=report.delivery.spool_error,
+                lanes=[LaneHealth.of(one) for one in report.delivery.lanes],
             ),
             connections=[
                 ConnectionHealth(websocket_state=WebsocketState.of(one))

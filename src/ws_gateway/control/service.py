@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
@@ -10,7 +11,7 @@ import structlog
 
 from ws_gateway.control.policy import Policy
 from ws_gateway.domain.category import UNLISTED, choose_category
-from ws_gateway.domain.subscription import Subscription, SubscriptionState
+from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
 from ws_gateway.domain.topic import (
     CHANNEL_CATEGORIES,
     POOLED,
@@ -21,7 +22,16 @@ from ws_gateway.domain.topic import (
     build_topic,
 )
 from ws_gateway.errors import Rejected
-from ws_gateway.ports import InstrumentList, SubscriptionFilter, SubscriptionStore
+from ws_gateway.ports import (
+    DedicatedQueues,
+    InstrumentList,
+    SubscriptionFilter,
+    SubscriptionStore,
+)
+
+# Words that are letters, digits, _ and -, joined by single dots: the service becomes part of the
+# name of a queue, which people type and which patterns of permissions and policies match.
+_QUEUE_WORDS = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 _log = structlog.get_logger(__name__)
 
@@ -38,7 +48,11 @@ class WishListener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a service asks for, in its own words."""
+    """What a service asks for, in its own words.
+
+    Attributes:
+        delivery: which queue; None is shared, or what stands already.
+    """
 
     channel: Channel
     requesting_service: str
@@ -46,7 +60,7 @@ class Wish:
     category: Category | None = None
     depth: int | None = None
     interval: str | None = None
-    delivery: str = "shared"
+    delivery: Delivery | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +75,13 @@ class SubscriptionService:
     """Use cases of subscriptions.
 
     Every call may raise `DatabaseLost`; a wish it refuses is `Rejected` with the field at fault.
+
+    Args:
+        store: the ledger of wishes.
+        listener: who makes wishes come true at the venue.
+        policy: what may be asked for.
+        instruments: what the venue lists; None if nobody asks it.
+        queues: who makes wishes for queues come true; None serves the shared ones alone.
     """
 
     def __init__(
@@ -69,23 +90,33 @@ class SubscriptionService:
         listener: WishListener,
         policy: Policy,
         instruments: InstrumentList | None = None,
+        queues: DedicatedQueues | None = None,
     ) -> None:
         self._store = store
         self._listener = listener
         self._policy = policy
         self._instruments = instruments
+        self._queues = queues
 
     async def add(self, wish: Wish) -> tuple[Subscription, bool]:
         """Store a wish; answers it and whether it is new.
 
-        A wish that stands already is answered as it is; if the venue refused its topic, the venue
-        is asked again.
+        A wish that stands already is answered as it is, but for the delivery if that was named; if
+        the venue refused its topic, the venue is asked again.
 
         Raises:
             Rejected: the wish cannot be served as it stands.
         """
         topic, chosen_by = self._topic_of(wish)
-        subscription, is_new = await self._store.add(topic, wish.requesting_service, chosen_by)
+        subscription, is_new = await self._store.add(
+            topic, wish.requesting_service, chosen_by, wish.delivery
+        )
+        if self._queues is not None:
+            if subscription.delivery is Delivery.DEDICATED:
+                # Before the venue is asked, so that the queue gets the first snapshot too.
+                await self._queues.settle()
+            elif not is_new and wish.delivery is not None:
+                self._queues.wishes_changed()
         news = self._listener.wish_added(topic)
         if news is not None:
             state, error = news
@@ -110,6 +141,7 @@ class SubscriptionService:
         gone = await self._store.remove(subscription_id)
         if gone is not None:
             self._listener.wishes_removed()
+            self._wish_for_queues_changed()
             _log.info("control.subscription_removed", **_words(gone))
         return gone
 
@@ -118,6 +150,7 @@ class SubscriptionService:
         gone = await self._store.remove_service(requesting_service)
         if gone:
             self._listener.wishes_removed()
+            self._wish_for_queues_changed()
             _log.info(
                 "control.service_removed",
                 requesting_service=requesting_service,
@@ -125,14 +158,19 @@ class SubscriptionService:
             )
         return gone
 
+    def _wish_for_queues_changed(self) -> None:
+        if self._queues is not None:
+            self._queues.wishes_changed()
+
     def _topic_of(self, wish: Wish) -> tuple[Topic, str]:
-        if wish.delivery != "shared":
+        service = wish.requesting_service
+        if wish.delivery is Delivery.DEDICATED and not _QUEUE_WORDS.fullmatch(service):
             raise Rejected(
-                "dedicated queues are not served yet; leave delivery out to read the shared queue",
-                code="delivery_not_served",
-                field="delivery",
-                found=wish.delivery,
-                allowed=["shared"],
+                f"no queue can be named after {service!r}: for delivery dedicated, a service is "
+                "words of letters, digits, _ and - with single dots between them",
+                code="service_unfit_for_queue",
+                field="requesting_service",
+                found=service,
             )
         self._require(wish.channel, None)
         category, chosen_by = wish.category, "explicit"

@@ -29,6 +29,7 @@ _BODY_MAX = FRAME_MAX - _FRAME_OVERHEAD
 _FRAME_END = b"\xce"
 _BASIC = 60
 _PUBLISH = 40
+_BODY = 3
 _MANDATORY = 0x01
 # content-type, delivery-mode, correlation-id, message-id, timestamp, type, app-id
 _PROPERTY_FLAGS = 0x8000 | 0x1000 | 0x0400 | 0x0080 | 0x0040 | 0x0020 | 0x0008
@@ -37,6 +38,7 @@ _TRACE_ID_LENGTH = 32
 _HEADER_FIXED = 14  # class, weight, body size, property flags
 
 _frame_head = Struct(">BHI").pack
+_read_frame_head = Struct(">BHI").unpack_from
 _content_head = Struct(">BHIHHQH").pack
 _u64 = Struct(">Q").pack
 _u8 = Struct(">B").pack
@@ -49,6 +51,7 @@ class Address:
     """Constant parts of every message of one (topic, category, symbol).
 
     Attributes:
+        lane: the promise under which they are delivered.
         routing_key: where the exchange sends it.
     """
 
@@ -60,12 +63,14 @@ class Address:
         "_fixed_size",
         "_method_frame",
         "_tail",
+        "lane",
         "routing_key",
     )
 
     def __init__(self, exchange: str, observation: Observation, account: str) -> None:
         topic = observation.topic
         event_class = topic.event_class
+        self.lane = topic.lane
         self.routing_key = routing_key(event_class, observation.category, observation.symbol)
         self._method_frame = publish_frame(exchange, self.routing_key)
         self._content_const, self._tail = _properties(event_class)
@@ -84,7 +89,7 @@ class Address:
         fact = event.observation
         matched = fact.matched_at
         return (
-            b'%b%b%b%b","source":"%b%b%b","sequence":%d,"timestamp":%d,"matched_at":%b,"received_at":%d,"trace_id":"%b","payload":%b}'
+            b'%b%b%b%b","source":"%b%b%b","sequence":%d%b,"timestamp":%d,"matched_at":%b,"received_at":%d,"trace_id":"%b","payload":%b}'
             % (
                 self._before_id,
                 _json(fact.event_id),
@@ -94,6 +99,7 @@ class Address:
                 self._after_epoch,
                 event.epoch.encode(),
                 event.sequence,
+                b',"conflated":%d' % event.conflated if event.conflated else b"",
                 fact.timestamp,
                 b"null" if matched is None else b"%d" % matched,
                 fact.received_at,
@@ -157,6 +163,17 @@ def publish_frame(exchange: str, key: str) -> bytes:
     arguments = b"\x00\x00%b%b%b" % (_shortstr(exchange), _shortstr(key), _u8(_MANDATORY))
     payload = Struct(">HH").pack(_BASIC, _PUBLISH) + arguments
     return _frame_head(1, PUBLISH_CHANNEL, len(payload)) + payload + _FRAME_END
+
+
+def body_of(frames: bytes) -> bytes:
+    """Take the body out of the frames of one whole message."""
+    parts, offset = [], 0
+    while offset < len(frames):
+        kind, _, size = _read_frame_head(frames, offset)
+        if kind == _BODY:
+            parts.append(frames[offset + 7 : offset + 7 + size])
+        offset += size + _FRAME_OVERHEAD
+    return b"".join(parts)
 
 
 def quarantine_frames(

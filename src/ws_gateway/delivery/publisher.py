@@ -18,16 +18,18 @@ from typing import Any, TypeVar
 import structlog
 
 from ws_gateway.config import QueueType
-from ws_gateway.delivery.envelope import Addresses, quarantine_frames
+from ws_gateway.delivery.conflation import conflate
+from ws_gateway.delivery.envelope import Address, Addresses, quarantine_frames
 from ws_gateway.delivery.link import Link, open_link
 from ws_gateway.delivery.news import News
-from ws_gateway.delivery.outbox import Message, Outbox
+from ws_gateway.delivery.outbox import POLICIES, Message, Outbox
 from ws_gateway.delivery.sender import Sender
+from ws_gateway.delivery.spool import Spool
 from ws_gateway.delivery.topology import Names, declare_topology, missing_queues
 from ws_gateway.domain.event import Event
 from ws_gateway.domain.topic import Lane, Topic
 from ws_gateway.errors import BrokerLost
-from ws_gateway.ports import BrokerState, DeliveryStatus, LossObserver
+from ws_gateway.ports import BrokerState, DeliveryStatus, LaneStatus, LossObserver
 from ws_gateway.runtime.backoff import full_jitter
 from ws_gateway.runtime.counters import Counters
 
@@ -35,9 +37,12 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
 
+_LATEST = Lane.LATEST  # named once: it is compared with per event
+
 _CONNECT_DEADLINE_SECONDS = 10.0
 _RETRY_SECONDS = 0.2  # what was refused or came back is set aside so long: causes need time
 _CHECK_QUEUES_SECONDS = 30.0
+_LOOK_SECONDS = 0.05  # how often a drain looks whether the spool is empty, which has no event
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +73,20 @@ class Publisher:
         counters: Counters,
         rng: Random,
         clock_us: Callable[[], int],
+        spool: Spool | None = None,
     ) -> None:
         self._settings = settings
         self._outbox = outbox
+        self._counters = counters
         self._rng = rng
         self._clock_us = clock_us
-        self._sender = Sender(outbox, counters, window=settings.window, clock_us=clock_us)
+        self._sender = Sender(
+            outbox, counters, window=settings.window, clock_us=clock_us, spool=spool
+        )
+        self._spool = spool
+        if spool is not None:
+            spool.is_well = lambda: self._sender.is_well
+            spool.flush = self._sender.flush
         self._addresses = Addresses(settings.names.exchange, settings.account)
         self._link: Link | None = None
         self._state = BrokerState.CONNECTING
@@ -92,15 +105,17 @@ class Publisher:
     def offer(self, event: Event) -> bool:
         """Take responsibility for an event, or answer False when its lane has no room."""
         fact = event.observation
-        topic = fact.topic
-        if not self._outbox.has_room(topic.lane):
-            if self._news.is_due("full"):
-                log.warning("delivery.buffer_full", lane=topic.lane, held=self._outbox.messages)
-            return False
+        address = self._addresses.of(fact)
+        lane = address.lane
+        if lane is _LATEST and self._outbox.is_conflating:
+            return self._offer_newest(event, address)
+        if not self._outbox.has_room(lane):
+            return self._refuse(lane)
         self._sender.put(
             Message(
-                self._addresses.of(fact).frames(event),
-                topic,
+                address.frames(event),
+                fact.topic,
+                lane,
                 event.sequence,
                 fact.event_id,
                 fact.received_at,
@@ -109,13 +124,37 @@ class Publisher:
         )
         return True
 
+    def _offer_newest(self, event: Event, address: Address) -> bool:
+        """Let a value take the place of an older one of its stream that waits, if it can."""
+        outbox, topic = self._outbox, event.observation.topic
+        held = None if event.is_marker else outbox.newest(topic)
+        if held is not None:
+            older, told = held
+            both = conflate(told, event)
+            if both is not None:
+                outbox.replace(older, _message(both, address))
+                outbox.note_newest(older, both)
+                self._counters.shed["conflated"] += 1
+                return True
+        if not outbox.has_room(_LATEST):
+            return self._refuse(_LATEST)
+        message = _message(event, address)
+        self._sender.put(message)
+        outbox.note_newest(message, None if event.is_marker else event)
+        return True
+
+    def _refuse(self, lane: Lane) -> bool:
+        if self._news.is_due(("full", lane)):
+            log.warning("delivery.buffer_full", lane=lane, held=self._outbox.messages)
+        return False
+
     def has_room(self, topic: Topic) -> bool:
         """Say whether an event of this topic would be taken now."""
         return self._outbox.has_room(topic.lane)
 
     def offer_quarantined(self, *, reason: str, identity: str, trace_id: str, body: bytes) -> bool:
         """Take a frame nobody could read, for the quarantine queue; False when there is no room."""
-        if not self._outbox.has_room(Lane.LATEST):
+        if not self._outbox.has_room(_LATEST):
             return False
         now_us = self._clock_us()
         frames = quarantine_frames(
@@ -126,7 +165,7 @@ class Publisher:
             at_seconds=now_us // 1_000_000,
             body=body,
         )
-        self._sender.put(Message(frames, None, 0, identity, now_us, is_observed=False))
+        self._sender.put(Message(frames, None, _LATEST, 0, identity, now_us, is_observed=False))
         return True
 
     # ── the broker connection's life ──────────────────────────────────────────────────────────
@@ -232,6 +271,11 @@ class Publisher:
         return self._outbox.events
 
     @property
+    def spooled(self) -> int:
+        """Count the observations that are on disk and not in memory."""
+        return 0 if self._spool is None else self._spool.observed
+
+    @property
     def is_closed(self) -> bool:
         """Say whether `close` was called; nothing is sent any more."""
         return self._state is BrokerState.CLOSED
@@ -249,16 +293,34 @@ class Publisher:
             buffered_events=self._outbox.messages,
             buffered_bytes=self._outbox.size_bytes,
             problems=self._problems,
+            spool_error=None if self._spool is None else self._spool.last_error,
+            lanes=tuple(
+                LaneStatus(
+                    lane=queue.lane,
+                    policy=POLICIES[queue.lane].value,
+                    waiting=len(queue.waiting),
+                    events=queue.messages,
+                    size_bytes=queue.size_bytes,
+                    max_events=int(queue.most_messages),
+                    max_bytes=int(queue.most_bytes),
+                    peak_events=queue.peak_messages,
+                    peak_bytes=queue.peak_bytes,
+                    is_refusing=queue.is_refused,
+                )
+                for queue in self._outbox.lanes()
+            ),
         )
 
     async def drain(self, deadline_seconds: float) -> bool:
         """Wait until everything taken is confirmed; answers False when the deadline came first."""
         try:
             async with asyncio.timeout(deadline_seconds):
-                while self._outbox.messages:
+                while self._outbox.messages or (self._spool and not self._spool.is_empty):
                     self._sender.drained.clear()
                     self._sender.flush()
-                    await self._sender.drained.wait()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_LOOK_SECONDS):
+                            await self._sender.drained.wait()
         except TimeoutError:
             return False
         return True
@@ -271,6 +333,20 @@ class Publisher:
         self._sender.end()
         if link is not None:
             await link.close(timeout_seconds)
+
+
+def _message(event: Event, address: Address) -> Message:
+    fact = event.observation
+    return Message(
+        address.frames(event),
+        fact.topic,
+        address.lane,
+        event.sequence,
+        fact.event_id,
+        fact.received_at,
+        not event.is_marker,
+        conflated=event.conflated,
+    )
 
 
 async def _in_time(work: Awaitable[_T]) -> _T:

@@ -15,9 +15,10 @@ import structlog
 from ws_gateway.delivery.link import Link
 from ws_gateway.delivery.news import News
 from ws_gateway.delivery.outbox import Message, Outbox
+from ws_gateway.delivery.spool import Spool
 from ws_gateway.domain.topic import Lane, Topic
 from ws_gateway.ports import LossObserver
-from ws_gateway.runtime.counters import Counters
+from ws_gateway.runtime.counters import QUARANTINED, Counters
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -25,6 +26,9 @@ _MAX_ATTEMPTS = 3
 _BUSY = 500  # so many unanswered messages mean that the broker is behind
 _GATHER_SECONDS = 0.002
 _BATCH_MOST = 1000  # messages in one write; more would pile up copies in this process
+_PRIVATE_SHARE = 0.1  # of the window, so that a private event finds a place in any public flood
+_MOMENT_SECONDS = 0.5  # a broker that owes an answer for longer is not well
+_PRIVATE = Lane.PRIVATE  # named once: it is compared with per event
 
 
 class Sender:
@@ -41,15 +45,24 @@ class Sender:
     """
 
     def __init__(
-        self, outbox: Outbox, counters: Counters, *, window: int, clock_us: Callable[[], int]
+        self,
+        outbox: Outbox,
+        counters: Counters,
+        *,
+        window: int,
+        clock_us: Callable[[], int],
+        spool: Spool | None = None,
     ) -> None:
         self._outbox = outbox
         self._counters = counters
         self._window = window
+        self._reserved = int(window * _PRIVATE_SHARE)
         self._clock_us = clock_us
+        self._spool = spool
         self._news = News()
         self._link: Link | None = None
         self._flush_due = False
+        self._is_gathering = False
         self._sent: deque[tuple[int, float]] = deque()  # (last tag, monotonic time) per batch
         self._answered_tag = 0  # oldest unanswered one, and since when it is the oldest
         self._answered_at = 0.0
@@ -80,6 +93,14 @@ class Sender:
         """Write no more: the link is gone."""
         self._link = None
         self._sent.clear()
+        if self._spool is not None:
+            self._spool.broker_lost()
+
+    @property
+    def is_well(self) -> bool:
+        """Say whether messages that are put now would soon be confirmed."""
+        is_open = self._link is not None and not self.is_blocked and not self.topology_suspect
+        return is_open and self.silent_seconds() < _MOMENT_SECONDS
 
     def silent_seconds(self) -> float:
         """Return for how long the broker has owed the oldest answer without any progress.
@@ -95,35 +116,48 @@ class Sender:
 
     def put(self, message: Message) -> None:
         """Take a message and write it soon; ask the outbox for room first."""
+        spool = self._spool
+        if message.lane is _PRIVATE and spool is not None and spool.is_taking:
+            spool.put(message)
+            return
         self._outbox.put(message)
         if not self._flush_due:
-            self._schedule_flush()
+            self._schedule_flush(is_urgent=message.lane is _PRIVATE)
+        elif self._is_gathering and message.lane is _PRIVATE:
+            self._is_gathering = False
+            asyncio.get_running_loop().call_soon(self.flush)
 
-    def _schedule_flush(self) -> None:
+    def _schedule_flush(self, *, is_urgent: bool = False) -> None:
         """Write soon: after this socket read, so that all its events leave in one write.
 
         While the broker owes many confirms a message waits its turn there anyway; then writes are
         gathered for a moment, which saves the broker more work than it costs anybody time.
+        Private events are not kept waiting for that.
         """
         self._flush_due = True
         loop = asyncio.get_running_loop()
-        if self._outbox.unconfirmed < _BUSY:
+        if is_urgent or self._outbox.unconfirmed < _BUSY:
             loop.call_soon(self.flush)
         else:
+            self._is_gathering = True
             loop.call_later(_GATHER_SECONDS, self.flush)
 
     def flush(self) -> None:
         """Write what waits, as far as window and socket allow."""
-        self._flush_due = False
+        self._flush_due = self._is_gathering = False
         link = self._link
         if link is None or self.is_blocked or self.topology_suspect:
             return
         most = self._window - self._outbox.aside
-        while self._outbox.waiting and link.is_writable:
+        while self._outbox.has_waiting and link.is_writable:
             room = most - self._outbox.unconfirmed
             if room <= 0:
                 return
-            batch = self._outbox.next_batch(min(room, _BATCH_MOST))
+            most_now = min(room, _BATCH_MOST)
+            reserved = max(0, self._reserved - (room - most_now))
+            batch = self._outbox.next_batch(most_now, reserved=reserved)
+            if not batch:
+                return  # the places left are for private events
             link.write(b"".join([message.data for message in batch]))
             self._sent.append((self._outbox.next_tag - 1, time.monotonic()))
 
@@ -178,10 +212,16 @@ class Sender:
     def _confirmed(self, message: Message) -> None:
         counters = self._counters
         if not message.returned:
+            if message.lane is _PRIVATE:
+                self._settled(message)
+            topic = message.topic
+            counters.routed[QUARANTINED if topic is None else topic.key] += 1
             if message.is_observed:
                 counters.confirmed += 1
                 counters.latencies_us.append(self._now_us - message.received_at)
-        elif message.attempts + 1 < _MAX_ATTEMPTS:
+        elif message.record is not None or message.attempts + 1 < _MAX_ATTEMPTS:
+            # What is on disk is tried until a queue takes it; it may be of a former epoch, whose
+            # holes nobody here could announce.
             self._retry(message)
         else:
             self._give_up(message, counters.rejected, "unroutable")
@@ -200,12 +240,19 @@ class Sender:
         else:
             self._retry(message)
 
+    def _settled(self, message: Message) -> None:
+        """Let the spool forget a private message."""
+        message.is_settled = True
+        if message.record is not None and self._spool is not None:
+            self._spool.done(message.record)
+
     def _retry(self, message: Message) -> None:
         message.attempts += 1
         self._outbox.set_aside(message)
         self.attention.set()
 
     def _give_up(self, message: Message, tally: Counter[str], reason: str) -> None:
+        self._settled(message)
         if message.is_observed:
             tally[reason] += 1
         if self._news.is_due(reason):
@@ -213,7 +260,8 @@ class Sender:
         if message.topic is None:
             self._counters.quarantined["not_kept"] += 1
         else:
-            self._lost.append((message.topic, message.sequence))
+            first = message.sequence - message.conflated
+            self._lost += [(message.topic, number) for number in range(first, message.sequence + 1)]
 
     def _announce_losses(self, reason: str) -> None:
         lost, self._lost = self._lost, []
@@ -226,7 +274,7 @@ class Sender:
             self._answered_tag, self._answered_at = self._outbox.first_tag, time.monotonic()
         while self._sent and self._sent[0][0] < self._outbox.first_tag:
             self._sent.popleft()
-        if self._outbox.waiting and not self._flush_due:
+        if self._outbox.has_waiting and not self._flush_due:
             self._schedule_flush()
         if self._outbox.is_refusing and self.losses is not None:
             self.losses.room_again()

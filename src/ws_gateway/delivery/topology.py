@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import aiormq.exceptions
-from aiormq.abc import AbstractChannel
 from pamqp.common import FieldTable
 
 from ws_gateway.config import QueueType
 from ws_gateway.delivery.link import Link, broker_errors
 from ws_gateway.domain.topic import EventClass
+from ws_gateway.errors import BrokerLost
+
+_T = TypeVar("_T")
 
 MESSAGE_TTL_MS = 86_400_000
 MAX_LENGTH = 100_000
@@ -18,6 +24,8 @@ STREAM_MAX_BYTES = 2_000_000_000
 """Streams bound bytes, not messages; this is about 100,000 of the largest books."""
 
 QUARANTINE = "quarantine"
+
+_DEADLINE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,13 @@ class Names:
     def queue(self, event_class: str) -> str:
         """The shared queue of one event class, or of `quarantine`."""
         return f"{self.prefix}.{event_class}"
+
+    def dedicated(self, service: str, event_class: str) -> str:
+        """Name the queue that only one service reads.
+
+        No two pairs have the same name, because a class has no dot in it.
+        """
+        return f"{self.prefix}.{service}.{event_class}"
 
     def queues(self) -> dict[str, str]:
         """Every queue with the binding key that fills it."""
@@ -57,27 +72,81 @@ def queue_arguments(queue_type: QueueType) -> FieldTable:
     }
 
 
+async def in_time(work: Awaitable[_T]) -> _T:
+    """Await the broker's answers about one queue.
+
+    Raises:
+        BrokerLost: they do not come.
+    """
+    try:
+        async with asyncio.timeout(_DEADLINE_SECONDS):
+            return await work
+    except TimeoutError as exc:
+        raise BrokerLost("the broker took too long over the queues") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A queue as it stands at the broker.
+
+    Attributes:
+        arguments: those it was declared with, as far as the broker tells; policies are not told.
+        problem: one sentence if they are not those wanted, with the way to migrate.
+    """
+
+    arguments: FieldTable
+    problem: str | None
+
+
 async def declare_topology(link: Link, names: Names, queue_type: QueueType) -> tuple[str, ...]:
     """Declare everything; answers one sentence per object that stands with other arguments.
 
     A drifted object is used as it is: declaring it again would never succeed, and deleting it is
-    for a person to decide.
+    for a person to decide. A policy of the broker that tightens a limit is no drift.
 
     Raises:
         BrokerLost: the connection went away, or the broker refused for another reason.
     """
-    problems = []
-    async with link.channel() as channel:
-        try:
-            with broker_errors_but_drift():
-                await channel.exchange_declare(names.exchange, exchange_type="topic", durable=True)
-        except _DRIFT as exc:
-            problems.append(_explain(f"exchange {names.exchange}", exc))
+    found = [await ensure_exchange(link, names)]
     for queue, binding in names.queues().items():
-        drift = await _declare_queue(link, names.exchange, queue, binding, queue_type)
-        if drift is not None:
-            problems.append(drift)
-    return tuple(problems)
+        standing = await ensure_queue(link, names.exchange, queue, (binding,), queue_type)
+        found.append(standing.problem)
+    return tuple(problem for problem in found if problem is not None)
+
+
+async def ensure_exchange(link: Link, names: Names) -> str | None:
+    """Declare the topic exchange; answers one sentence if another kind of exchange stands.
+
+    Raises:
+        BrokerLost: the connection went away.
+    """
+    try:
+        async with link.channel() as channel:
+            with broker_errors_but(*REFUSALS):
+                await channel.exchange_declare(names.exchange, exchange_type="topic", durable=True)
+    except REFUSALS as exc:
+        return explain_drift("exchange", names.exchange, exc)
+    return None
+
+
+async def ensure_queue(
+    link: Link, exchange: str, queue: str, bindings: Iterable[str], queue_type: QueueType
+) -> Standing:
+    """Declare a queue and bind it; what stands already is bound as it is.
+
+    Raises:
+        BrokerLost: the connection went away.
+    """
+    standing = await _declare(link, queue, queue_arguments(queue_type))
+    try:
+        async with link.channel() as channel:
+            with broker_errors_but(*REFUSALS):
+                for binding in bindings:
+                    await channel.queue_bind(queue, exchange, routing_key=binding)
+    except REFUSALS as exc:
+        problem = standing.problem or f"queue {queue} cannot be bound to {exchange} ({exc})"
+        return Standing(standing.arguments, problem)
+    return standing
 
 
 async def missing_queues(link: Link, names: Names) -> list[str]:
@@ -92,59 +161,132 @@ async def missing_queues(link: Link, names: Names) -> list[str]:
         try:
             async with link.channel() as channel:
                 while waiting:
-                    with broker_errors_but_absence():
+                    with broker_errors_but(aiormq.exceptions.ChannelNotFoundEntity, *REFUSALS):
                         await channel.queue_declare(waiting[0], passive=True)
                     del waiting[0]
         except aiormq.exceptions.ChannelNotFoundEntity:
             missing.append(waiting.pop(0))  # the refusal closed the AMQP channel
+        except REFUSALS:
+            del waiting[0]  # it stands, though we may not look at it
     return missing
 
 
-async def _declare_queue(
-    link: Link, exchange: str, queue: str, binding: str, queue_type: QueueType
-) -> str | None:
-    problem = None
+async def _declare(link: Link, queue: str, wanted: FieldTable) -> Standing:
+    """Declare a queue, and where another stands find out what it has.
+
+    The broker names one argument at a time, so the question is put again with what it said;
+    every answer settles one argument, which bounds the questions.
+    """
+    assumed = dict(wanted)
+    drifts: dict[str, Drift] = {}
+    refused: BaseException | None = None
+    while len(drifts) <= _MOST_ARGUMENTS:
+        refusal = await _refusal(link, queue, assumed)
+        if refusal is None:
+            break
+        refused = refused or refusal
+        drift = read_drift(str(refusal))
+        if drift is None or drift.name in drifts or not drift.name.startswith("x-"):
+            # Not about an argument, or about one that no declaration can follow.
+            if drift is not None:
+                drifts[drift.name] = drift
+            break
+        drifts[drift.name] = drift
+        assumed.pop(drift.name, None)
+        if drift.found is not None:
+            assumed[drift.name] = drift.found
+    if refused is None:
+        return Standing(wanted, None)
+    return Standing(assumed, explain_drift("queue", queue, refused, tuple(drifts.values())))
+
+
+async def _refusal(link: Link, queue: str, arguments: FieldTable) -> BaseException | None:
     try:
         async with link.channel() as channel:
-            with broker_errors_but_drift():
-                await channel.queue_declare(
-                    queue, durable=True, arguments=queue_arguments(queue_type)
-                )
-                await _bind(channel, exchange, queue, binding)
-                return None
-    except _DRIFT as exc:
-        problem = _explain(f"queue {queue}", exc)
-    async with link.channel() as channel:  # the refusal closed the one before
-        with broker_errors():
-            await _bind(channel, exchange, queue, binding)
-    return problem
+            with broker_errors_but(*REFUSALS):
+                await channel.queue_declare(queue, durable=True, arguments=arguments)
+    except REFUSALS as exc:
+        return exc
+    return None
 
 
-async def _bind(channel: AbstractChannel, exchange: str, queue: str, binding: str) -> None:
-    await channel.queue_bind(queue, exchange, routing_key=binding)
+REFUSALS = (
+    aiormq.exceptions.ChannelPreconditionFailed,  # 406: it stands with other arguments
+    aiormq.exceptions.ChannelLockedResource,  # 405: somebody has it for himself
+    aiormq.exceptions.ChannelAccessRefused,  # 403: this user may not
+)
+"""Answers of the broker that no repetition changes; each closes the AMQP channel it came over."""
+
+_MOST_ARGUMENTS = 12
 
 
-_DRIFT = (aiormq.exceptions.ChannelPreconditionFailed,)
+class broker_errors_but(broker_errors):  # noqa: N801 - reads as a statement
+    """As `broker_errors`, but lets some answers through: they are answers, not a loss."""
 
-
-class broker_errors_but_drift(broker_errors):  # noqa: N801 - reads as a statement
-    """As `broker_errors`, but lets a 406 through: it is an answer, not a loss."""
+    def __init__(self, *kinds: type[BaseException]) -> None:
+        self._kinds = kinds
 
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
-        if not isinstance(exc, _DRIFT):
+        if not isinstance(exc, self._kinds):
             super().__exit__(kind, exc, trace)
 
 
-class broker_errors_but_absence(broker_errors):  # noqa: N801 - reads as a statement
-    """As `broker_errors`, but lets a 404 through: it is an answer, not a loss."""
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One argument that is not as wanted; None where it is not there."""
 
-    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
-        if not isinstance(exc, aiormq.exceptions.ChannelNotFoundEntity):
-            super().__exit__(kind, exc, trace)
+    name: str
+    wanted: int | str | None
+    found: int | str | None
+    vhost: str
 
 
-def _explain(what: str, exc: BaseException) -> str:
-    return (
-        f"{what} stands with other arguments and is used as it is ({exc}); "
-        f"to migrate, drain it, delete it, and let the gateway declare it again"
+_INEQUIVALENT = re.compile(
+    r"inequivalent arg '(?P<name>[^']+)' for .* in vhost '(?P<vhost>[^']*)': "
+    r"received (?P<wanted>.+?) but current is (?P<found>.+)$",
+    re.DOTALL,
+)
+_VALUE = re.compile(r"(?:the value )?'(?P<value>[^']*)'")
+
+
+def read_drift(text: str) -> Drift | None:
+    """Read out of the broker's words which argument differs; None if they name none."""
+    match = _INEQUIVALENT.search(text)
+    if match is None:
+        return None
+    return Drift(match["name"], _value(match["wanted"]), _value(match["found"]), match["vhost"])
+
+
+def _value(words: str) -> int | str | None:
+    match = _VALUE.match(words)
+    if match is None:
+        return None
+    text = match["value"]
+    return int(text) if text.isdigit() else text
+
+
+def explain_drift(kind: str, name: str, exc: BaseException, drifts: tuple[Drift, ...] = ()) -> str:
+    """Say what stands there, what was wanted, and how to migrate."""
+    if not drifts and (drift := read_drift(str(exc))) is not None:
+        drifts = (drift,)
+    if not drifts:
+        return f"{kind} {name} cannot be declared and is used as it is ({exc})"
+    differences = ", ".join(
+        f"{one.name} is {_word(one.found)} instead of {_word(one.wanted)}" for one in drifts
     )
+    vhost = drifts[0].vhost
+    if kind == "queue":
+        way = (
+            f"let its consumers empty it (rabbitmqctl list_queues -p {vhost} name messages), then "
+            f"delete it (rabbitmqctl delete_queue -p {vhost} {name})"
+        )
+    else:
+        way = f"delete it (rabbitmqadmin --vhost={vhost} delete exchange name={name})"
+    return (
+        f"{kind} {name} stands with other arguments and is used as it is: {differences}. "
+        f"To migrate, {way}; the gateway declares it again within a minute"
+    )
+
+
+def _word(value: int | str | None) -> str:
+    return "not set" if value is None else str(value)

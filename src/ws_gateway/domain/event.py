@@ -81,11 +81,13 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         observation: the fact (for a marker: a fact of our own, kind gap or resumed).
         epoch: names one run of numbering of this gateway.
         sequence: rises by exactly 1 per (stream, epoch), markers included.
+        conflated: how many older values, of the numbers just before its own, it stands for.
     """
 
     observation: Observation
     epoch: str
     sequence: int
+    conflated: int = 0
 
     @property
     def is_marker(self) -> bool:

@@ -6,6 +6,8 @@ written `%2E`, and a percent sign `%25`; a word that is not there is `-`.
 
 from __future__ import annotations
 
+from ws_gateway.domain.topic import Topic
+
 ABSENT = "-"
 """The word of a key that names nothing."""
 
@@ -15,6 +17,21 @@ _ABSENT_ITSELF = "%2D"  # a symbol that is a hyphen, which nobody has seen, is n
 def routing_key(event_class: str, category: str | None, symbol: str | None) -> str:
     """Return the key under which the exchange routes an event."""
     return f"{event_class}.{routing_word(category)}.{routing_word(symbol)}"
+
+
+def binding_keys(topic: Topic) -> tuple[str, ...]:
+    """Return what to bind for a topic: every event and every marker of it matches one of them.
+
+    Keys name neither depth nor interval, and private records only their category, so events of a
+    sibling topic may match too; each event's `topic` tells.
+    """
+    event_class = topic.event_class
+    if not topic.is_private:
+        return (routing_key(event_class, topic.category, topic.symbol),)
+    if topic.category is None:
+        return (f"{event_class}.#",)
+    # Markers of a topic that is of all categories are about this one too.
+    return (f"{event_class}.{routing_word(topic.category)}.*", routing_key(event_class, None, None))
 
 
 def routing_word(text: str | None) -> str:

@@ -29,6 +29,15 @@ class SubscriptionState(StrEnum):
     """Gone; never stored."""
 
 
+class Delivery(StrEnum):
+    """Which queue the events of a subscription go to."""
+
+    SHARED = "shared"
+    """The queue of the event class, which all services share."""
+    DEDICATED = "dedicated"
+    """A queue of the service's own per event class, bound to what it asked for and no more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """A stored wish with its state.
@@ -48,3 +57,4 @@ class Subscription:
     last_error: str | None
     created_at: datetime
     state_since: datetime
+    delivery: Delivery = Delivery.SHARED

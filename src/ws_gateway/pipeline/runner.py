@@ -155,7 +155,9 @@ class Runner:
         for topic, sequence in lost:
             numbers.setdefault(topic.key, []).append(sequence)
         for key, sequences in numbers.items():
-            self._announce_lost(self._streams[key], sorted(sequences), detail)
+            stream = self._streams.get(key)
+            if stream is not None:  # a former process's numbers are not of this one's streams
+                self._announce_lost(stream, sorted(sequences), detail)
 
     def _announce_lost(self, stream: _Stream, sequences: list[int], detail: str) -> None:
         """Name each run of numbers by a marker of its own; without room they join the hole."""

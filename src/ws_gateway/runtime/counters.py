@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
+
+QUARANTINED = "quarantine"
+"""Where quarantined frames are counted among what was routed."""
 
 
 class Counters:
@@ -12,12 +15,14 @@ class Counters:
     `received = confirmed + in_flight + spooled + suppressed + shed + rejected`.
 
     Attributes:
-        received: observations taken from the venue.
+        received: observations taken from the venue, and those an earlier process had spooled.
+        restored: the latter alone.
         confirmed: events the broker took responsibility for and routed.
         suppressed, shed, rejected: by reason.
         markers: gap and resumed markers made.
         quarantined: unreadable frames, by reason (a frame is not an observation).
         resent, returned, nacked: what publishing met on the way.
+        routed: messages the broker routed, markers included, by the key of their topic.
         latencies_us: newest receive→confirm times, µs.
     """
 
@@ -30,7 +35,9 @@ class Counters:
         "received",
         "rejected",
         "resent",
+        "restored",
         "returned",
+        "routed",
         "shed",
         "suppressed",
     )
@@ -44,8 +51,10 @@ class Counters:
         self.markers = 0
         self.quarantined: Counter[str] = Counter()
         self.resent = 0
+        self.restored = 0
         self.returned = 0
         self.nacked = 0
+        self.routed: defaultdict[str, int] = defaultdict(int)
         self.latencies_us: deque[int] = deque(maxlen=8192)
 
     def latency_quantile(self, share: float) -> int | None:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ws_gateway.domain.subscription import Subscription, SubscriptionState
+from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, Topic
 from ws_gateway.errors import DatabaseLost
 from ws_gateway.ports import SubscriptionFilter
@@ -21,17 +21,17 @@ MAX_ERROR_CHARS = 1000
 
 _COLUMNS = (
     "id, category, topic, channel, symbol, parameter, requesting_service, "
-    "chosen_by, state, last_error, created_at, state_since"
+    "chosen_by, state, last_error, created_at, state_since, delivery"
 )
 
-# DO UPDATE, because DO NOTHING answers no row; the assignment changes nothing. The row was there
-# before if it does not carry the id just made.
+# DO UPDATE, because DO NOTHING answers no row; without a wish for the delivery the assignment
+# changes nothing. The row was there before if it does not carry the id just made.
 _ADD = f"""
     INSERT INTO subscriptions
-        (id, category, topic, channel, symbol, parameter, requesting_service, chosen_by)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        (id, category, topic, channel, symbol, parameter, requesting_service, chosen_by, delivery)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, 'shared'))
     ON CONFLICT (topic, coalesce(category, ''), requesting_service)
-        DO UPDATE SET topic = excluded.topic
+        DO UPDATE SET delivery = coalesce($9, subscriptions.delivery)
     RETURNING {_COLUMNS}
 """  # noqa: S608 - built from constants alone
 
@@ -108,11 +108,15 @@ class PostgresSubscriptions:
         self._next_id = next_id or rising_ids()
 
     async def add(
-        self, topic: Topic, requesting_service: str, chosen_by: str
+        self,
+        topic: Topic,
+        requesting_service: str,
+        chosen_by: str,
+        delivery: Delivery | None = None,
     ) -> tuple[Subscription, bool]:
         """Store a wish; answers it and whether it is new."""
         new_id = self._next_id()
-        rows = await self._fetch(
+        rows = await self.fetch(
             _ADD,
             new_id,
             topic.category,
@@ -122,13 +126,14 @@ class PostgresSubscriptions:
             topic.parameter,
             requesting_service,
             chosen_by,
+            delivery,
         )
         subscription = _subscription(rows[0])
         return subscription, subscription.id == new_id
 
     async def get(self, subscription_id: UUID) -> Subscription | None:
         """Return one, or None."""
-        rows = await self._fetch(_GET, subscription_id)
+        rows = await self.fetch(_GET, subscription_id)
         return _subscription(rows[0]) if rows else None
 
     async def page(
@@ -138,7 +143,7 @@ class PostgresSubscriptions:
 
         `after` need not exist any more.
         """
-        rows = await self._fetch(
+        rows = await self.fetch(
             _PAGE,
             after,
             wanted.requesting_service,
@@ -152,17 +157,17 @@ class PostgresSubscriptions:
 
     async def remove(self, subscription_id: UUID) -> Subscription | None:
         """Forget one; answers what it was, or None."""
-        rows = await self._fetch(_REMOVE, subscription_id)
+        rows = await self.fetch(_REMOVE, subscription_id)
         return _subscription(rows[0]) if rows else None
 
     async def remove_service(self, requesting_service: str) -> list[Subscription]:
         """Forget all of one service; answers what they were, in order of creation."""
-        rows = await self._fetch(_REMOVE_SERVICE, requesting_service)
+        rows = await self.fetch(_REMOVE_SERVICE, requesting_service)
         return sorted((_subscription(row) for row in rows), key=lambda gone: gone.id)
 
     async def desired_topics(self) -> set[Topic]:
         """Return the distinct topics of all wishes."""
-        return {_topic(row) for row in await self._fetch(_DESIRED)}
+        return {topic_of(row) for row in await self.fetch(_DESIRED)}
 
     async def set_state(
         self, changes: Mapping[Topic, tuple[SubscriptionState, str | None]]
@@ -174,15 +179,15 @@ class PostgresSubscriptions:
             (topic.category or "", topic.name, state.value, _storable(error))
             for topic, (state, error) in changes.items()
         ]
-        await self._fetch(_SET_STATE, *(list(column) for column in zip(*news, strict=True)))
+        await self.fetch(_SET_STATE, *(list(column) for column in zip(*news, strict=True)))
 
     async def reset_states(self) -> None:
         """Set every wish back to `requested`: what an earlier process saw says nothing now."""
-        await self._fetch(_RESET_STATES)
+        await self.fetch(_RESET_STATES)
 
     async def ping(self) -> None:
         """Prove that the database answers."""
-        await self._fetch("SELECT 1")
+        await self.fetch("SELECT 1")
 
     def abandon(self) -> None:
         """End every statement now; each caller, from now on too, is told `DatabaseLost`.
@@ -195,7 +200,12 @@ class PostgresSubscriptions:
         for scope in self._running:
             scope.reschedule(now)
 
-    async def _fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
+    async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
+        """Run one statement on the pool, for this ledger and those beside it.
+
+        Raises:
+            DatabaseLost: PostgreSQL is away, too slow, or was given up.
+        """
         if self._is_abandoned:
             raise DatabaseLost("the connections to PostgreSQL were given up")
         with lost_database():
@@ -230,17 +240,19 @@ def _storable(words: str | None) -> str | None:
 def _subscription(row: asyncpg.Record) -> Subscription:
     return Subscription(
         id=UUID(int=row["id"].int),  # the driver's own subclass stays in this room
-        topic=_topic(row),
+        topic=topic_of(row),
         requesting_service=row["requesting_service"],
         state=SubscriptionState(row["state"]),
         chosen_by=row["chosen_by"],
         last_error=row["last_error"],
         created_at=row["created_at"],
         state_since=row["state_since"],
+        delivery=Delivery(row["delivery"]),
     )
 
 
-def _topic(row: asyncpg.Record) -> Topic:
+def topic_of(row: asyncpg.Record) -> Topic:
+    """Read a topic out of its columns."""
     category = row["category"]
     return Topic(
         row["topic"],

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from support.memory_store import MemorySubscriptions
 from ws_gateway.config import load_settings
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.service import SubscriptionService, Wish
-from ws_gateway.domain.subscription import SubscriptionState
+from ws_gateway.domain.subscription import Delivery, SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, Topic
 from ws_gateway.errors import Rejected
 from ws_gateway.ports import SubscriptionFilter
@@ -171,9 +173,9 @@ async def test_a_channel_that_spot_lacks_goes_to_linear() -> None:
         (FULL, Wish(Channel.INSURANCE, "s", symbol="EUR"), "pool_not_offered", "symbol"),
         (
             FULL,
-            Wish(Channel.TICKER, "s", symbol="BTCUSDT", delivery="dedicated"),
-            "delivery_not_served",
-            "delivery",
+            Wish(Channel.TICKER, "s..", symbol="BTCUSDT", delivery=Delivery.DEDICATED),
+            "service_unfit_for_queue",
+            "requesting_service",
         ),
         (
             FULL,
@@ -242,3 +244,37 @@ async def test_the_last_page_says_that_it_is_the_last() -> None:
     last = await use.page(SubscriptionFilter(), after=first.next_after, limit=2)
     assert len(last.items) == 2
     assert last.next_after is None
+
+
+class NotedQueues:
+    """Notes what the service tells the keeper of queues."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    async def settle(self) -> None:
+        """Note it."""
+        self.calls.append("settle")
+
+    def wishes_changed(self) -> None:
+        """Note it."""
+        self.calls.append("changed")
+
+
+async def test_a_dedicated_queue_is_made_before_the_venue_is_asked() -> None:
+    """So its first message is the snapshot; shared wishes wait for no queue."""
+    queues, noted = NotedQueues(), NotedWishes()
+    use = SubscriptionService(MemorySubscriptions(), noted, FULL, None, queues)
+    shared = Wish(Channel.ORDER, "s")
+    dedicated = replace(shared, delivery=Delivery.DEDICATED)
+    row, _ = await use.add(shared)
+    assert (row.delivery, queues.calls) == (Delivery.SHARED, [])
+    row, is_new = await use.add(dedicated)
+    assert (row.delivery, is_new, queues.calls) == (Delivery.DEDICATED, False, ["settle"])
+    row, _ = await use.add(shared)
+    assert row.delivery is Delivery.DEDICATED
+    row, _ = await use.add(replace(shared, delivery=Delivery.SHARED))
+    assert row.delivery is Delivery.SHARED
+    assert queues.calls == ["settle", "settle", "changed"]
+    await use.remove(row.id)
+    assert queues.calls[3:] == ["changed"]

@@ -8,8 +8,16 @@ from hypothesis import strategies as st
 
 from support.topics import STRANGE_SYMBOLS, any_topics
 from ws_gateway.client.routing import Route, read_routing_key
-from ws_gateway.domain.routing import routing_key
-from ws_gateway.domain.topic import MAX_SYMBOL_BYTES, Category, EventClass, Topic
+from ws_gateway.domain.routing import binding_keys, routing_key
+from ws_gateway.domain.topic import (
+    MAX_SYMBOL_BYTES,
+    Category,
+    Channel,
+    EventClass,
+    Topic,
+    build_topic,
+    parse_topic,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,3 +69,24 @@ def test_another_key_is_told_apart(key: str) -> None:
     """The sentence says what was found."""
     with pytest.raises(ValueError, match="no routing key of an event"):
         read_routing_key(key)
+
+
+@pytest.mark.parametrize(
+    ("topic", "keys"),
+    [
+        (parse_topic("orderbook.50.BTCUSDT", Category.LINEAR), ("orderbook.linear.BTCUSDT",)),
+        (parse_topic("publicTrade.BTC", Category.OPTION), ("trade.option.BTC",)),
+        (parse_topic("tickers.A-0.4-P", Category.OPTION), ("ticker.option.A-0%2E4-P",)),
+        (build_topic(Channel.SYSTEM_STATUS), ("system_status.-.-",)),
+        (build_topic(Channel.EXECUTION_FAST), ("execution.#",)),
+        (build_topic(Channel.BALANCE), ("balance.#",)),
+        (
+            build_topic(Channel.POSITION, category=Category.INVERSE),
+            ("position.inverse.*", "position.-.-"),
+        ),
+        (build_topic(Channel.SPREAD_ORDER), ("order.spread.*", "order.-.-")),
+    ],
+)
+def test_what_to_bind_for_a_topic(topic: Topic, keys: tuple[str, ...]) -> None:
+    """One key for public data; a category with its markers, or the whole class, for private."""
+    assert binding_keys(topic) == keys

@@ -61,6 +61,24 @@ def test_conflation_explains_as_many_as_it_counts() -> None:
     """A value that replaced two older ones may step by three."""
     assert problems(gap(1), event(4, conflated=2)) == 0
     assert problems(gap(1), event(4, conflated=1)) == 1
+    checker = ContinuityChecker()
+    for each in (gap(1), event(4, conflated=2), event(5), event(7, conflated=1)):
+        checker.check(each)
+    assert (checker.problems, checker.conflated) == ([], 3)
+
+
+def test_conflation_explains_only_the_numbers_just_before() -> None:
+    """What is missing before those is a hole, until a marker names it."""
+    hole = (gap(1), event(2), event(6, conflated=2))
+    assert problems(*hole) == 1
+    assert problems(*hole, gap(7, 3, 3)) == 0
+    assert problems(*hole, gap(7, 4, 5)) == 1
+
+
+def test_a_marker_is_never_taken_for_a_conflated_one() -> None:
+    """It names the hole itself, or explains nothing of our own numbering."""
+    assert problems(gap(1), event(2), gap(5) | {"conflated": 2}) == 1
+    assert problems(gap(1), event(2), event(5, "resumed", conflated=2)) == 1
 
 
 def test_repeats_are_counted_and_no_problem() -> None:
@@ -77,6 +95,23 @@ def test_a_new_epoch_begins_at_one_with_a_marker() -> None:
     assert problems(event(1)) == 1
     assert problems(gap(1), gap(1) | {"epoch": "E2"}) == 0
     assert problems(gap(1), event(2, epoch="E2")) == 1
+
+
+def test_repeats_of_a_former_epoch_are_repeats() -> None:
+    """A gateway killed after it had delivered a spool leaves it to the next one once more."""
+    checker = ContinuityChecker()
+    second = {"epoch": "E2"}
+    for each in (
+        gap(1),
+        event(2),
+        event(3),
+        gap(1) | second,
+        event(3),
+        event(4),
+        event(2, **second),
+    ):
+        checker.check(each)
+    assert (checker.problems, checker.repeats, checker.late) == ([], 1, 1)
 
 
 def test_who_was_there_from_the_start_accepts_no_late_beginning() -> None:

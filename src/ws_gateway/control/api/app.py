@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI, Security
 from fastapi.security import APIKeyHeader
 
 from ws_gateway import __version__
-from ws_gateway.control.api import probes, problems, subscriptions
+from ws_gateway.control.api import contract as contract_files
+from ws_gateway.control.api import probes, problems, queues, subscriptions
 from ws_gateway.control.api.edge import KEY_HEADER, Edge, OpenRequests
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.schemas import Problem
@@ -20,7 +23,7 @@ Ask for data of Bybit, and see what became of it.
 
 What is subscribed here arrives in RabbitMQ, on the AMQP exchange `ws-gateway.events`. A topic that
 several services want is subscribed once and dropped when the last of them leaves. Subscriptions
-survive restarts.
+survive restarts. `GET /asyncapi.json` and `GET /schemas/{event_class}.json` say what arrives.
 
 Everything below `/api` needs the key of `WSG_API_KEY` in the header `X-API-Key`. Every error is an
 `application/problem+json` (RFC 9457) with a stable `code`, the `field` at fault, what was `found`
@@ -39,6 +42,7 @@ class Collaborators:
 
     subscriptions: SubscriptionService
     health: HealthReporter
+    contract: Mapping[str, bytes]
 
 
 def create_app(
@@ -47,6 +51,7 @@ def create_app(
     health: HealthReporter,
     api_key: str | None,
     requests: OpenRequests | None = None,
+    contract: Mapping[str, bytes] = MappingProxyType({}),
 ) -> FastAPI:
     """Build the application.
 
@@ -55,9 +60,10 @@ def create_app(
         health: what the probes answer.
         api_key: the administrator's key; None or empty refuses everything below `/api`.
         requests: counts what is being served, for whoever stops the gateway.
+        contract: files to serve, by path: `asyncapi.json` and `schemas/{event_class}.json`.
     """
     app = _routed()
-    app.state.collaborators = Collaborators(subscriptions, health)
+    app.state.collaborators = Collaborators(subscriptions, health, contract)
     app.add_middleware(Edge, api_key=api_key, requests=requests or OpenRequests())
     return app
 
@@ -91,5 +97,7 @@ def _routed() -> FastAPI:
     problems.register(app)
     app.include_router(subscriptions.router, dependencies=[Security(_KEY)])
     app.include_router(probes.guarded, dependencies=[Security(_KEY)])
+    app.include_router(queues.router, dependencies=[Security(_KEY)])
     app.include_router(probes.router)
+    app.include_router(contract_files.router)
     return app

@@ -1,0 +1,111 @@
+"""What a consumer gets: an event as a typed value, and news of what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+UNEXPLAINED = "unexplained"
+"""Reason of a gap that no marker explains: a queue that dropped its oldest, or a defect."""
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The message's body as `docs/contract` describes it; fields that come later are let through.
+
+    Attributes:
+        timestamp, matched_at: ms.
+        received_at: µs.
+        payload: Bybit's own data, or what a marker says; amounts are strings.
+    """
+
+    schema: int
+    event_id: str
+    event_type: str
+    kind: str
+    source: str
+    category: str | None
+    symbol: str | None
+    topic: str
+    account: str | None
+    epoch: str
+    sequence: int
+    timestamp: int
+    matched_at: int | None
+    received_at: int
+    trace_id: str
+    payload: Any
+    conflated: int = 0
+
+    @property
+    def is_marker(self) -> bool:
+        """Say whether the gateway made it, to announce a hole or the end of one."""
+        return self.kind in ("gap", "resumed")
+
+
+class Settlement(Protocol):
+    """What becomes of an event at the broker."""
+
+    async def ack(self) -> None:
+        """Tell the broker that it is done with."""
+
+    async def reject(self, *, requeue: bool) -> None:
+        """Give it back."""
+
+
+class Event(Envelope, frozen=True, kw_only=True):
+    """An event, and how to settle it with the broker.
+
+    Attributes:
+        settlement: behind `ack` and `reject`.
+        body: the message as it came.
+        redelivered: the broker gave it to somebody before, who did not acknowledge it.
+        offset: its place in a stream queue, None in others.
+    """
+
+    body: bytes
+    redelivered: bool
+    offset: int | None
+    settlement: Settlement
+
+    async def ack(self) -> None:
+        """Tell the broker that it is done with; more than once does nothing, and it never fails.
+
+        If the connection is gone, the event comes again and is dropped as a repeat.
+        """
+        await self.settlement.ack()
+
+    async def reject(self, *, requeue: bool = False) -> None:
+        """Give it back, to be thrown away, or to come again (`requeue`)."""
+        await self.settlement.reject(requeue=requeue)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something of a stream is missing.
+
+    Attributes:
+        topic, category, account: the stream; `account` is None on public ones.
+        reason: as the marker says (`disconnect`, `sequence`, `restart`, `resubscribe`, `shed`,
+            `spool_overflow`), or `unexplained`.
+        from_sequence, to_sequence: the hole in the gateway's numbers, both ends included; None
+            where Bybit's side was missed.
+        detail: for people.
+        envelope: the marker, or the event behind the hole.
+    """
+
+    topic: str
+    category: str | None
+    account: str | None
+    reason: str
+    from_sequence: int | None
+    to_sequence: int | None
+    detail: str
+    envelope: Envelope
+
+
+OnGap = Callable[[Gap], Awaitable[object] | object]

@@ -1,0 +1,82 @@
+"""Messages of one queue, over connections that come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from random import SystemRandom
+from uuid import uuid4
+
+from ws_gateway.client.link import Link, Message, Position, Source, open_link
+from ws_gateway.errors import BrokerLost, Rejected
+from ws_gateway.runtime.backoff import full_jitter
+
+log = logging.getLogger(__name__)  # the consumer's process decides where this goes
+
+
+def own_queue(
+    prefix: str, keys: Sequence[str], prefetch: int, kept_seconds: float, kept_events: int
+) -> Source:
+    """Return a queue of the consumer's own, which takes nothing from anyone."""
+    arguments: dict[str, object] = {"x-max-length": kept_events}
+    if kept_seconds:
+        arguments["x-expires"] = max(1, round(kept_seconds * 1000))
+    return Source(
+        f"{prefix}.reader.{uuid4().hex}",
+        prefetch,
+        f"{prefix}.events",
+        keys,
+        arguments,
+        is_exclusive=not kept_seconds,
+    )
+
+
+async def read_messages(
+    url: str, source: Source, position: Position, *, reconnect: bool, connect_seconds: float
+) -> AsyncGenerator[Message]:
+    """Yield what arrives; what is not settled when a connection is lost comes again.
+
+    Raises:
+        BrokerLost: the first connection failed, or a later one without `reconnect`.
+        Rejected: the exchange or the queue is not there at first.
+    """
+    rng = SystemRandom()
+    had_one = False
+    delays = full_jitter(base_seconds=0.1, cap_seconds=10.0, rng=rng)
+    while True:
+        try:
+            link = await _opened(url, source, position, connect_seconds)
+        except (BrokerLost, Rejected) as exc:
+            if not (reconnect and had_one):
+                raise
+            # Also of a queue that is not there: after an outage the gateway declares it again.
+            log.warning("client.broker_unreachable queue=%s error=%s", source.queue, exc)
+            await asyncio.sleep(next(delays))
+            continue
+        had_one = True
+        try:
+            while True:
+                message = await link.next()
+                delays = full_jitter(base_seconds=0.1, cap_seconds=10.0, rng=rng)
+                yield message
+        except BrokerLost as exc:
+            if not reconnect:
+                raise
+            log.warning("client.broker_lost queue=%s error=%s", source.queue, exc)
+        finally:
+            await link.close()
+        await asyncio.sleep(next(delays))
+
+
+async def _opened(url: str, source: Source, position: Position, seconds: float) -> Link:
+    link = await open_link(url, source, seconds=seconds)
+    try:
+        async with asyncio.timeout(seconds):
+            await link.begin(position.offset)
+    except BaseException as exc:
+        await link.close()
+        if isinstance(exc, TimeoutError):
+            raise BrokerLost("the broker did not answer in time") from exc
+        raise
+    return link

@@ -1,0 +1,434 @@
+"""Messages on disk, oldest first: segments that are only appended to, read once, and deleted.
+
+A record is `magic · length · checksum · flags · data`; a segment is a file of records. Whoever
+holds the log tells by `acknowledge` how far the broker answered; that is kept in a file of its own,
+so that after a crash only what was not answered for comes again. All calls block: they belong in
+one thread.
+
+Data are handed to the operating system at once, so they survive the death of the process, and
+forced to the disk once a second at most: a power cut may cost the last second, a sync per record
+would cost more than the broker's own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from struct import Struct
+from struct import error as struct_error
+from typing import NamedTuple
+
+Position = tuple[int, int]
+"""Number of a segment and the offset in it behind a record; positions rise in the log's order."""
+
+_MAGIC = b"\xf5WS1"  # no byte of UTF-8 and none an AMQP frame begins with
+_head = Struct(">4sIIB")
+_mark = Struct(">QQI")
+_OBSERVED, _LOSS = 1, 2
+_LENGTH_MAX = 256 * 1024 * 1024
+_SYNC_SECONDS = 1.0
+_SEGMENTS = 16
+"""Into how many segments the bound is divided: what is dropped at once when it is reached."""
+
+_SEGMENT_MAX = 8 * 1024 * 1024
+
+
+class Record(NamedTuple):
+    """One record as it is written, or read.
+
+    Attributes:
+        data: the message, or for a loss whatever `Condense` made of it.
+        is_observed: it carries an observation.
+        is_loss: it stands for records that were dropped.
+    """
+
+    data: bytes
+    is_observed: bool
+    is_loss: bool = False
+
+
+Condense = Callable[[list[Record]], list[Record]]
+"""Makes of dropped records, losses among them, the losses that are kept in their place."""
+
+
+@dataclass(slots=True)
+class _Segment:
+    number: int
+    path: Path
+    size: int = 0
+    observed: int = 0
+    written_at: float = 0.0
+    is_losses: bool = False
+
+
+@dataclass(slots=True)
+class Opened:
+    """What an earlier process left.
+
+    Attributes:
+        observed: records with an observation that are still to be delivered.
+        damaged: stretches that could not be read.
+    """
+
+    records: int = 0
+    observed: int = 0
+    damaged: int = 0
+
+
+@dataclass(slots=True)
+class Batch:
+    """What was read.
+
+    Attributes:
+        records: with the position behind each.
+        damaged: stretches that were skipped.
+    """
+
+    records: list[tuple[Position, Record]] = field(default_factory=list)
+    damaged: int = 0
+
+
+class SpoolLog:
+    """The log in one folder.
+
+    Args:
+        folder: made if it does not exist; one process at a time may have it.
+        max_bytes: beyond this the oldest unread segments are dropped.
+        max_age_seconds: a segment written to longer ago than this is dropped.
+        condense: see there.
+        clock: time of day in seconds, which also files have.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        max_bytes: int,
+        max_age_seconds: float,
+        condense: Condense,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._max_age = max_age_seconds
+        self._segment_most = min(_SEGMENT_MAX, max(4096, max_bytes // _SEGMENTS))
+        self._condense = condense
+        self._clock = clock
+        self._segments: list[_Segment] = []
+        self._cursor: Position = (0, 0)
+        self._tail: int | None = None  # descriptor of the newest segment
+        self._lock: int | None = None
+        self._synced_at = 0.0
+
+    # ── life ──────────────────────────────────────────────────────────────────────────────────
+
+    def open(self) -> Opened:
+        """Take the folder and look through what is there; a torn end is cut off.
+
+        Raises:
+            OSError: the folder cannot be used, or another process has it.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found = self._look_through()
+        except BaseException:
+            os.close(lock)
+            raise
+        self._lock = lock
+        return found
+
+    def _look_through(self) -> Opened:
+        mark = self._read_mark()
+        found = Opened()
+        self._segments.clear()
+        for path in sorted(self._folder.glob("*.seg")):
+            if not (path.stem.isascii() and path.stem.isdecimal()):
+                continue  # somebody's copy
+            number = int(path.stem)
+            if number < mark[0]:
+                path.unlink()
+                continue
+            start = mark[1] if number == mark[0] else 0
+            segment = self._survey(path, number, start, found)
+            self._segments.append(segment)
+        if self._segments:
+            first = self._segments[0].number
+            self._cursor = (first, mark[1] if first == mark[0] else 0)
+        else:
+            self._cursor = (mark[0], mark[1])
+        return found
+
+    def _survey(self, path: Path, number: int, start: int, found: Opened) -> _Segment:
+        data = path.read_bytes()
+        segment = _Segment(number, path, len(data), written_at=path.stat().st_mtime)
+        batch, end = _parse(data, number, min(start, len(data)))
+        if end < len(data):
+            os.truncate(path, end)  # written in part when the process or the machine died
+            segment.size = end
+            batch.damaged += 1
+        segment.observed = sum(record.is_observed for _, record in batch.records)
+        segment.is_losses = bool(batch.records) and all(r.is_loss for _, r in batch.records)
+        found.records += len(batch.records)
+        found.observed += segment.observed
+        found.damaged += batch.damaged
+        return segment
+
+    def close(self) -> None:
+        """Force everything to the disk and let the folder go."""
+        try:
+            self._close_tail()
+        finally:
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+
+    # ── in ────────────────────────────────────────────────────────────────────────────────────
+
+    def append(self, records: Iterable[Record], *, is_read: bool = False) -> list[Position]:
+        """Write records behind all others; answers the position behind each.
+
+        Args:
+            records: what to write.
+            is_read: whoever calls has them in hand, so that `read` is not to give them again;
+                only while nothing is unread.
+
+        Raises:
+            OSError: nothing of it counts as written; trying again later is all that can be done.
+        """
+        segment, tail = self._writable()
+        parts, positions, offset, observed = [], [], segment.size, 0
+        for record in records:
+            parts.append(_encode(record))
+            offset += len(parts[-1])
+            positions.append((segment.number, offset))
+            observed += record.is_observed
+        try:
+            _write_all(tail, b"".join(parts))
+        except OSError:
+            self._abandon_tail(segment)
+            raise
+        segment.size = offset
+        segment.observed += observed
+        segment.written_at = self._clock()
+        if is_read:
+            segment.observed -= observed
+            self._cursor = (segment.number, offset)
+        if time.monotonic() - self._synced_at > _SYNC_SECONDS:
+            self._sync()
+        return positions
+
+    def _writable(self) -> tuple[_Segment, int]:
+        """Return the newest segment with its descriptor, or open another when it is full."""
+        if self._tail is not None and self._segments:
+            if self._segments[-1].size < self._segment_most:
+                return self._segments[-1], self._tail
+            self._close_tail()
+        number = max(self._cursor[0], self._segments[-1].number if self._segments else 0) + 1
+        path = self._folder / f"{number:012d}.seg"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        tail = self._tail = os.open(path, flags, 0o600)
+        segment = _Segment(number, path, written_at=self._clock())
+        if not self._segments:
+            self._cursor = (number, 0)
+        self._segments.append(segment)
+        return segment, tail
+
+    def _abandon_tail(self, segment: _Segment) -> None:
+        """Cut off what was written in part, and begin another segment next time."""
+        if self._tail is not None:
+            tail, self._tail = self._tail, None
+            try:
+                os.ftruncate(tail, segment.size)
+            finally:
+                os.close(tail)
+        if not segment.size and segment in self._segments:
+            # A full disk refuses again and again; it must not be given a file each time.
+            self._segments.remove(segment)
+            segment.path.unlink(missing_ok=True)
+
+    def _sync(self) -> None:
+        if self._tail is not None:
+            os.fdatasync(self._tail)
+            self._synced_at = time.monotonic()
+
+    def _close_tail(self) -> None:
+        if self._tail is not None:
+            tail, self._tail = self._tail, None
+            try:
+                os.fdatasync(tail)
+            finally:
+                os.close(tail)
+
+    # ── out ───────────────────────────────────────────────────────────────────────────────────
+
+    def read(self, max_records: int) -> Batch:
+        """Read on from where the last call ended; an empty batch means that nothing is unread.
+
+        Raises:
+            OSError: the file cannot be read; the next call tries again.
+        """
+        batch = Batch()
+        for segment in self._segments:
+            number, offset = self._cursor
+            if segment.number < number or len(batch.records) >= max_records:
+                continue
+            start = offset if segment.number == number else 0
+            data = segment.path.read_bytes()[: segment.size] if start < segment.size else b""
+            part, end = _parse(data, segment.number, start, max_records - len(batch.records))
+            if not part.records and end < segment.size:
+                end = segment.size  # damaged to its end
+                part.damaged += 1
+            batch.records += part.records
+            batch.damaged += part.damaged
+            segment.observed -= sum(record.is_observed for _, record in part.records)
+            self._cursor = (segment.number, end)
+        return batch
+
+    @property
+    def unread_observed(self) -> int:
+        """Count the observations not read yet."""
+        return sum(segment.observed for segment in self._segments)
+
+    @property
+    def size_bytes(self) -> int:
+        """Sum the files."""
+        return sum(segment.size for segment in self._segments)
+
+    def acknowledge(self, position: Position) -> None:
+        """Take note that everything up to a position was answered for; frees what it can.
+
+        Raises:
+            OSError: it could not be noted; after a crash more comes again than needs to.
+        """
+        body = Struct(">QQ").pack(*position)
+        path = self._folder / "mark"
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(file, body + Struct(">I").pack(zlib.crc32(body)), 0)
+        finally:
+            os.close(file)
+        while self._segments:
+            oldest = self._segments[0]
+            is_done = oldest.number < position[0] or (
+                oldest.number == position[0] and oldest.size <= position[1]
+            )
+            if not is_done or oldest.number > self._cursor[0]:
+                return
+            if len(self._segments) == 1:
+                self._close_tail()
+            oldest.path.unlink(missing_ok=True)
+            del self._segments[0]
+
+    def _read_mark(self) -> Position:
+        try:
+            data = (self._folder / "mark").read_bytes()
+            number, offset, checksum = _mark.unpack(data)
+        except (FileNotFoundError, struct_error):
+            return 0, 0
+        return (number, offset) if zlib.crc32(data[:16]) == checksum else (0, 0)
+
+    # ── bounds ────────────────────────────────────────────────────────────────────────────────
+
+    def drop_oldest(self) -> int:
+        """Drop what is beyond the bounds and was not read, oldest first; answers how many.
+
+        Observations are counted. Their losses take their place in the log. What was read in part
+        is let be, so the bound may be exceeded by one segment.
+
+        Raises:
+            OSError: the losses could not be written; nothing was dropped.
+        """
+        dropped = 0
+        while (victim := self._victim()) is not None:
+            dropped += self._drop(victim)
+        return dropped
+
+    def _victim(self) -> int | None:
+        """Return the place of the oldest segment that is to go, not counting kept losses."""
+        oldest_allowed = self._clock() - self._max_age
+        is_over = self.size_bytes > self._max_bytes
+        for place, segment in enumerate(self._segments):
+            is_old = segment.written_at < oldest_allowed
+            is_tail = self._tail is not None and place == len(self._segments) - 1
+            if self._is_begun(segment) or segment.is_losses or (is_tail and not is_old):
+                continue
+            if is_tail:
+                self._close_tail()
+            return place if is_over or is_old else None
+        return None
+
+    def _is_begun(self, segment: _Segment) -> bool:
+        number, offset = self._cursor
+        return segment.number < number or (segment.number == number and offset > 0)
+
+    def _drop(self, place: int) -> int:
+        segment = self._segments[place]
+        batch, _ = _parse(segment.path.read_bytes()[: segment.size], segment.number, 0)
+        records = [record for _, record in batch.records]
+        before = self._segments[place - 1] if place else None
+        if before is not None and before.is_losses and not self._is_begun(before):
+            earlier, _ = _parse(before.path.read_bytes()[: before.size], before.number, 0)
+            records = [record for _, record in earlier.records] + records
+        else:
+            before = None
+        losses = self._condense(records)
+        data = b"".join(map(_encode, losses))
+        temporary = segment.path.with_suffix(".new")
+        temporary.write_bytes(data)
+        temporary.replace(segment.path)
+        dropped, segment.observed = segment.observed, 0
+        segment.size, segment.is_losses = len(data), True
+        if before is not None:
+            before.path.unlink(missing_ok=True)
+            self._segments.remove(before)
+        return dropped
+
+
+def _encode(record: Record) -> bytes:
+    flags = _OBSERVED * record.is_observed + _LOSS * record.is_loss
+    checksum = zlib.crc32(record.data, flags)
+    return _head.pack(_MAGIC, len(record.data), checksum, flags) + record.data
+
+
+def _parse(
+    data: bytes, number: int, start: int, max_records: int | None = None
+) -> tuple[Batch, int]:
+    """Read the records from an offset on; answers also the end of the last one that is whole.
+
+    What is damaged between two whole ones is skipped and counted.
+    """
+    batch, offset, end = Batch(), start, start
+    is_damaged = False
+    while offset + _head.size <= len(data):
+        if max_records is not None and len(batch.records) >= max_records:
+            break
+        magic, length, checksum, flags = _head.unpack_from(data, offset)
+        behind = offset + _head.size + length
+        content = data[offset + _head.size : behind]
+        is_whole = magic == _MAGIC and length <= _LENGTH_MAX and behind <= len(data)
+        if is_whole and zlib.crc32(content, flags) == checksum:
+            batch.damaged += is_damaged
+            is_damaged = False
+            record = Record(content, bool(flags & _OBSERVED), bool(flags & _LOSS))
+            batch.records.append(((number, behind), record))
+            offset = end = behind
+            continue
+        is_damaged = True
+        found = data.find(_MAGIC, offset + 1)
+        if found < 0:
+            break
+        offset = found
+    return batch, end
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]

@@ -1,0 +1,109 @@
+"""Runner and publisher before a broker that answers when the test says."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from support.delivery_rig import NoVenue
+from ws_gateway.config import QueueType
+from ws_gateway.delivery.link import Link
+from ws_gateway.delivery.outbox import Outbox
+from ws_gateway.delivery.publisher import Publisher, PublisherSettings
+from ws_gateway.delivery.spool import Spool, condense
+from ws_gateway.delivery.spool_log import SpoolLog
+from ws_gateway.delivery.topology import Names
+from ws_gateway.pipeline.runner import Runner
+from ws_gateway.runtime.counters import Counters
+from ws_gateway.runtime.identity import TraceIds
+
+
+class Broker(Link):
+    """A link whose broker answers when the test says; keeps what it took."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+
+    @property
+    def is_writable(self) -> bool:
+        """Take any number."""
+        return True
+
+    def write(self, frames: bytes) -> None:
+        """Read the bodies out of whole frames."""
+        while frames:
+            kind, size = frames[0], int.from_bytes(frames[3:7])
+            if kind == 3:
+                self.bodies.append(json.loads(frames[7 : 7 + size]))
+            frames = frames[8 + size :]
+
+
+class Stage:
+    """Runner and publisher before such a broker."""
+
+    def __init__(
+        self,
+        *,
+        max_events: int = 100,
+        window: int = 20,
+        spool: Path | None = None,
+        spool_bytes: int = 1_000_000,
+        epoch: str = "E",
+    ) -> None:
+        self.counters = Counters()
+        self.outbox = Outbox(max_events=max_events, max_bytes=10**9)
+        self.log: SpoolLog | None = None
+        self.spool: Spool | None = None
+        if spool is not None:
+            self.log = SpoolLog(
+                spool, max_bytes=spool_bytes, max_age_seconds=1e9, condense=condense
+            )
+            self.spool = Spool(
+                self.log,
+                self.outbox,
+                self.counters,
+                exchange="t.events",
+                clock_us=lambda: time.time_ns() // 1000,
+                new_trace_id=TraceIds(),
+            )
+        self.publisher = Publisher(
+            PublisherSettings("", Names("t"), QueueType.CLASSIC, "main", window, 10.0),
+            outbox=self.outbox,
+            counters=self.counters,
+            rng=Random(1),
+            clock_us=lambda: time.time_ns() // 1000,
+            spool=self.spool,
+        )
+        self.runner = Runner(
+            outlet=self.publisher,
+            resync=NoVenue(),
+            counters=self.counters,
+            epoch=epoch,
+            clock_us=lambda: time.time_ns() // 1000,
+            new_trace_id=TraceIds(),
+        )
+        self.publisher.report_losses_to(self.runner)
+        self.sender = self.publisher._sender
+        self.broker = Broker()
+
+    def confirm(self) -> None:
+        """Answer for everything sent, and take what follows."""
+        self.sender.on_confirm(self.outbox.next_tag - 1, multiple=True)
+        self.sender.flush()
+
+    def drain(self) -> None:
+        """Take everything."""
+        self.sender.take_back()
+        self.sender.flush()
+        while self.outbox.messages:
+            self.confirm()
+            self.sender.take_back()
+            self.sender.flush()
+
+    def assert_balance(self) -> None:
+        """Insist that every fact is somewhere."""
+        held = self.publisher.in_flight + self.publisher.spooled
+        assert self.counters.received == self.counters.settled() + held
