@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ import aiormq.exceptions
 from aiormq.abc import DeliveredMessage
 from yarl import URL
 
+from ws_gateway import amqp_errors
 from ws_gateway.errors import BrokerLost, Rejected
 
 HEARTBEAT_SECONDS = 10
@@ -243,44 +244,25 @@ async def _drop(connection: aiormq.Connection) -> None:
             await connection.close()
 
 
-_BROKER_ERRORS = (
-    aiormq.exceptions.AMQPError,
-    OSError,
-    EOFError,
-    asyncio.IncompleteReadError,
-    RuntimeError,
+class broker_errors(amqp_errors.broker_errors):  # noqa: N801 - reads as a statement
+    """Tell what the broker refuses from a broker that is lost: one can be waited for."""
+
+    def translate(self, exc: BaseException) -> None:
+        """Raise the error of ours.
+
+        Raises:
+            BrokerLost: the connection is of no use any more.
+            Rejected: the broker says no, and goes on saying so.
+        """
+        if isinstance(exc, aiormq.exceptions.ChannelNotFoundEntity):
+            raise Rejected(f"the broker has no such thing: {exc}", code="not_found") from exc
+        if isinstance(exc, _REFUSALS):
+            raise Rejected(f"the broker refuses: {exc}", code="refused") from exc
+        super().translate(exc)
+
+
+_REFUSALS = (
+    aiormq.exceptions.ChannelPreconditionFailed,
+    aiormq.exceptions.ChannelAccessRefused,
+    aiormq.exceptions.ChannelLockedResource,
 )
-
-
-@contextmanager
-def broker_errors() -> Iterator[None]:
-    """Turn whatever the driver raises into an error of ours, by what can be done about it."""
-    try:
-        yield
-    except (BrokerLost, Rejected):
-        raise
-    except aiormq.exceptions.ChannelNotFoundEntity as exc:
-        raise Rejected(f"the broker has no such thing: {exc}", code="not_found") from exc
-    except (
-        aiormq.exceptions.ChannelPreconditionFailed,
-        aiormq.exceptions.ChannelAccessRefused,
-        aiormq.exceptions.ChannelLockedResource,
-    ) as exc:
-        raise Rejected(f"the broker refuses: {exc}", code="refused") from exc
-    except TimeoutError as exc:
-        raise BrokerLost("the broker did not answer in time") from exc
-    except BaseException as exc:
-        if isinstance(exc, _BROKER_ERRORS) or _is_drivers_goodbye(exc):
-            raise BrokerLost(f"{exc}" or type(exc).__name__) from exc
-        raise
-
-
-def _is_drivers_goodbye(exc: BaseException) -> bool:
-    """Say whether aiormq rejected a pending call because its connection closed.
-
-    It does so with a bare `Exception`, or with a `CancelledError` that nobody asked for.
-    """
-    if isinstance(exc, asyncio.CancelledError):
-        task = asyncio.current_task()
-        return task is not None and not task.cancelling()
-    return type(exc) is Exception

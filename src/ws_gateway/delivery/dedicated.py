@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 import aiormq.exceptions
 import structlog
 
+from ws_gateway.amqp_errors import broker_errors
 from ws_gateway.config import QueueType
-from ws_gateway.delivery.link import Link, broker_errors
+from ws_gateway.delivery.link import Link
 from ws_gateway.delivery.topology import (
     REFUSALS,
     Names,

@@ -14,12 +14,12 @@ from struct import Struct
 from typing import Any, Protocol, cast
 
 import aiormq
-import aiormq.exceptions
 import pamqp.header
 from aiormq.abc import AbstractChannel
 from aiormq.connection import TransportFactory
 from yarl import URL
 
+from ws_gateway.amqp_errors import DRIVER_ERRORS, broker_errors
 from ws_gateway.delivery.envelope import FRAME_MAX, PUBLISH_CHANNEL
 from ws_gateway.errors import BrokerLost
 
@@ -100,7 +100,7 @@ class Link:
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._connection.close()
-        except (TimeoutError, *_BROKER_ERRORS):
+        except (TimeoutError, *DRIVER_ERRORS):
             pass  # it is gone either way; the abort below frees the socket
         finally:
             self.abort("closed by us")
@@ -156,7 +156,7 @@ async def _swallow_close(connection: aiormq.Connection) -> None:
     try:
         async with asyncio.timeout(1):
             await connection.close()
-    except (TimeoutError, asyncio.InvalidStateError, AttributeError, *_BROKER_ERRORS):
+    except (TimeoutError, asyncio.InvalidStateError, AttributeError, *DRIVER_ERRORS):
         return  # it had not got far enough to have anything to close
 
 
@@ -332,42 +332,6 @@ class _TappedTransports(TransportFactory):
         )
         self.tap = tap
         return reader, asyncio.StreamWriter(transport, tap, reader, loop)
-
-
-_BROKER_ERRORS = (
-    aiormq.exceptions.AMQPError,
-    OSError,
-    EOFError,
-    asyncio.IncompleteReadError,
-    RuntimeError,
-)
-
-
-class broker_errors:  # noqa: N801 - reads as a statement: `with broker_errors():`
-    """Turn whatever the driver raises into `BrokerLost`; nothing of aiormq leaves this room."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
-        if isinstance(exc, BrokerLost) or exc is None:
-            return
-        if isinstance(exc, TimeoutError):
-            raise BrokerLost("the broker did not answer in time") from exc
-        if isinstance(exc, _BROKER_ERRORS) or _is_drivers_goodbye(exc):
-            raise BrokerLost(f"{exc}" or type(exc).__name__) from exc
-
-
-def _is_drivers_goodbye(exc: BaseException) -> bool:
-    """Say whether aiormq rejected a pending call because its connection closed.
-
-    It does so with a bare `Exception`, or with a `CancelledError` that nobody asked for; taken for
-    a real cancellation, that would end the publisher without a word.
-    """
-    if isinstance(exc, asyncio.CancelledError):
-        task = asyncio.current_task()
-        return task is not None and not task.cancelling()
-    return type(exc) is Exception
 
 
 class Deaf:

@@ -101,7 +101,6 @@ class QueueSteward:
             try:
                 await self._one_connection()
             except BrokerLost as exc:
-                _end_if_cancelled(exc)
                 if self._news.is_due("broker"):
                     log.warning("delivery.queues_unattended", why=str(exc))
             if self._was_useful:
@@ -153,14 +152,3 @@ async def _first_of(event: asyncio.Event, link: Link, seconds: float) -> None:
         await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
         waiting.cancel()
-
-
-def _end_if_cancelled(exc: BrokerLost) -> None:
-    """Go on being cancelled, although saying goodbye to the broker failed on the way out.
-
-    What fails while an AMQP channel is left behind takes the place of the cancellation, and whoever
-    waits for the end would wait for ever.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError from exc

@@ -11,8 +11,9 @@ from typing import TypeVar
 import aiormq.exceptions
 from pamqp.common import FieldTable
 
+from ws_gateway.amqp_errors import broker_errors
 from ws_gateway.config import QueueType
-from ws_gateway.delivery.link import Link, broker_errors
+from ws_gateway.delivery.link import Link
 from ws_gateway.domain.topic import EventClass
 from ws_gateway.errors import BrokerLost
 
@@ -226,9 +227,10 @@ class broker_errors_but(broker_errors):  # noqa: N801 - reads as a statement
     def __init__(self, *kinds: type[BaseException]) -> None:
         self._kinds = kinds
 
-    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+    def translate(self, exc: BaseException) -> None:
+        """Let through what was asked for; see `broker_errors`."""
         if not isinstance(exc, self._kinds):
-            super().__exit__(kind, exc, trace)
+            super().translate(exc)
 
 
 @dataclass(frozen=True, slots=True)

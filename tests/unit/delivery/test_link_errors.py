@@ -7,7 +7,7 @@ import asyncio
 import aiormq.exceptions
 import pytest
 
-from ws_gateway.delivery.link import broker_errors
+from ws_gateway.amqp_errors import broker_errors
 from ws_gateway.delivery.news import TELL_EVERY_SECONDS, News
 from ws_gateway.errors import BrokerLost
 
@@ -38,6 +38,25 @@ async def test_cancellation_that_was_asked_for_stays_one() -> None:
     async def wait() -> None:
         with broker_errors():
             await asyncio.Event().wait()
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize("instead", [None, BrokerLost("broker", "expected 'channel.open'")])
+async def test_a_cancellation_the_driver_swallows_is_one(instead: BaseException | None) -> None:
+    """A stop right after the start met an AMQP channel half open, and was never heard of again."""
+
+    async def wait() -> None:
+        with broker_errors():
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if instead is not None:
+                    raise instead from None
 
     task = asyncio.create_task(wait())
     await asyncio.sleep(0)
