@@ -1,4 +1,4 @@
-"""Composition root: the only module that knows every concrete class, and the order of life.
+"""Composition root: joins the sides that `composition` builds, and owns the order of life.
 
 Start: database, broker proof, sockets, tasks. Stop, under one deadline: intake, drain, confirms,
 connections, database.
@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from random import SystemRandom
 from typing import Any, TypeVar
 
 import structlog
 
 from ws_gateway import __version__
+from ws_gateway.composition.data_path import DataPath, build_data_path
+from ws_gateway.composition.desk import Desk, build_desk
+from ws_gateway.composition.queue_care import QueueCare, build_queue_care
 from ws_gateway.config import Settings
 from ws_gateway.contract.asyncapi import Site
 from ws_gateway.contract.files import render
@@ -30,40 +31,13 @@ from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
-from ws_gateway.delivery.backlog import BacklogMonitor
-from ws_gateway.delivery.dedicated import DedicatedKeeper
 from ws_gateway.delivery.link import prove_broker
-from ws_gateway.delivery.management import ManagementApi
-from ws_gateway.delivery.outbox import Outbox
-from ws_gateway.delivery.publisher import Publisher, PublisherSettings
-from ws_gateway.delivery.quarantine import Quarantine
-from ws_gateway.delivery.spool import Spool, condense
-from ws_gateway.delivery.spool_log import SpoolLog
-from ws_gateway.delivery.steward import QueueSteward
-from ws_gateway.delivery.topology import Names
-from ws_gateway.domain.event import GapReason
 from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.domain.topic import Channel, Topic
+from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import BrokerLost, ConfigError
-from ws_gateway.pipeline.runner import Runner
-from ws_gateway.ports import TopicObserver
-from ws_gateway.runtime.counters import Counters
-from ws_gateway.runtime.identity import TraceIds, new_epoch
 from ws_gateway.storage.database import migrate, open_pool
 from ws_gateway.storage.embedded import EmbeddedPostgres
-from ws_gateway.storage.queues import PostgresQueues
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
-from ws_gateway.venue.auth import Credentials
-from ws_gateway.venue.clock import VenueClock
-from ws_gateway.venue.context import SessionContext
-from ws_gateway.venue.credentials import CredentialFiles, CredentialUser
-from ws_gateway.venue.feed import BybitFeed, Endpoints
-from ws_gateway.venue.instruments import Instruments
-from ws_gateway.venue.login import LoginInquiry
-from ws_gateway.venue.maintenance import Maintenance
-from ws_gateway.venue.protocol import Timing
-from ws_gateway.venue.rest import BybitRest
-from ws_gateway.venue.succession import Replacing
 
 T = TypeVar("T")
 
@@ -84,207 +58,6 @@ GOODBYE_SECONDS = 1.0
 
 SPOOL_SECONDS = 0.5
 """How long the spool may take to end what it is at, and then to write what is held."""
-
-
-@dataclass(frozen=True, slots=True)
-class DataPath:
-    """Venue, pipeline and delivery, joined: what moves events.
-
-    Attributes:
-        credential_files: what renews the feed's credentials; None without any.
-    """
-
-    feed: BybitFeed
-    publisher: Publisher
-    spool: Spool
-    counters: Counters
-    runner: Runner
-    epoch: str
-    credential_files: CredentialFiles | None
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What is asked of the venue's REST, joined; none of it is waited for.
-
-    Attributes:
-        rest, elsewhere: of this environment, and of the others.
-        inquiry: why a login was refused.
-        instruments: what is listed, for the choice of categories.
-        maintenance: what the venue announced.
-    """
-
-    rest: BybitRest
-    elsewhere: Mapping[str, BybitRest]
-    inquiry: LoginInquiry
-    instruments: Instruments
-    maintenance: Maintenance
-
-    async def close(self) -> None:
-        """Close the connections."""
-        for each in (self.rest, *self.elsewhere.values()):
-            await each.close()
-
-
-def build_desk(settings: Settings) -> Desk:
-    """Join what asks the venue's REST; nothing connects until the parts are run."""
-    rng = SystemRandom()
-    rest = BybitRest(settings.rest_url)
-    elsewhere = {name: BybitRest(url) for name, url in settings.other_rest_urls.items()}
-    return Desk(
-        rest,
-        elsewhere,
-        LoginInquiry(
-            rest,
-            VenueClock(rest, clock_us=_clock_us),
-            validity_seconds=Timing().login_validity,
-            elsewhere=elsewhere,
-        ),
-        Instruments(
-            rest,
-            categories=settings.enabled_categories if settings.serves_public else (),
-            option_base_coins=settings.option_base_coins,
-            rng=rng,
-        ),
-        Maintenance(rest, environment=settings.bybit_environment, clock_us=_clock_us, rng=rng),
-    )
-
-
-def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> DataPath:
-    """Join venue → pipeline → delivery; nothing connects until the parts are run."""
-    counters = Counters()
-    rng = SystemRandom()
-    new_trace_id = TraceIds()
-    epoch = new_epoch(_clock_us() // 1000)
-    outbox = Outbox(max_events=settings.buffer_max_events, max_bytes=settings.buffer_max_bytes)
-    names = Names(settings.amqp_prefix)
-    spool = Spool(
-        SpoolLog(
-            settings.data_dir.expanduser().resolve() / f"spool-{settings.amqp_prefix}",
-            max_bytes=settings.spool_max_bytes,
-            max_age_seconds=settings.spool_max_age_hours * 3600,
-            condense=condense,
-        ),
-        outbox,
-        counters,
-        exchange=names.exchange,
-        clock_us=_clock_us,
-        new_trace_id=new_trace_id,
-    )
-    publisher = Publisher(
-        PublisherSettings(
-            url=settings.amqp_url.get_secret_value(),
-            names=names,
-            queue_type=settings.queue_type,
-            account=settings.account_name,
-            window=settings.publish_window,
-            deadline_seconds=settings.publish_deadline_seconds,
-        ),
-        outbox=outbox,
-        counters=counters,
-        rng=rng,
-        clock_us=_clock_us,
-        spool=spool,
-    )
-    credentials = _credentials(settings)
-    resync = _LateResync()
-    runner = Runner(
-        outlet=publisher,
-        resync=resync,
-        counters=counters,
-        epoch=epoch,
-        clock_us=_clock_us,
-        new_trace_id=new_trace_id,
-    )
-    publisher.report_losses_to(runner)
-    feed = BybitFeed(
-        Endpoints(settings.public_ws_url, settings.private_ws_url),
-        SessionContext(
-            # Not to be taken for the real thing by whoever reads /health.
-            environment=settings.bybit_ws_url or settings.bybit_environment.value,
-            sink=runner,
-            unreadable=Quarantine(
-                publisher, counters=counters, clock_us=_clock_us, new_trace_id=new_trace_id
-            ),
-            observer=observer,
-            rng=rng,
-            clock_us=_clock_us,
-            new_trace_id=new_trace_id,
-            doctor=desk.inquiry,
-            notices=desk.maintenance,
-        ),
-        credentials=credentials,
-        redundancy=settings.redundancy,
-        replacing=Replacing(max_age=settings.connection_max_age_hours * 3600),
-    )
-    resync.feed = feed
-    files = None if credentials is None else _credential_files(settings, credentials, feed)
-    return DataPath(feed, publisher, spool, counters, runner, epoch, files)
-
-
-@dataclass(frozen=True, slots=True)
-class QueueCare:
-    """What looks after the queues, joined.
-
-    Attributes:
-        management: the broker's management API, None without its address.
-    """
-
-    steward: QueueSteward
-    monitor: BacklogMonitor
-    management: ManagementApi | None
-
-    async def run(self) -> None:
-        """Look after the queues until cancelled."""
-        try:
-            await self.steward.run()
-        finally:
-            if self.management is not None:
-                await self.management.close()
-
-
-def build_queue_care(settings: Settings, store: PostgresSubscriptions, path: DataPath) -> QueueCare:
-    """Join what looks after the queues; nothing connects until it is run."""
-    names = Names(settings.amqp_prefix)
-
-    def begun(topics: Sequence[Topic]) -> None:
-        """Let a queue that joins a flowing stream begin with a snapshot: deltas are of no use."""
-        active = {
-            topic
-            for topic, state in path.feed.wanted().items()
-            if state is SubscriptionState.ACTIVE
-        }
-        for topic in topics:
-            if topic.channel in _TOLD_IN_DELTAS and topic in active:
-                why = "asked for again, because a further queue begins here"
-                path.runner.break_streams([topic], GapReason.RESUBSCRIBE, why)
-                path.feed.resync(topic)
-
-    url = settings.amqp_url.get_secret_value()
-    keeper = DedicatedKeeper(PostgresQueues(store), names, settings.queue_type, begun)
-    management = None
-    if settings.rabbitmq_management_url is not None:
-        management = ManagementApi(
-            settings.rabbitmq_management_url.get_secret_value(), url, settings.amqp_prefix
-        )
-    monitor = BacklogMonitor(
-        names, settings.queue_type, keeper, path.counters, management=management
-    )
-    return QueueCare(
-        QueueSteward(url, names, keeper, monitor, rng=SystemRandom()), monitor, management
-    )
-
-
-_TOLD_IN_DELTAS = frozenset({Channel.ORDERBOOK, Channel.ORDERBOOK_RPI, Channel.TICKER})
-
-
-class _LateResync:
-    """Closes the ring pipeline → venue: the feed exists only after the runner it feeds."""
-
-    feed: BybitFeed
-
-    def resync(self, topic: Topic) -> None:
-        self.feed.resync(topic)
 
 
 class _LateObserver:
@@ -514,29 +287,3 @@ async def _require_broker(settings: Settings) -> None:
 
 def _host_of(url: str) -> str:
     return url.partition("://")[2].rpartition("@")[2]
-
-
-def _credentials(settings: Settings) -> Credentials | None:
-    if settings.bybit_api_key is None or settings.bybit_api_secret is None:
-        log.info("gateway.public_only", why="WSG_BYBIT_API_KEY and WSG_BYBIT_API_SECRET are unset")
-        return None
-    if not settings.serves_public:
-        log.info("gateway.private_only", why="WSG_CONNECTION_STRATEGY is single, and a key is set")
-    return Credentials(
-        settings.bybit_api_key.get_secret_value(), settings.bybit_api_secret.get_secret_value()
-    )
-
-
-def _credential_files(
-    settings: Settings, credentials: Credentials, user: CredentialUser
-) -> CredentialFiles:
-    return CredentialFiles(
-        key_file=settings.file_of("bybit_api_key"),
-        secret_file=settings.file_of("bybit_api_secret"),
-        current=credentials,
-        renew=user.renew_credentials,
-    )
-
-
-def _clock_us() -> int:
-    return time.time_ns() // 1000

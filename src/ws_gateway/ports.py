@@ -1,7 +1,7 @@
 """The seams between rooms: each room sees the others only as these.
 
-Data walks venue → pipeline → delivery; wishes walk control → storage → venue. `bootstrap.py` is
-the only module that knows which object stands behind a seam.
+Data walks venue → pipeline → delivery; wishes walk control → storage → venue. Only `composition`
+and `bootstrap.py` know which object stands behind a seam.
 """
 
 from __future__ import annotations

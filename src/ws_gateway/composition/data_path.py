@@ -1,0 +1,150 @@
+"""Venue, pipeline and delivery, joined: what moves events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import SystemRandom
+
+import structlog
+
+from ws_gateway.composition.desk import Desk
+from ws_gateway.config import Settings
+from ws_gateway.delivery.outbox import Outbox
+from ws_gateway.delivery.publisher import Publisher, PublisherSettings
+from ws_gateway.delivery.quarantine import Quarantine
+from ws_gateway.delivery.spool import Spool, condense
+from ws_gateway.delivery.spool_log import SpoolLog
+from ws_gateway.delivery.topology import Names
+from ws_gateway.domain.topic import Topic
+from ws_gateway.pipeline.runner import Runner
+from ws_gateway.ports import TopicObserver
+from ws_gateway.runtime.clock import clock_us
+from ws_gateway.runtime.counters import Counters
+from ws_gateway.runtime.identity import TraceIds, new_epoch
+from ws_gateway.venue.auth import Credentials
+from ws_gateway.venue.context import SessionContext
+from ws_gateway.venue.credentials import CredentialFiles, CredentialUser
+from ws_gateway.venue.feed import BybitFeed, Endpoints
+from ws_gateway.venue.succession import Replacing
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DataPath:
+    """Venue, pipeline and delivery, joined: what moves events.
+
+    Attributes:
+        credential_files: what renews the feed's credentials; None without any.
+    """
+
+    feed: BybitFeed
+    publisher: Publisher
+    spool: Spool
+    counters: Counters
+    runner: Runner
+    epoch: str
+    credential_files: CredentialFiles | None
+
+
+def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> DataPath:
+    """Join venue → pipeline → delivery; nothing connects until the parts are run."""
+    counters = Counters()
+    rng = SystemRandom()
+    new_trace_id = TraceIds()
+    epoch = new_epoch(clock_us() // 1000)
+    outbox = Outbox(max_events=settings.buffer_max_events, max_bytes=settings.buffer_max_bytes)
+    names = Names(settings.amqp_prefix)
+    spool = Spool(
+        SpoolLog(
+            settings.data_dir.expanduser().resolve() / f"spool-{settings.amqp_prefix}",
+            max_bytes=settings.spool_max_bytes,
+            max_age_seconds=settings.spool_max_age_hours * 3600,
+            condense=condense,
+        ),
+        outbox,
+        counters,
+        exchange=names.exchange,
+        clock_us=clock_us,
+        new_trace_id=new_trace_id,
+    )
+    publisher = Publisher(
+        PublisherSettings(
+            url=settings.amqp_url.get_secret_value(),
+            names=names,
+            queue_type=settings.queue_type,
+            account=settings.account_name,
+            window=settings.publish_window,
+            deadline_seconds=settings.publish_deadline_seconds,
+        ),
+        outbox=outbox,
+        counters=counters,
+        rng=rng,
+        clock_us=clock_us,
+        spool=spool,
+    )
+    credentials = _credentials(settings)
+    resync = _LateResync()
+    runner = Runner(
+        outlet=publisher,
+        resync=resync,
+        counters=counters,
+        epoch=epoch,
+        clock_us=clock_us,
+        new_trace_id=new_trace_id,
+    )
+    publisher.report_losses_to(runner)
+    feed = BybitFeed(
+        Endpoints(settings.public_ws_url, settings.private_ws_url),
+        SessionContext(
+            # Not to be taken for the real thing by whoever reads /health.
+            environment=settings.bybit_ws_url or settings.bybit_environment.value,
+            sink=runner,
+            unreadable=Quarantine(
+                publisher, counters=counters, clock_us=clock_us, new_trace_id=new_trace_id
+            ),
+            observer=observer,
+            rng=rng,
+            clock_us=clock_us,
+            new_trace_id=new_trace_id,
+            doctor=desk.inquiry,
+            notices=desk.maintenance,
+        ),
+        credentials=credentials,
+        redundancy=settings.redundancy,
+        replacing=Replacing(max_age=settings.connection_max_age_hours * 3600),
+    )
+    resync.feed = feed
+    files = None if credentials is None else _credential_files(settings, credentials, feed)
+    return DataPath(feed, publisher, spool, counters, runner, epoch, files)
+
+
+class _LateResync:
+    """Closes the ring pipeline → venue: the feed exists only after the runner it feeds."""
+
+    feed: BybitFeed
+
+    def resync(self, topic: Topic) -> None:
+        self.feed.resync(topic)
+
+
+def _credentials(settings: Settings) -> Credentials | None:
+    if settings.bybit_api_key is None or settings.bybit_api_secret is None:
+        log.info("gateway.public_only", why="WSG_BYBIT_API_KEY and WSG_BYBIT_API_SECRET are unset")
+        return None
+    if not settings.serves_public:
+        log.info("gateway.private_only", why="WSG_CONNECTION_STRATEGY is single, and a key is set")
+    return Credentials(
+        settings.bybit_api_key.get_secret_value(), settings.bybit_api_secret.get_secret_value()
+    )
+
+
+def _credential_files(
+    settings: Settings, credentials: Credentials, user: CredentialUser
+) -> CredentialFiles:
+    return CredentialFiles(
+        key_file=settings.file_of("bybit_api_key"),
+        secret_file=settings.file_of("bybit_api_secret"),
+        current=credentials,
+        renew=user.renew_credentials,
+    )
