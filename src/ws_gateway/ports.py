@@ -119,6 +119,7 @@ class ConnectionStatus:
         last_event_at: when the newest data frame came, None before the first.
         retry_at: when the next attempt to connect is due, None unless it waits for one.
         is_login_refused: `last_error` is about a login the venue did not take.
+        uptime_ratio: share of its life in which it streamed.
     """
 
     name: str
@@ -135,6 +136,7 @@ class ConnectionStatus:
     last_event_at: datetime | None = None
     retry_at: datetime | None = None
     is_login_refused: bool = False
+    uptime_ratio: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,12 +201,31 @@ class Feed(Protocol):
     def connections(self) -> list[ConnectionStatus]:
         """Return one status per connection that exists."""
 
+    def silences(self) -> Mapping[tuple[Endpoint, Channel], float]:
+        """Return the longest present silence of any flowing topic, in seconds."""
+
     def replace(self, connection: str, why: str) -> bool:
         """Close a connection as soon as a successor carries all it does.
 
         Answers whether a connection of that name exists. If the successor does not come up, the
         connection stays.
         """
+
+
+class ClockComparison(Protocol):
+    """How the venue's clock compares with ours."""
+
+    @property
+    def offset_ms(self) -> int:
+        """Milliseconds the venue's clock is ahead of ours, as measured last."""
+
+    @property
+    def uncertainty_ms(self) -> int:
+        """Largest error of that."""
+
+    @property
+    def measured_at(self) -> datetime | None:
+        """When it was measured; None before the first time."""
 
 
 # ── control → storage ─────────────────────────────────────────────────────────────────────────
@@ -368,6 +389,7 @@ class DeliveryStatus:
         buffered_events, buffered_bytes: accepted and not yet confirmed.
         lanes: the same by lane, private first.
         spool_error: why the disk takes no private events, None while it does.
+        spool_bytes: what the spool takes up on disk.
     """
 
     state: BrokerState
@@ -377,6 +399,7 @@ class DeliveryStatus:
     problems: tuple[str, ...] = field(default=())
     lanes: tuple[LaneStatus, ...] = field(default=())
     spool_error: str | None = None
+    spool_bytes: int = 0
 
 
 class QueueKind(StrEnum):

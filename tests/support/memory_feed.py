@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.domain.topic import Endpoint, Topic
+from ws_gateway.domain.topic import Channel, Endpoint, Topic
 from ws_gateway.ports import (
     BrokerState,
     ConnectionStatus,
@@ -32,6 +32,7 @@ class MemoryFeed:
         self.observer: TopicObserver | None = None
         self.calls: list[tuple[str, list[str]]] = []
         self.statuses: list[ConnectionStatus] = []
+        self.silent: dict[tuple[Endpoint, Channel], float] = {}
         self._topics: dict[Topic, SubscriptionState] = {}
 
     def want(self, topics: Sequence[Topic]) -> None:
@@ -54,6 +55,10 @@ class MemoryFeed:
     def connections(self) -> list[ConnectionStatus]:
         """Return what the test set."""
         return list(self.statuses)
+
+    def silences(self) -> Mapping[tuple[Endpoint, Channel], float]:
+        """Return what the test set."""
+        return dict(self.silent)
 
     def replace(self, connection: str, why: str) -> bool:
         """Take note of whom a person wants replaced."""

@@ -9,6 +9,7 @@ import structlog
 
 from ws_gateway.composition.desk import Desk
 from ws_gateway.config import Settings
+from ws_gateway.delivery.hop_times import HopTimes
 from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.publisher import Publisher, PublisherSettings
 from ws_gateway.delivery.quarantine import Quarantine
@@ -19,7 +20,7 @@ from ws_gateway.domain.topic import Topic
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports import TopicObserver
 from ws_gateway.runtime.clock import clock_us
-from ws_gateway.runtime.counters import Counters
+from ws_gateway.runtime.counters import Counters, VenueTally
 from ws_gateway.runtime.identity import TraceIds, new_epoch
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.context import SessionContext
@@ -35,6 +36,8 @@ class DataPath:
     """Venue, pipeline and delivery, joined: what moves events.
 
     Attributes:
+        tally: what connecting to the venue met.
+        times: how long events take from hop to hop.
         credential_files: what renews the feed's credentials; None without any.
     """
 
@@ -42,6 +45,8 @@ class DataPath:
     publisher: Publisher
     spool: Spool
     counters: Counters
+    tally: VenueTally
+    times: HopTimes
     runner: Runner
     epoch: str
     credential_files: CredentialFiles | None
@@ -49,7 +54,8 @@ class DataPath:
 
 def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> DataPath:
     """Join venue → pipeline → delivery; nothing connects until the parts are run."""
-    counters = Counters()
+    counters, tally = Counters(), VenueTally()
+    times = HopTimes(lambda: desk.clock.offset_ms)
     rng = SystemRandom()
     new_trace_id = TraceIds()
     epoch = new_epoch(clock_us() // 1000)
@@ -82,6 +88,7 @@ def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> 
         rng=rng,
         clock_us=clock_us,
         spool=spool,
+        times=times,
     )
     credentials = _credentials(settings)
     resync = _LateResync()
@@ -109,6 +116,7 @@ def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> 
             new_trace_id=new_trace_id,
             doctor=desk.inquiry,
             notices=desk.maintenance,
+            tally=tally,
         ),
         credentials=credentials,
         redundancy=settings.redundancy,
@@ -116,7 +124,7 @@ def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> 
     )
     resync.feed = feed
     files = None if credentials is None else _credential_files(settings, credentials, feed)
-    return DataPath(feed, publisher, spool, counters, runner, epoch, files)
+    return DataPath(feed, publisher, spool, counters, tally, times, runner, epoch, files)
 
 
 class _LateResync:

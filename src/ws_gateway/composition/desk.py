@@ -22,6 +22,7 @@ class Desk:
 
     Attributes:
         rest, elsewhere: of this environment, and of the others.
+        clock: how far the venue's is ahead of ours.
         inquiry: why a login was refused.
         instruments: what is listed, for the choice of categories.
         maintenance: what the venue announced.
@@ -29,6 +30,7 @@ class Desk:
 
     rest: BybitRest
     elsewhere: Mapping[str, BybitRest]
+    clock: VenueClock
     inquiry: LoginInquiry
     instruments: Instruments
     maintenance: Maintenance
@@ -44,12 +46,14 @@ def build_desk(settings: Settings) -> Desk:
     rng = SystemRandom()
     rest = BybitRest(settings.rest_url)
     elsewhere = {name: BybitRest(url) for name, url in settings.other_rest_urls.items()}
+    clock = VenueClock(rest, clock_us=clock_us)
     return Desk(
         rest,
         elsewhere,
+        clock,
         LoginInquiry(
             rest,
-            VenueClock(rest, clock_us=clock_us),
+            clock,
             validity_seconds=Timing().login_validity,
             elsewhere=elsewhere,
         ),

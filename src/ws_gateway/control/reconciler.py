@@ -13,6 +13,7 @@ from typing import NamedTuple
 import structlog
 
 from ws_gateway.control.policy import Policy
+from ws_gateway.control.topic_times import TopicTimes
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import DatabaseLost
@@ -95,6 +96,9 @@ class Reconciler:
         interval_seconds: how often the ledger is read although nobody said that it changed.
         backoff: makes the delays between attempts while the database is away.
         monotonic: clock in seconds.
+
+    Attributes:
+        times: how long topics took to become active.
     """
 
     def __init__(
@@ -115,6 +119,7 @@ class Reconciler:
         self._linger_seconds = linger_seconds
         self._backoff = backoff
         self._monotonic = monotonic
+        self.times = TopicTimes()
         self._wake = asyncio.Event()
         self._stopping = False
         self._is_restored = False
@@ -145,6 +150,8 @@ class Reconciler:
             self._note(topic, news)
         if news is not None:
             self._unwritten[topic] = news
+        if news is None or topic in self._asked_again:
+            self.times.asked(topic, self._monotonic())
         self._added_meanwhile.add(topic)
         self._wake.set()
         return news
@@ -162,6 +169,7 @@ class Reconciler:
             # no news of it.
             self._known.pop(topic, None)
             self._unwritten.pop(topic, None)
+            self.times.forget(topic)
             return
         self._note(topic, (state, error))
         self._unwritten[topic] = (state, error)
@@ -228,17 +236,20 @@ class Reconciler:
 
     def _note(self, topic: Topic, news: StateNews) -> None:
         """Keep the newest of a topic; its time starts anew only with a new phase."""
+        now = self._monotonic()
         # Since it was asked for it is on its way, whether or not the feed said so.
         before = self._known.get(topic, (SubscriptionState.REQUESTED, None))[0]
         is_same = before is news[0] or {before, news[0]} <= _COMING
         if not is_same or topic not in self._since:
-            self._since[topic] = self._monotonic()
+            self._since[topic] = now
+        self.times.changed(topic, before, news[0], now)
         self._known[topic] = news
 
     def _forget(self, topic: Topic) -> None:
         self._known.pop(topic, None)
         self._unwritten.pop(topic, None)
         self._since.pop(topic, None)
+        self.times.forget(topic)
 
     async def _sleep(self, seconds: float) -> None:
         """Wait for a reason to go on, or so long.
@@ -307,6 +318,7 @@ class Reconciler:
             now = self._monotonic()
             for topic in missing:
                 self._since.setdefault(topic, now)
+                self.times.asked(topic, now)
             self._feed.want(_in_order(missing))
         if missing or surplus:
             _log.info(

@@ -58,10 +58,13 @@ class Message(msgspec.Struct, gc=False):
         received_at: our clock at the socket, µs.
         is_observed: it carries an observation; markers and quarantined frames do not, and stay
             out of the counters' balance.
+        timestamp: exchange time, ms.
         attempts: how often the broker refused or returned it.
         conflated: how many numbers just before its own it stands for.
         record: where in the spool it is, too; of private ones only.
         is_settled: it needs no record any more.
+        stands_for: how many events its times are taken for; 0 while they are not taken.
+        sent_at: when it was written first, µs, if its times are taken.
     """
 
     data: bytes
@@ -71,11 +74,14 @@ class Message(msgspec.Struct, gc=False):
     event_id: str
     received_at: int
     is_observed: bool
+    timestamp: int = 0
     attempts: int = 0
     returned: bool = False
     conflated: int = 0
     record: tuple[int, int] | None = None
     is_settled: bool = False
+    stands_for: int = 0
+    sent_at: int = 0
 
 
 class LaneQueue:
@@ -337,6 +343,7 @@ class Outbox:
         older.sequence = newer.sequence
         older.event_id = newer.event_id
         older.received_at = newer.received_at
+        older.timestamp = newer.timestamp
         older.conflated = newer.conflated
 
     # ── out ───────────────────────────────────────────────────────────────────────────────────

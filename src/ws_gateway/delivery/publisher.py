@@ -20,6 +20,7 @@ import structlog
 from ws_gateway.config import QueueType
 from ws_gateway.delivery.conflation import conflate
 from ws_gateway.delivery.envelope import Address, Addresses, quarantine_frames
+from ws_gateway.delivery.hop_times import HopTimes
 from ws_gateway.delivery.link import Link, open_link
 from ws_gateway.delivery.news import News
 from ws_gateway.delivery.outbox import POLICIES, Message, Outbox
@@ -74,6 +75,7 @@ class Publisher:
         rng: Random,
         clock_us: Callable[[], int],
         spool: Spool | None = None,
+        times: HopTimes | None = None,
     ) -> None:
         self._settings = settings
         self._outbox = outbox
@@ -81,7 +83,7 @@ class Publisher:
         self._rng = rng
         self._clock_us = clock_us
         self._sender = Sender(
-            outbox, counters, window=settings.window, clock_us=clock_us, spool=spool
+            outbox, counters, window=settings.window, clock_us=clock_us, spool=spool, times=times
         )
         self._spool = spool
         if spool is not None:
@@ -120,6 +122,7 @@ class Publisher:
                 fact.event_id,
                 fact.received_at,
                 not event.is_marker,
+                fact.timestamp,
             )
         )
         return True
@@ -294,6 +297,7 @@ class Publisher:
             buffered_bytes=self._outbox.size_bytes,
             problems=self._problems,
             spool_error=None if self._spool is None else self._spool.last_error,
+            spool_bytes=0 if self._spool is None else self._spool.size_bytes,
             lanes=tuple(
                 LaneStatus(
                     lane=queue.lane,
@@ -345,6 +349,7 @@ def _message(event: Event, address: Address) -> Message:
         fact.event_id,
         fact.received_at,
         not event.is_marker,
+        fact.timestamp,
         conflated=event.conflated,
     )
 

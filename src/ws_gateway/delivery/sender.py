@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import structlog
 
+from ws_gateway.delivery.hop_times import HopTimes
 from ws_gateway.delivery.link import Link
 from ws_gateway.delivery.news import News
 from ws_gateway.delivery.outbox import Message, Outbox
@@ -52,6 +53,7 @@ class Sender:
         window: int,
         clock_us: Callable[[], int],
         spool: Spool | None = None,
+        times: HopTimes | None = None,
     ) -> None:
         self._outbox = outbox
         self._counters = counters
@@ -59,6 +61,7 @@ class Sender:
         self._reserved = int(window * _PRIVATE_SHARE)
         self._clock_us = clock_us
         self._spool = spool
+        self._times = times or HopTimes()
         self._news = News()
         self._link: Link | None = None
         self._flush_due = False
@@ -160,6 +163,7 @@ class Sender:
                 return  # the places left are for private events
             link.write(b"".join([message.data for message in batch]))
             self._sent.append((self._outbox.next_tag - 1, time.monotonic()))
+            self._times.sent(batch, self._clock_us())
 
     def take_back(self) -> int:
         """Let what was set aside go on, before all others; answers how many."""
@@ -219,6 +223,8 @@ class Sender:
             if message.is_observed:
                 counters.confirmed += 1
                 counters.latencies_us.append(self._now_us - message.received_at)
+                if message.stands_for:
+                    self._times.confirmed(message, self._now_us)
         elif message.record is not None or message.attempts + 1 < _MAX_ATTEMPTS:
             # What is on disk is tried until a queue takes it; it may be of a former epoch, whose
             # holes nobody here could announce.

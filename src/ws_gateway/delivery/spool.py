@@ -53,6 +53,7 @@ class _Stored(msgspec.Struct):
     account: str | None
     epoch: str
     sequence: int
+    timestamp: int
     received_at: int
 
 
@@ -225,6 +226,11 @@ class Spool:
         self._done.add(record)
 
     @property
+    def size_bytes(self) -> int:
+        """Sum the bytes on disk, those of events already done included until they are freed."""
+        return self._log.size_bytes
+
+    @property
     def is_empty(self) -> bool:
         """Say whether nothing waits here."""
         return self._is_read and not self._pending
@@ -380,6 +386,7 @@ class Spool:
             stored.event_id,
             stored.received_at,
             record.is_observed,
+            stored.timestamp,
         )
 
     def _note_damage(self) -> None:
@@ -408,6 +415,7 @@ class Spool:
         address = Address(self._exchange, fact, loss.account)
         frames = address.frames(Event(fact, loss.epoch, loss.last))
         self._counters.markers += 1
+        self._counters.gaps[GapReason.SPOOL_OVERFLOW.value] += 1
         return Message(
             frames, topic, Lane.PRIVATE, loss.last, fact.event_id, now_us, is_observed=False
         )

@@ -247,6 +247,7 @@ class Runner:
         if not stream.patience.allows(now_us):
             return  # every further delta asks again whether the pause is over
         stream.asked_at = now_us
+        self._counters.resyncs += 1
         self._resync.resync(stream.topic)
 
     # ── holes and markers ─────────────────────────────────────────────────────────────────────
@@ -337,6 +338,8 @@ class Runner:
         if not self._outlet.offer(Event(marker, self._epoch, stream.sequence)):
             self._counters.markers -= 1
             self._widen(stream, stream.sequence, detail)
+        elif kind is Kind.GAP:
+            self._counters.gaps[reason.value] += 1
 
 
 def _runs(sequences: list[int]) -> Iterator[tuple[int, int]]:

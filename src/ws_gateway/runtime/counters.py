@@ -20,6 +20,8 @@ class Counters:
         confirmed: events the broker took responsibility for and routed.
         suppressed, shed, rejected: by reason.
         markers: gap and resumed markers made.
+        gaps: gap markers among them, by reason.
+        resyncs: fresh snapshots asked for, to mend a book.
         quarantined: unreadable frames, by reason (a frame is not an observation).
         resent, returned, nacked: what publishing met on the way.
         routed: messages the broker routed, markers included, by the key of their topic.
@@ -28,6 +30,7 @@ class Counters:
 
     __slots__ = (
         "confirmed",
+        "gaps",
         "latencies_us",
         "markers",
         "nacked",
@@ -36,6 +39,7 @@ class Counters:
         "rejected",
         "resent",
         "restored",
+        "resyncs",
         "returned",
         "routed",
         "shed",
@@ -49,6 +53,8 @@ class Counters:
         self.shed: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
         self.markers = 0
+        self.gaps: Counter[str] = Counter()
+        self.resyncs = 0
         self.quarantined: Counter[str] = Counter()
         self.resent = 0
         self.restored = 0
@@ -67,3 +73,22 @@ class Counters:
     def settled(self) -> int:
         """Count the observations that have reached an end."""
         return self.confirmed + self.suppressed.total() + self.shed.total() + self.rejected.total()
+
+
+class VenueTally:
+    """What connecting to the venue met, kept by endpoint because connections come and go.
+
+    Attributes:
+        attempts: to connect, by endpoint.
+        losses: failed attempts and lost connections, by endpoint and reason (`VenueLost`).
+        login_failures: logins the venue did not take, by what was found to be wrong.
+        stalls: topics that fell silent on a socket, by endpoint.
+    """
+
+    __slots__ = ("attempts", "login_failures", "losses", "stalls")
+
+    def __init__(self) -> None:
+        self.attempts: Counter[str] = Counter()
+        self.losses: Counter[tuple[str, str]] = Counter()
+        self.login_failures: Counter[str] = Counter()
+        self.stalls: Counter[str] = Counter()

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
-from ws_gateway.errors import VenueLost
+import structlog
+
+from ws_gateway.errors import Rejected, VenueLost
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+MEASURE_SECONDS, RETRY_SECONDS = 300.0, 30.0
+"""How often the offset is measured, and how soon again after that failed."""
 
 SLOWEST_ANSWER_SECONDS = 5.0
 """An answer that took longer tells too little: half of that is the error of the measurement."""
@@ -75,3 +83,14 @@ class VenueClock:
         self.uncertainty_ms = round(took_ms / 2) + 1
         self.measured_at = datetime.fromtimestamp(self._clock_us() / 1e6, tz=UTC)
         return self.offset_ms
+
+    async def run(self) -> None:
+        """Measure now and again, until cancelled; while the venue is away the offset stays."""
+        while True:
+            try:
+                await self.measure()
+            except (VenueLost, Rejected) as exc:
+                log.info("venue.clock_not_measured", why=str(exc))
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                await asyncio.sleep(MEASURE_SECONDS)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from random import Random
 from typing import Protocol
 
 from ws_gateway.ports import ObservationSink, TopicObserver, UnreadableSink, VenueNotices
+from ws_gateway.runtime.counters import VenueTally
 from ws_gateway.venue.attempts import Spacing
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.protocol import Timing
@@ -15,6 +17,10 @@ from ws_gateway.venue.protocol import Timing
 
 class LoginDiagnosis(Protocol):
     """Why a login was refused, as far as it could be found out."""
+
+    @property
+    def fault(self) -> StrEnum:
+        """Name it in one of a few words."""
 
     @property
     def detail(self) -> str:
@@ -51,6 +57,7 @@ class SessionContext:
         sink: where facts and breaks go.
         doctor: asked when a login is refused; None takes the venue's words as they are.
         notices: what the venue announced; None knows of nothing.
+        tally: where attempts, losses and stalls are counted.
         connect_deadline_seconds, handshake_deadline_seconds: of TCP, and of TLS and upgrade.
     """
 
@@ -63,6 +70,7 @@ class SessionContext:
     new_trace_id: Callable[[], str]
     doctor: LoginDoctor | None = None
     notices: NoticeBoard | None = None
+    tally: VenueTally = field(default_factory=VenueTally)
     connect_deadline_seconds: float = 10.0
     handshake_deadline_seconds: float = 10.0
     spacing: Spacing = field(default_factory=Spacing)

@@ -90,6 +90,15 @@ def best_of(
     return min(states, key=lambda told: _BEST_FIRST.index(told[0]))
 
 
+def least_silences(legs: Iterable[Leg], now: float) -> dict[Topic, float]:
+    """Say how long each topic has been silent on all of these at once, in seconds."""
+    least: dict[Topic, float] = {}
+    for leg in legs:
+        for topic, silent in leg.session.silences(now):
+            least[topic] = min(silent, least.get(topic, silent))
+    return least
+
+
 def letters(number: int) -> str:
     """Name the second of something `b`, the 27th `aa`."""
     name = ""

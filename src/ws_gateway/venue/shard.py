@@ -13,7 +13,7 @@ from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint, Topic
 from ws_gateway.ports import ConnectionStatus, ObservationSink
 from ws_gateway.venue.auth import Credentials
-from ws_gateway.venue.leg import Leg, LegSink, best_of, letters
+from ws_gateway.venue.leg import Leg, LegSink, best_of, least_silences, letters
 from ws_gateway.venue.merge import Merge
 from ws_gateway.venue.messages import MAX_ARGS_CHARS, MAX_CONNECTION_TOPICS, args_chars
 from ws_gateway.venue.session import Session
@@ -120,6 +120,10 @@ class Shard:
     def connections(self) -> list[ConnectionStatus]:
         """Return one status per socket."""
         return [leg.session.status() for leg in self._legs.values()]
+
+    def silences(self, now: float) -> dict[Topic, float]:
+        """Tell how long each topic has been silent on every socket that carries it, in seconds."""
+        return least_silences(self._legs.values(), now)
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────
 
