@@ -45,9 +45,10 @@ bench: $(VENV)  ## measure against the budgets, beside the broker's own ceiling
 bench-venue: $(VENV)  ## measure reconnects and cost per topic; ARGS="--parts soak --faults all"
 	@$(BIN)/python bench/venue_life.py $(ARGS)
 
-contract: $(VENV)  ## write docs/contract and docs/openapi.json anew
+contract: $(VENV)  ## write docs/contract, docs/openapi.json and docs/metrics.md anew
 	@$(BIN)/python -m ws_gateway.contract docs/contract
 	@$(BIN)/python -m ws_gateway.control.api.openapi > docs/openapi.json
+	@$(BIN)/python -m ws_gateway.control.metrics > docs/metrics.md
 
 lock: $(VENV)  ## lock the dependencies anew; UPGRADE=1 takes newer ones
 	@$(UV_COMPILE) pyproject.toml -o requirements/runtime.txt

@@ -28,6 +28,7 @@ from ws_gateway.control.api.edge import OpenRequests
 from ws_gateway.control.api.server import HttpServer, listening
 from ws_gateway.control.figures import Figures
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.metrics.metric import Meters
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
@@ -35,6 +36,7 @@ from ws_gateway.delivery.link import prove_broker
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import BrokerLost, ConfigError
+from ws_gateway.runtime.loop_lag import LoopLag
 from ws_gateway.storage.database import migrate, open_pool
 from ws_gateway.storage.embedded import EmbeddedPostgres
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
@@ -91,6 +93,14 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             if settings.api_key is None:
                 log.warning("gateway.api_closed", why="WSG_API_KEY is unset, so all is refused")
             requests = OpenRequests()
+            meters = Meters(
+                counters=path.counters,
+                tally=path.tally,
+                hops=path.times.latency,
+                topics=reconciler.times,
+                clock=desk.clock,
+                spool_max_bytes=settings.spool_max_bytes,
+            )
             app = create_app(
                 subscriptions=SubscriptionService(
                     store, reconciler, policy, desk.instruments, care.steward
@@ -105,11 +115,12 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                     notices=desk.maintenance,
                     backlog=care.monitor,
                 ),
+                meters=meters,
                 api_key=settings.api_key.get_secret_value() if settings.api_key else None,
                 requests=requests,
                 contract=render(_site(settings)),
             )
-            control = _Control(store, reconciler, care, requests, HttpServer(app))
+            control = _Control(store, reconciler, care, meters.loop, requests, HttpServer(app))
             try:
                 is_drained = await _run_rooms(path, desk, control, listener, stop)
             finally:
@@ -135,6 +146,7 @@ class _Control:
     store: PostgresSubscriptions
     reconciler: Reconciler
     care: QueueCare
+    loop: LoopLag
     requests: OpenRequests
     http: HttpServer
 
@@ -170,6 +182,8 @@ async def _run_rooms(
         aside = [
             rooms.create_task(desk.instruments.run(), name="instruments"),
             rooms.create_task(desk.maintenance.run(), name="maintenance"),
+            rooms.create_task(desk.clock.run(), name="clock"),
+            rooms.create_task(control.loop.run(), name="loop lag"),
             rooms.create_task(control.care.run(), name="queues"),
         ]
         if path.credential_files is not None:

@@ -14,7 +14,7 @@ from ws_gateway import __version__
 from ws_gateway.control.endpoints import EndpointView, Reason, view_endpoints
 from ws_gateway.control.reconciler import Reconciler, ReconcilerStatus, TopicStatus
 from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.domain.topic import Endpoint, Topic
+from ws_gateway.domain.topic import Channel, Endpoint, Topic
 from ws_gateway.errors import DatabaseLost
 from ws_gateway.ports import (
     BacklogReport,
@@ -169,6 +169,10 @@ class HealthReporter:
     def queues(self) -> Sequence[QueueStatus]:
         """Return how each queue was at the last look."""
         return () if self._backlog is None else self._backlog.queues()
+
+    def silences(self) -> Mapping[tuple[Endpoint, Channel], float]:
+        """Return the longest present silence of any flowing topic, in seconds."""
+        return self._feed.silences()
 
     def replace_connection(self, name: str) -> bool:
         """Let a successor take a connection's place; answers whether it exists."""

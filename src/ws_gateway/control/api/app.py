@@ -12,9 +12,11 @@ from fastapi.security import APIKeyHeader
 
 from ws_gateway import __version__
 from ws_gateway.control.api import contract as contract_files
-from ws_gateway.control.api import probes, problems, queues, subscriptions
+from ws_gateway.control.api import metrics, probes, problems, queues, subscriptions
 from ws_gateway.control.api.edge import KEY_HEADER, Edge, OpenRequests
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.metrics.metric import Meters
+from ws_gateway.control.metrics.scrape import Scrape
 from ws_gateway.control.schemas import Problem
 from ws_gateway.control.service import SubscriptionService
 
@@ -42,6 +44,7 @@ class Collaborators:
 
     subscriptions: SubscriptionService
     health: HealthReporter
+    scrape: Scrape
     contract: Mapping[str, bytes]
 
 
@@ -49,6 +52,7 @@ def create_app(
     *,
     subscriptions: SubscriptionService,
     health: HealthReporter,
+    meters: Meters | None = None,
     api_key: str | None,
     requests: OpenRequests | None = None,
     contract: Mapping[str, bytes] = MappingProxyType({}),
@@ -57,14 +61,21 @@ def create_app(
 
     Args:
         subscriptions: use cases behind `/api/v1/subscriptions`.
-        health: what the probes answer.
+        health: what the probes answer, and most of the metrics.
+        meters: what is measured for the metrics alone.
         api_key: the administrator's key; None or empty refuses everything below `/api`.
         requests: counts what is being served, for whoever stops the gateway.
         contract: files to serve, by path: `asyncapi.json` and `schemas/{event_class}.json`.
     """
     app = _routed()
-    app.state.collaborators = Collaborators(subscriptions, health, contract)
-    app.add_middleware(Edge, api_key=api_key, requests=requests or OpenRequests())
+    scrape = Scrape(health, meters or Meters())
+    app.state.collaborators = Collaborators(subscriptions, health, scrape, contract)
+    app.add_middleware(
+        Edge,
+        api_key=api_key,
+        requests=requests or OpenRequests(),
+        times=scrape.meters.requests,
+    )
     return app
 
 
@@ -99,5 +110,6 @@ def _routed() -> FastAPI:
     app.include_router(probes.guarded, dependencies=[Security(_KEY)])
     app.include_router(queues.router, dependencies=[Security(_KEY)])
     app.include_router(probes.router)
+    app.include_router(metrics.router)
     app.include_router(contract_files.router)
     return app

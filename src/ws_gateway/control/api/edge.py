@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -14,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ws_gateway.control.api.problems import RETRY_AFTER_SECONDS, problem
+from ws_gateway.control.request_times import RequestTimes
 
 KEY_HEADER = "X-API-Key"
 GUARDED_PATH = "/api"
@@ -73,9 +75,11 @@ class _Answer:
     def __init__(self, send: Send) -> None:
         self._send = send
         self.has_started = False
+        self.status = 0
 
     async def __call__(self, message: Message) -> None:
-        self.has_started = self.has_started or message["type"] == "http.response.start"
+        if message["type"] == "http.response.start":
+            self.has_started, self.status = True, message["status"]
         await self._send(message)
 
 
@@ -89,11 +93,20 @@ class Edge:
         app: what is guarded.
         api_key: the administrator's key; None or empty refuses everything.
         requests: counts what is being served.
+        times: told of each answer.
     """
 
-    def __init__(self, app: ASGIApp, *, api_key: str | None, requests: OpenRequests) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        api_key: str | None,
+        requests: OpenRequests,
+        times: RequestTimes | None = None,
+    ) -> None:
         self._app = app
         self._requests = requests
+        self._times = times or RequestTimes()
         # Bytes, because a header may hold any byte, and comparing such a str raises.
         self._api_key = api_key.encode() if api_key else None
 
@@ -102,13 +115,16 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send)
+        answer, began = _Answer(send), time.monotonic()
         try:
             async with self._requests.one_more():
                 await self._respond(scope, receive, answer)
         except _Ended:
             if not answer.has_started:
-                await _stopping(scope)(scope, receive, send)
+                await _stopping(scope)(scope, receive, answer)
+        finally:
+            route = getattr(scope.get("route"), "path", None)
+            self._times.answered(scope["method"], route, answer.status, time.monotonic() - began)
 
     async def _respond(self, scope: Scope, receive: Receive, send: _Answer) -> None:
         refusal = self._refusal(scope)
