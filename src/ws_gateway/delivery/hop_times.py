@@ -14,7 +14,8 @@ from ws_gateway.domain.topic import Lane
 from ws_gateway.runtime.histogram import QUICK_SECONDS, Histograms
 
 TIMED_PER_SECOND = 400
-_SECOND_US = 1_000_000
+_WINDOW_US = 100_000
+_TIMED_PER_WINDOW = TIMED_PER_SECOND * _WINDOW_US // 1_000_000
 _PRIVATE = Lane.PRIVATE
 
 RECEIVE, PUBLISH, CONFIRM = "receive", "publish", "confirm"
@@ -37,6 +38,7 @@ class HopTimes:
         self.latency = Histograms(QUICK_SECONDS)
         self._step = 1
         self._skip = 0  # public events until the next one that is timed
+        self._left = _TIMED_PER_WINDOW
         self._seen = 0
         self._since_us = 0
 
@@ -48,12 +50,15 @@ class HopTimes:
             self._time(batch[public], 1, now_us)
             public += 1
         self._seen += many - public
-        if not 0 <= now_us - self._since_us < _SECOND_US:
+        if not 0 <= now_us - self._since_us < _WINDOW_US:
             self._pace(now_us)
-        step, place = self._step, public + self._skip
+        place = public + self._skip
         while place < many:
-            self._time(batch[place], step, now_us)
-            place += step
+            if not self._left:  # a flood has begun, and the window's end is far
+                self._step, self._left = 2 * self._step, _TIMED_PER_WINDOW
+            self._left -= 1
+            self._time(batch[place], self._step, now_us)
+            place += self._step
         self._skip = place - many
 
     def confirmed(self, message: Message, now_us: int) -> None:
@@ -64,12 +69,10 @@ class HopTimes:
 
     def _pace(self, now_us: int) -> None:
         """Choose anew how many events one stands for, by how many came of late."""
-        elapsed_us = now_us - self._since_us
-        if self._since_us and elapsed_us > 0:
-            per_second = self._seen * _SECOND_US / elapsed_us
-            self._step = max(1, round(per_second / TIMED_PER_SECOND))
+        windows = (now_us - self._since_us) / _WINDOW_US
+        self._step = max(1, round(self._seen / (max(1.0, windows) * _TIMED_PER_WINDOW)))
         self._skip = min(self._skip, self._step - 1)
-        self._since_us, self._seen = now_us, 0
+        self._since_us, self._seen, self._left = now_us, 0, _TIMED_PER_WINDOW
 
     def _time(self, message: Message, stands_for: int, now_us: int) -> None:
         if message.stands_for or not message.is_observed or message.topic is None:
