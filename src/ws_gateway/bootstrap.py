@@ -29,6 +29,7 @@ from ws_gateway.control.api.server import HttpServer, listening
 from ws_gateway.control.figures import Figures
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.metrics.metric import Meters
+from ws_gateway.control.metrics.scrape import Scrape
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
@@ -101,21 +102,22 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 clock=desk.clock,
                 spool_max_bytes=settings.spool_max_bytes,
             )
+            health = HealthReporter(
+                store=store,
+                feed=path.feed,
+                delivery=path.publisher,
+                reconciler=reconciler,
+                counters=figures.now,
+                epoch=path.epoch,
+                notices=desk.maintenance,
+                backlog=care.monitor,
+            )
             app = create_app(
                 subscriptions=SubscriptionService(
                     store, reconciler, policy, desk.instruments, care.steward
                 ),
-                health=HealthReporter(
-                    store=store,
-                    feed=path.feed,
-                    delivery=path.publisher,
-                    reconciler=reconciler,
-                    counters=figures.now,
-                    epoch=path.epoch,
-                    notices=desk.maintenance,
-                    backlog=care.monitor,
-                ),
-                meters=meters,
+                health=health,
+                scrape=Scrape(health, meters),
                 api_key=settings.api_key.get_secret_value() if settings.api_key else None,
                 requests=requests,
                 contract=render(_site(settings)),

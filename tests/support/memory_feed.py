@@ -12,6 +12,7 @@ from ws_gateway.ports import (
     BrokerState,
     ConnectionStatus,
     DeliveryStatus,
+    LaneStatus,
     MaintenanceNotice,
     QueueStatus,
     SessionState,
@@ -97,10 +98,23 @@ class MemoryDelivery:
     state: BrokerState = BrokerState.READY
     last_error: str | None = None
     problems: tuple[str, ...] = field(default=())
+    lanes: tuple[LaneStatus, ...] = field(default=())
+    spool_error: str | None = None
 
     def status(self) -> DeliveryStatus:
         """Return the state right now."""
-        return DeliveryStatus(self.state, self.last_error, 3, 900, self.problems)
+        return DeliveryStatus(
+            self.state, self.last_error, 3, 900, self.problems, self.lanes, self.spool_error
+        )
+
+
+@dataclass
+class MemoryClock:
+    """A `ClockComparison` that says what the test set."""
+
+    offset_ms: int = 0
+    uncertainty_ms: int = 0
+    measured_at: datetime | None = None
 
 
 @dataclass

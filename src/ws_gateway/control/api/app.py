@@ -52,7 +52,7 @@ def create_app(
     *,
     subscriptions: SubscriptionService,
     health: HealthReporter,
-    meters: Meters | None = None,
+    scrape: Scrape | None = None,
     api_key: str | None,
     requests: OpenRequests | None = None,
     contract: Mapping[str, bytes] = MappingProxyType({}),
@@ -61,14 +61,14 @@ def create_app(
 
     Args:
         subscriptions: use cases behind `/api/v1/subscriptions`.
-        health: what the probes answer, and most of the metrics.
-        meters: what is measured for the metrics alone.
+        health: what the probes answer.
+        scrape: what `/metrics` answers; None tells of nothing but the health.
         api_key: the administrator's key; None or empty refuses everything below `/api`.
         requests: counts what is being served, for whoever stops the gateway.
         contract: files to serve, by path: `asyncapi.json` and `schemas/{event_class}.json`.
     """
     app = _routed()
-    scrape = Scrape(health, meters or Meters())
+    scrape = scrape or Scrape(health, Meters())
     app.state.collaborators = Collaborators(subscriptions, health, scrape, contract)
     app.add_middleware(
         Edge,

@@ -42,8 +42,8 @@ _EVENTS = (
            "disk.", _figure("restored")),
     Metric("event_success_ratio", _G, "Share of the observations that came to an end since the "
            "start which was delivered, 0 to 1.", _one(read.success_ratio)),
-    Metric("delivery_latency_seconds", _H, "Time of one hop: `receive` from the exchange's "
-           "timestamp to our socket (by its clock, as far as the offset is known), `publish` to "
+    Metric("delivery_latency_seconds", _H, "Time of one hop: `receive` from Bybit's timestamp "
+           "to our socket (by Bybit's clock, as far as the offset is known), `publish` to "
            "the write to the broker, `confirm` to the broker's answer. Private events are all "
            "timed, of public ones about 400 a second, each standing for those it was picked from.",
            read.histograms(lambda s: s.meters.hops), ("hop", "event_class")),
