@@ -1,13 +1,15 @@
 """The broker's own ceiling: ready-made AMQP frames written to a plain socket, confirms counted.
 
-Nothing is encoded, nothing accounted per message: what this reaches, no publisher can pass. Started
-with an AMQP URL, an exchange, a routing key, seconds and a rate (0 = as fast as the broker takes);
-prints one JSON line.
+    python -m contenders.raw_publisher AMQP_URL EXCHANGE SYMBOL,SYMBOL…
+
+Nothing is encoded, nothing accounted per message: what this reaches, no publisher can pass. It
+begins at full speed; `rate N` on standard input makes it publish N a second, in bursts of one
+message per symbol as the venue does, and 0 stops it. Every line is answered with the figures.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import select
 import socket
 import sys
@@ -20,6 +22,7 @@ import pamqp.frame
 import pamqp.header
 from pamqp import commands
 
+from contenders.tally import Tally
 from ws_gateway.delivery.envelope import Address
 from ws_gateway.domain.event import Event, Kind, Observation
 from ws_gateway.domain.topic import Category, Channel, build_topic
@@ -106,49 +109,80 @@ class RawConnection:
         return found
 
 
-def run(url: str, exchange: str, symbols: list[str], seconds: float, rate: int) -> dict[str, float]:
-    """Publish for so long; answers rate and receive→confirm quantiles in µs."""
-    connection = RawConnection(url)
-    block = b"".join(sample_message(exchange, symbols[i % len(symbols)]) for i in range(BLOCK))
-    one = len(block) // BLOCK
-    sent, confirmed, singles = 0, 0, set[int]()
-    blocks: deque[tuple[int, float]] = deque()
-    latencies: deque[float] = deque(maxlen=8192)
-    started = time.monotonic()
-    end = started + seconds
-    wire = connection.socket
-    size = BLOCK if rate == 0 else max(1, min(BLOCK, rate // 1000))
-    block = block if rate == 0 else block[: one * size]
-    while (now := time.monotonic()) < end:
-        due = rate == 0 or sent < (now - started) * rate
-        may = due and sent - confirmed < WINDOW
-        readable, writable, _ = select.select([wire], [wire] if may else [], [], 0.0005)
-        if writable:
-            wire.sendall(block)
-            sent += size
-            blocks.append((sent, now))
-        if readable:
-            for tag, multiple in connection.confirms():
-                if multiple:
-                    confirmed = max(confirmed, tag)
-                else:
-                    singles.add(tag)
-            while confirmed + 1 in singles:
-                confirmed += 1
-                singles.discard(confirmed)
-            singles = {tag for tag in singles if tag > confirmed}
-            now = time.monotonic()
-            while blocks and blocks[0][0] <= confirmed:
-                latencies.append(now - blocks.popleft()[1])
-    elapsed = time.monotonic() - started
-    ordered = sorted(latencies) or [0.0]
-    return {
-        "rate": confirmed / elapsed,
-        "p50_us": ordered[len(ordered) // 2] * 1e6,
-        "p99_us": ordered[int(len(ordered) * 0.99)] * 1e6,
-    }
+class Publisher:
+    """Writes blocks of ready messages and takes confirms, in one thread and one loop."""
+
+    def __init__(self, url: str, exchange: str, symbols: list[str]) -> None:
+        self._connection = RawConnection(url)
+        self._messages = [sample_message(exchange, symbol) for symbol in symbols]
+        self._tally = Tally()
+        self._rate: int | None = None
+        self._paced_from, self._paced_sent = 0.0, 0
+        self._sent = self._confirmed = self._noted = 0
+        self._singles: set[int] = set()
+        self._blocks: deque[tuple[int, float]] = deque()
+        self._repeat(BLOCK)
+
+    def _repeat(self, size: int) -> None:
+        """Make the block that is written from now on."""
+        count = len(self._messages)
+        self._size = size
+        self._block = b"".join(self._messages[place % count] for place in range(size))
+
+    def run(self) -> None:
+        """Publish until standard input ends."""
+        wire, lines = self._connection.socket, sys.stdin.fileno()
+        while True:
+            may = self._is_due() and self._sent - self._confirmed < WINDOW
+            ready, writable, _ = select.select([wire, lines], [wire] if may else [], [], 0.0005)
+            if writable:
+                self._sent += self._size
+                self._blocks.append((self._sent, time.monotonic()))
+                wire.sendall(self._block)
+            if wire in ready:
+                self._take_confirms()
+            if lines in ready and not self._obey(os.read(lines, 1024).decode()):
+                return
+
+    def _is_due(self) -> bool:
+        if self._rate is None:
+            return True
+        due = (time.monotonic() - self._paced_from) * self._rate
+        return self._sent - self._paced_sent + self._size <= due
+
+    def _obey(self, line: str) -> bool:
+        if not line:
+            return False
+        word, _, value = line.strip().partition(" ")
+        if word == "rate":
+            self._rate = int(value)
+            self._paced_from, self._paced_sent = time.monotonic(), self._sent
+            self._repeat(len(self._messages))
+        print(self._tally.line(), flush=True)
+        return True
+
+    def _take_confirms(self) -> None:
+        singles = self._singles
+        for tag, multiple in self._connection.confirms():
+            if multiple:
+                self._confirmed = max(self._confirmed, tag)
+            else:
+                singles.add(tag)
+        while self._confirmed + 1 in singles:
+            self._confirmed += 1
+            singles.discard(self._confirmed)
+        if singles:
+            self._singles = {tag for tag in singles if tag > self._confirmed}
+        now, blocks = time.monotonic(), self._blocks
+        while self._noted < self._confirmed:
+            last, sent_at = blocks[0]
+            messages = min(last, self._confirmed) - self._noted
+            self._tally.note(now - sent_at, messages)
+            self._noted += messages
+            if self._noted == last:
+                blocks.popleft()
 
 
 if __name__ == "__main__":
-    address, exchange_name, names, length, pace = sys.argv[1:6]
-    print(json.dumps(run(address, exchange_name, names.split(","), float(length), int(pace))))
+    address, exchange_name, names = sys.argv[1:4]
+    Publisher(address, exchange_name, names.split(",")).run()
