@@ -37,6 +37,12 @@ class ServerTime(Protocol):
 class VenueClock:
     """Our clock, set right by the venue's.
 
+    Args:
+        server: who is asked.
+        clock_us: our time of day, µs.
+        monotonic: clock in seconds.
+        measure_seconds, retry_seconds: pauses of `run`, after a measurement and after none.
+
     Attributes:
         offset_ms: server minus local; 0 until it was measured.
         uncertainty_ms: largest error of that.
@@ -49,8 +55,12 @@ class VenueClock:
         *,
         clock_us: Callable[[], int],
         monotonic: Callable[[], float] = time.monotonic,
+        measure_seconds: float = MEASURE_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._server = server
+        self._measure_seconds = measure_seconds
+        self._retry_seconds = retry_seconds
         self._clock_us = clock_us
         self._monotonic = monotonic
         self.offset_ms = 0
@@ -91,6 +101,6 @@ class VenueClock:
                 await self.measure()
             except (VenueLost, Rejected) as exc:
                 log.info("venue.clock_not_measured", why=str(exc))
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(self._retry_seconds)
             else:
-                await asyncio.sleep(MEASURE_SECONDS)
+                await asyncio.sleep(self._measure_seconds)
