@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -62,26 +62,31 @@ class Scrape:
         async with self._lock:
             if self._made_at is None or self._monotonic() - self._made_at >= TEXT_AGE_SECONDS:
                 report = await self._health.report()
-                # Nothing below waits, nor does the report after it read its counters.
+                # Nothing waits from where the report reads its counters to where all is read.
                 sight = Sight(report, self._health.queues(), self._health.silences(), self._meters)
-                self._text = self._render(sight)
+                families = [family_of(metric, sight) for metric in METRICS]
+                families += self._process.collect()
+                self._text = await _render(families)
                 self._made_at = self._monotonic()
             return self._text
 
-    def _render(self, sight: Sight) -> bytes:
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Told(sight))
-        registry.register(self._process)
-        return generate_latest(registry)
-
 
 class _Told(Collector):
-    def __init__(self, sight: Sight) -> None:
-        self._sight = sight
+    def __init__(self, family: Family) -> None:
+        self._family = family
 
     def collect(self) -> Iterator[Family]:
-        """Tell every metric of the table, also those without samples."""
-        return (family_of(metric, self._sight) for metric in METRICS)
+        """Tell the one family."""
+        yield self._family
+
+
+async def _render(families: Iterable[Family]) -> bytes:
+    """Write the text; events go on after each family, because writing takes longer than reading."""
+    parts = []
+    for family in families:
+        parts.append(generate_latest(_Told(family)))
+        await asyncio.sleep(0)
+    return b"".join(parts)
 
 
 def family_of(metric: Metric, sight: Sight) -> Family:
