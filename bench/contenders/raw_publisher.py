@@ -23,34 +23,36 @@ import pamqp.header
 from pamqp import commands
 
 from contenders.tally import Tally
+from ws_gateway.config import Settings
 from ws_gateway.delivery.envelope import Address
 from ws_gateway.domain.event import Event, Kind, Observation
 from ws_gateway.domain.topic import Category, Channel, build_topic
 
-WINDOW = 20_000
+WINDOW = int(Settings.model_fields["publish_window"].default)  # as the gateway's own
 BLOCK = 100
 _head = Struct(">BHI").unpack_from
 _confirm = Struct(">HHQB").unpack_from
 
 
 def sample_message(exchange: str, symbol: str) -> bytes:
-    """Build one message exactly as the gateway would."""
+    """Build one message exactly as the gateway would of one of the venue's frames."""
     topic = build_topic(Channel.ORDERBOOK, category=Category.LINEAR, symbol=symbol)
     payload = (
         b'{"s":"%b","b":[["71419.80","0"],["71418.20","0.159"],["71417.20","0.159"]],'
-        b'"a":[["71427.90","0.006"],["71428.30","0"]],"u":1000,"seq":1000}' % symbol.encode()
+        b'"a":[["71427.90","0.006"],["71428.30","0"]],"u":1000000000,"seq":1000000000}'
+        % symbol.encode()
     )
     fact = Observation(
         topic,
         Kind.DELTA,
-        f"{topic.key}:d1000:1000",
+        f"{topic.key}:d1000000000:1000000000",
         topic.category,
         symbol,
         1_773_386_409_407,
         1_773_386_409_404,
         1_773_386_409_407_000,
         "0" * 32,
-        1000,
+        1_000_000_000,
         payload,
     )
     return Address(exchange, fact, "main").frames(Event(fact, "0" * 26, 1_000_000))
