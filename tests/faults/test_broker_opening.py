@@ -125,6 +125,7 @@ async def test_broker_that_falls_silent_in_the_opening_is_left_at_the_deadline(
         async with delivering(via(amqp_url, wire), amqp_prefix) as rig:
             await rig.until_ready()
         monkeypatch.setattr("ws_gateway.delivery.publisher._CONNECT_DEADLINE_SECONDS", 0.7)
+        monkeypatch.setattr("ws_gateway.delivery.topology._DEADLINE_SECONDS", 0.7)
         wire.limits = [1 + int(wire.carried * share)]
         taken = wire.taken
         async with delivering(via(amqp_url, wire), amqp_prefix) as rig:

@@ -13,9 +13,12 @@ import pytest
 from aiormq.abc import AbstractChannel
 from structlog.testing import capture_logs
 
+from rabbitmq_node import PrivateNode
 from support.amqp_names import exchange_name
 from support.memory_queues import MemoryQueues
 from support.memory_store import MemorySubscriptions
+from support.node_control import rabbitmqctl
+from support.proxy import TcpProxy, address, through
 from ws_gateway.config import QueueType
 from ws_gateway.delivery.backlog import BacklogMonitor
 from ws_gateway.delivery.dedicated import DedicatedKeeper
@@ -240,3 +243,51 @@ async def test_what_another_prefix_declared_is_left_alone(stage: Stage) -> None:
     await stage.ledger.record(foreign)
     await stage.want("alpha", BTC)
     assert foreign in await stage.ledger.declared()
+
+
+@pytest.mark.xdist_group("own_broker")
+async def test_a_binding_that_may_not_be_taken_away_is_told_and_stops_nobody(
+    own_broker: PrivateNode,
+) -> None:
+    """The broker's 403 is an answer: one line, the connection stands, other queues are settled."""
+    await rabbitmqctl(own_broker, "add_user", "gateway", "secret")
+    await rabbitmqctl(own_broker, "set_permissions", "gateway", ".*", ".*", ".*")
+    url = own_broker.url.replace("guest:guest", "gateway:secret")
+    async with staged(url, "t") as stage:
+        rows = await stage.want("alpha", BTC, ETH)
+        with capture_logs() as lines:
+            not_alpha = r"^(?!t\.alpha\.).*"
+            await rabbitmqctl(own_broker, "set_permissions", "gateway", ".*", not_alpha, ".*")
+            await stage.store.remove(rows[1].id)
+            await stage.want("beta", DOTTED)
+            await asyncio.sleep(0.7)  # several looks
+            assert stage.steward.is_connected
+        words = [line["event"] for line in lines]
+        assert words.count("delivery.dedicated_queue_left_bound") == 1
+        assert "delivery.queues_unattended" not in words
+        await stage.publish("ticker.option.XRP-30OCT26-0%2E4-P-USDT")
+        assert len(await stage.drain("beta.ticker")) == 1
+
+
+async def test_many_bindings_take_the_time_they_need(
+    amqp_url: str, amqp_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer has its deadline, not all of them together."""
+    monkeypatch.setattr("ws_gateway.delivery.topology._DEADLINE_SECONDS", 0.5)
+    topics = [
+        build_topic(Channel.TICKER, category=LINEAR, symbol=f"S{number}USDT")
+        for number in range(60)
+    ]
+    async with TcpProxy(*address(amqp_url, 5672)) as proxy:
+        proxy.delay_seconds = 0.01
+        store = MemorySubscriptions()
+        async with staged(through(amqp_url, proxy), amqp_prefix, store=store) as stage:
+            connections = proxy.accepted
+            await stage.want("alpha", *topics)
+            async with asyncio.timeout(20):
+                while len(stage.begun) < len(topics):  # noqa: ASYNC110 - nothing tells
+                    await asyncio.sleep(0.05)
+            assert proxy.accepted == connections
+            await stage.publish("ticker.linear.S0USDT", "ticker.linear.S59USDT")
+            assert len(await stage.drain("alpha.ticker")) == 2
+            await stage.leave(await _all(store))

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 import aiormq.exceptions
 import structlog
 
-from ws_gateway.amqp_errors import broker_errors
 from ws_gateway.config import QueueType
 from ws_gateway.delivery.link import Link
 from ws_gateway.delivery.topology import (
@@ -113,10 +112,10 @@ class DedicatedKeeper:
         for name, queue in self.wanted.items():
             row = declared.get(name)
             if row is None or row.bindings != queue.bindings or name not in self._standing:
-                await in_time(self._bring(link, queue, row))
+                await self._bring(link, queue, row)
         for name, row in declared.items():
             if name not in self.wanted:
-                await in_time(self._remove(link, row))
+                await self._remove(link, row)
 
     def _is_named(self, row: DeclaredQueue) -> bool:
         """Leave alone what was declared under another prefix."""
@@ -124,7 +123,7 @@ class DedicatedKeeper:
 
     async def _bring(self, link: Link, queue: WantedQueue, row: DeclaredQueue | None) -> None:
         if row is None:
-            is_ours = not await _stands(link, queue.name)
+            is_ours = not await in_time(_stands(link, queue.name))
             if not is_ours:
                 log.warning(
                     "delivery.dedicated_queue_found",
@@ -145,8 +144,8 @@ class DedicatedKeeper:
         standing = await ensure_queue(
             link, self._names.exchange, queue.name, sorted(wanted), self._queue_type
         )
-        await self._unbind(link, queue.name, had - wanted)
         if had - wanted:
+            await self._unbind_if_allowed(link, queue.name, had - wanted)
             await self._ledger.record(replace(row, bindings=wanted))
         if standing.problem is not None:
             log.error("delivery.topology_drifted", problem=standing.problem)
@@ -169,7 +168,7 @@ class DedicatedKeeper:
             if row.is_ours:
                 async with link.channel() as channel:
                     with broker_errors_but(*REFUSALS):
-                        deleted = await channel.queue_delete(row.name)
+                        deleted = await in_time(channel.queue_delete(row.name))
                 unread = deleted.message_count or 0
                 tell = log.warning if unread else log.info
                 tell("delivery.dedicated_queue_removed", **about, unread=unread)
@@ -181,13 +180,24 @@ class DedicatedKeeper:
         self._standing.pop(row.name, None)
         await self._ledger.forget(row.name)
 
+    async def _unbind_if_allowed(self, link: Link, queue: str, keys: frozenset[str]) -> None:
+        try:
+            await self._unbind(link, queue, keys)
+        except REFUSALS as exc:
+            # Asking again would get the same answer; the other queues must not wait for it.
+            log.error(  # noqa: TRY400 - an answer
+                "delivery.dedicated_queue_left_bound", queue=queue, keys=sorted(keys), why=str(exc)
+            )
+
     async def _unbind(self, link: Link, queue: str, keys: Iterable[str]) -> None:
         if not (ordered := sorted(keys)):
             return
         async with link.channel() as channel:
-            with broker_errors():
+            with broker_errors_but(*REFUSALS):
                 for key in ordered:
-                    await channel.queue_unbind(queue, self._names.exchange, routing_key=key)
+                    await in_time(
+                        channel.queue_unbind(queue, self._names.exchange, routing_key=key)
+                    )
 
 
 async def _stands(link: Link, queue: str) -> bool:

@@ -74,7 +74,7 @@ def queue_arguments(queue_type: QueueType) -> FieldTable:
 
 
 async def in_time(work: Awaitable[_T]) -> _T:
-    """Await the broker's answers about one queue.
+    """Await the broker's answer to one question, or to a few.
 
     Raises:
         BrokerLost: they do not come.
@@ -138,12 +138,12 @@ async def ensure_queue(
     Raises:
         BrokerLost: the connection went away.
     """
-    standing = await _declare(link, queue, queue_arguments(queue_type))
+    standing = await in_time(_declare(link, queue, queue_arguments(queue_type)))
     try:
         async with link.channel() as channel:
             with broker_errors_but(*REFUSALS):
-                for binding in bindings:
-                    await channel.queue_bind(queue, exchange, routing_key=binding)
+                for binding in bindings:  # there may be thousands: each has its own time
+                    await in_time(channel.queue_bind(queue, exchange, routing_key=binding))
     except REFUSALS as exc:
         problem = standing.problem or f"queue {queue} cannot be bound to {exchange} ({exc})"
         return Standing(standing.arguments, problem)
