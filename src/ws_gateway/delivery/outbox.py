@@ -44,6 +44,7 @@ _SHARES = {Lane.LEDGER: 0.5, Lane.BOOK: 0.25, Lane.LATEST: 0.15}
 _PUBLIC_SHARE = sum(_SHARES.values())
 _RESUME_SHARE = 0.5
 _HEAVY_SHARE = 0.5
+_SCARCE_SHARE = 0.95
 _PRESSURE_SHARE, _EASE_SHARE = 0.1, 0.05
 """How full of waiting values the latest lane is when conflation begins, and when it ends."""
 
@@ -270,8 +271,21 @@ class Outbox:
 
     @property
     def is_private_heavy(self) -> bool:
-        """Say whether private messages in memory take up half of all there is."""
-        return self._private.is_above(_HEAVY_SHARE)
+        """Say whether private messages take up half of memory, or the last of it."""
+        private = self._private
+        return private.is_above(_HEAVY_SHARE) or (
+            private.messages > 0 and self._is_above(_SCARCE_SHARE)
+        )
+
+    @property
+    def private_held(self) -> int:
+        """Count all private messages held."""
+        return self._private.messages
+
+    @property
+    def private_reserve(self) -> int:
+        """Count the messages that no public lane may keep out."""
+        return int(self._most[0] * (1 - _PUBLIC_SHARE))
 
     @property
     def private_waiting(self) -> int:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
@@ -26,7 +26,7 @@ from ws_gateway.delivery.news import News
 from ws_gateway.delivery.outbox import POLICIES, Message, Outbox
 from ws_gateway.delivery.sender import Sender
 from ws_gateway.delivery.spool import Spool
-from ws_gateway.delivery.topology import Names, declare_topology, missing_queues
+from ws_gateway.delivery.topology import Names, declare_topology, in_time, missing_queues
 from ws_gateway.domain.event import Event
 from ws_gateway.domain.topic import Lane, Topic
 from ws_gateway.errors import BrokerLost
@@ -36,9 +36,8 @@ from ws_gateway.runtime.counters import Counters
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-_T = TypeVar("_T")
-
-_LATEST = Lane.LATEST  # named once: it is compared with per event
+# Named once: they are compared with per event.
+_PRIVATE, _LATEST = Lane.PRIVATE, Lane.LATEST
 
 _CONNECT_DEADLINE_SECONDS = 10.0
 _RETRY_SECONDS = 0.2  # what was refused or came back is set aside so long: causes need time
@@ -111,7 +110,7 @@ class Publisher:
         lane = address.lane
         if lane is _LATEST and self._outbox.is_conflating:
             return self._offer_newest(event, address)
-        if not self._outbox.has_room(lane):
+        if not (self._outbox.has_room(lane) or self._spool_takes(lane)):
             return self._refuse(lane)
         self._sender.put(
             Message(
@@ -153,7 +152,11 @@ class Publisher:
 
     def has_room(self, topic: Topic) -> bool:
         """Say whether an event of this topic would be taken now."""
-        return self._outbox.has_room(topic.lane)
+        return self._outbox.has_room(topic.lane) or self._spool_takes(topic.lane)
+
+    def _spool_takes(self, lane: Lane) -> bool:
+        """Say whether an event goes to disk past a memory that is full, with its lane's own too."""
+        return lane is _PRIVATE and self._spool is not None and self._spool.makes_room()
 
     def offer_quarantined(self, *, reason: str, identity: str, trace_id: str, body: bytes) -> bool:
         """Take a frame nobody could read, for the quarantine queue; False when there is no room."""
@@ -205,7 +208,7 @@ class Publisher:
 
     async def _declare(self, link: Link) -> None:
         settings = self._settings
-        problems = await _in_time(declare_topology(link, settings.names, settings.queue_type))
+        problems = await in_time(declare_topology(link, settings.names, settings.queue_type))
         for problem in problems:
             if problem not in self._problems:
                 log.error("delivery.topology_drifted", problem=problem)
@@ -238,7 +241,7 @@ class Publisher:
     async def _check_queues(self, link: Link) -> None:
         """Look whether every queue still stands: `mandatory` is silent while any other is bound."""
         self._checked_at = time.monotonic()
-        for queue in await _in_time(missing_queues(link, self._settings.names)):
+        for queue in await in_time(missing_queues(link, self._settings.names)):
             log.error("delivery.queue_missing", queue=queue, remedy="declared again, empty")
             self._sender.topology_suspect = True
             self._sender.attention.set()
@@ -352,14 +355,6 @@ def _message(event: Event, address: Address) -> Message:
         fact.timestamp,
         conflated=event.conflated,
     )
-
-
-async def _in_time(work: Awaitable[_T]) -> _T:
-    try:
-        async with asyncio.timeout(_CONNECT_DEADLINE_SECONDS):
-            return await work
-    except TimeoutError as exc:
-        raise BrokerLost("the broker took too long over the queues") from exc
 
 
 async def _lost_or(event: asyncio.Event, link: Link, seconds: float) -> None:

@@ -28,7 +28,7 @@ _BUSY = 500  # so many unanswered messages mean that the broker is behind
 _GATHER_SECONDS = 0.002
 _BATCH_MOST = 1000  # messages in one write; more would pile up copies in this process
 _PRIVATE_SHARE = 0.1  # of the window, so that a private event finds a place in any public flood
-_MOMENT_SECONDS = 0.5  # a broker that owes an answer for longer is not well
+_MOMENT_SECONDS = 0.2  # a broker that owes an answer for longer is not well
 _PRIVATE = Lane.PRIVATE  # named once: it is compared with per event
 
 
@@ -89,6 +89,8 @@ class Sender:
         self.topology_suspect = self.is_blocked = False
         self._answered_tag, self._answered_at = self._outbox.first_tag, time.monotonic()
         self._link = link
+        if self._spool is not None:
+            self._spool.broker_back()
         self.flush()
         return again
 
@@ -152,12 +154,15 @@ class Sender:
         if link is None or self.is_blocked or self.topology_suspect:
             return
         most = self._window - self._outbox.aside
+        holds_public = self._spool is not None and self._spool.holds_public
         while self._outbox.has_waiting and link.is_writable:
             room = most - self._outbox.unconfirmed
             if room <= 0:
                 return
             most_now = min(room, _BATCH_MOST)
             reserved = max(0, self._reserved - (room - most_now))
+            if holds_public:
+                reserved = most_now
             batch = self._outbox.next_batch(most_now, reserved=reserved)
             if not batch:
                 return  # the places left are for private events

@@ -34,14 +34,15 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-_TICK_SECONDS = 0.1
+_TICK_SECONDS = 0.05
 _RETRY_SECONDS = 1.0  # after the disk refused
 _REOPEN_SECONDS = 3.0  # after the folder was not to be had
 _WRITE_MOST = 1000  # records in one write
 _LOAD_MOST = 1000  # records in one read
+_LOAD_LEAST = 100
 _TOO_MUCH = "the broker was away for so long that the spool dropped its oldest events"
 _DAMAGED = "the disk did not give back what was written"
-_LOAD_BELOW = 500  # private messages waiting, below which more are loaded
+_HOLD_SECONDS = 1.0  # public messages wait so long for a disk that gives nothing back
 
 
 class _Stored(msgspec.Struct):
@@ -55,6 +56,13 @@ class _Stored(msgspec.Struct):
     sequence: int
     timestamp: int
     received_at: int
+    payload: msgspec.Raw
+
+
+class _Hole(msgspec.Struct):
+    """What is read of the payload of a gap marker."""
+
+    from_sequence: int | None = None
 
 
 class Loss(msgspec.Struct):
@@ -68,6 +76,7 @@ class Loss(msgspec.Struct):
 
 
 _read_stored = msgspec.json.Decoder(_Stored).decode
+_read_hole = msgspec.json.Decoder(_Hole).decode
 _read_loss = msgspec.json.Decoder(Loss).decode
 
 
@@ -90,7 +99,15 @@ def _loss_of(record: Record) -> Loss:
         return _read_loss(record.data)
     stored = _read_stored(body_of(record.data))
     number = stored.sequence
-    return Loss(stored.topic, stored.epoch, stored.account or "", number, number)
+    return Loss(stored.topic, stored.epoch, stored.account or "", _first_of(stored), number)
+
+
+def _first_of(stored: _Stored) -> int:
+    """Return the first number an envelope accounts for: a gap marker those of its hole, too."""
+    if stored.kind != Kind.GAP:
+        return stored.sequence
+    first = _read_hole(stored.payload).from_sequence
+    return stored.sequence if first is None else min(first, stored.sequence)
 
 
 class Spool:
@@ -133,6 +150,9 @@ class Spool:
         self._is_open = self._is_stopping = False
         self._is_read = True  # nothing on disk that is not in memory
         self._refused_at: float | None = None
+        # Small beside what memory may hold, for public events may have taken most of that.
+        self._load_most = max(_LOAD_LEAST, min(_LOAD_MOST, outbox.private_reserve))
+        self._moved_at = 0.0  # when the disk last did what it was asked for
         # Records in memory, in the log's order, and those of them that are done.
         self._held: deque[Position] = deque()
         self._done: set[Position] = set()
@@ -216,10 +236,36 @@ class Spool:
         self._outbox.hold(message)
         self._wake.set()
 
+    def makes_room(self) -> bool:
+        """Take private events that memory has no room for, from now on; answers whether it can."""
+        if not self._is_open or self.last_error is not None:
+            return False
+        if not self.is_taking:
+            self._begin()
+        return len(self._pending) < self._outbox.private_reserve
+
     def broker_lost(self) -> None:
         """Take note that nothing will be sent for a while."""
         if self._is_open and not self.is_taking:
             self._begin()
+
+    def broker_back(self) -> None:
+        """Take note that messages are sent again; what is on disk is loaded at once."""
+        self._moved_at = time.monotonic()
+        self._wake.set()
+
+    @property
+    def holds_public(self) -> bool:
+        """Say whether private events on disk are about to be sent, before any public one.
+
+        A disk that refuses or hangs holds up its own lane only.
+        """
+        return (
+            self.is_taking
+            and not self.is_empty
+            and self.last_error is None
+            and time.monotonic() - self._moved_at < _HOLD_SECONDS
+        )
 
     def done(self, record: Position) -> None:
         """Take note that a message needs its record no longer."""
@@ -245,11 +291,12 @@ class Spool:
             self._begin()
         await self._write()
         await self._acknowledge()
+        self._moved_at = time.monotonic()
         if is_well:
             await self._load()
             if self.is_taking and self.is_empty and not self._copying:
                 self.is_taking = False
-        elif not self._is_read:
+        if not self._is_read:  # also while a slow broker takes less than comes
             await self._keep_bounds()
 
     def _begin(self) -> None:
@@ -319,22 +366,26 @@ class Spool:
     # ── from the disk ─────────────────────────────────────────────────────────────────────────
 
     async def _load(self) -> None:
-        while self._outbox.private_waiting < _LOAD_BELOW:
+        outbox = self._outbox
+        most = self._load_most
+        while outbox.private_waiting < most // 2 and outbox.private_held < 2 * most:
             if self._is_read:
                 self._load_pending()
                 return
             try:
-                batch = await self._in_thread(lambda: self._log.read(_LOAD_MOST))
+                batch = await self._in_thread(lambda: self._log.read(most))
             except OSError as exc:
                 self._refuse(exc)
                 return
             self._accept()
+            self._moved_at = time.monotonic()
             if batch.damaged:
                 self.damaged += batch.damaged
                 log.error("delivery.spool_damaged", stretches=batch.damaged)
             if not batch.records:
                 self._is_read = True
                 self._note_damage()
+                self.flush()  # of what was held
                 continue
             for position, record in batch.records:
                 self._take(position, record)
@@ -374,7 +425,7 @@ class Spool:
         topic = parse_topic(stored.topic, None)
         place = (stored.topic, stored.epoch)
         last = self._last.get(place)
-        if last is not None and stored.sequence > last + 1:  # what stood between was damaged
+        if last is not None and _first_of(stored) > last + 1:  # what stood between was damaged
             hole = Loss(*place, stored.account or "", last + 1, stored.sequence - 1)
             self._outbox.put(self._marker(hole, _DAMAGED))
         self._last[place] = stored.sequence

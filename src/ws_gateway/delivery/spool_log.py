@@ -211,8 +211,10 @@ class SpoolLog:
             observed += record.is_observed
         try:
             _write_all(tail, b"".join(parts))
+            if time.monotonic() - self._synced_at > _SYNC_SECONDS:
+                self._sync()
         except OSError:
-            self._abandon_tail(segment)
+            self._abandon_tail(segment)  # also what only could not be synced: it comes again
             raise
         segment.size = offset
         segment.observed += observed
@@ -220,8 +222,6 @@ class SpoolLog:
         if is_read:
             segment.observed -= observed
             self._cursor = (segment.number, offset)
-        if time.monotonic() - self._synced_at > _SYNC_SECONDS:
-            self._sync()
         return positions
 
     def _writable(self) -> tuple[_Segment, int]:
@@ -271,6 +271,8 @@ class SpoolLog:
     def read(self, max_records: int) -> Batch:
         """Read on from where the last call ended; an empty batch means that nothing is unread.
 
+        A file that somebody took away is damage: whoever waited for it would wait for ever.
+
         Raises:
             OSError: the file cannot be read; the next call tries again.
         """
@@ -280,7 +282,12 @@ class SpoolLog:
             if segment.number < number or len(batch.records) >= max_records:
                 continue
             start = offset if segment.number == number else 0
-            data = segment.path.read_bytes()[: segment.size] if start < segment.size else b""
+            try:
+                data = self._content(segment) if start < segment.size else b""
+            except OSError:
+                if batch.records:
+                    break  # what was read is in hand; the next call meets the fault again
+                raise
             part, end = _parse(data, segment.number, start, max_records - len(batch.records))
             if not part.records and end < segment.size:
                 end = segment.size  # damaged to its end
@@ -290,6 +297,12 @@ class SpoolLog:
             segment.observed -= sum(record.is_observed for _, record in part.records)
             self._cursor = (segment.number, end)
         return batch
+
+    def _content(self, segment: _Segment) -> bytes:
+        try:
+            return segment.path.read_bytes()[: segment.size]
+        except FileNotFoundError:
+            return b""
 
     @property
     def unread_observed(self) -> int:
@@ -321,8 +334,9 @@ class SpoolLog:
             )
             if not is_done or oldest.number > self._cursor[0]:
                 return
-            if len(self._segments) == 1:
-                self._close_tail()
+            if len(self._segments) == 1 and self._tail is not None:
+                tail, self._tail = self._tail, None
+                os.close(tail)  # of a file nobody needs any more
             oldest.path.unlink(missing_ok=True)
             del self._segments[0]
 
@@ -370,11 +384,11 @@ class SpoolLog:
 
     def _drop(self, place: int) -> int:
         segment = self._segments[place]
-        batch, _ = _parse(segment.path.read_bytes()[: segment.size], segment.number, 0)
+        batch, _ = _parse(self._content(segment), segment.number, 0)
         records = [record for _, record in batch.records]
         before = self._segments[place - 1] if place else None
         if before is not None and before.is_losses and not self._is_begun(before):
-            earlier, _ = _parse(before.path.read_bytes()[: before.size], before.number, 0)
+            earlier, _ = _parse(self._content(before), before.number, 0)
             records = [record for _, record in earlier.records] + records
         else:
             before = None
