@@ -84,7 +84,7 @@ class Gateway:
             data=None if body is None else json.dumps(body).encode(),
             headers={"X-API-Key": self._key, "Content-Type": "application/json"},
         )
-        with urlopen(request, timeout=10) as answer:  # noqa: S310 - same
+        with urlopen(request, timeout=PATIENCE_SECONDS) as answer:  # noqa: S310 - same
             return json.loads(answer.read() or b"null")
 
     def _end(self) -> None:
