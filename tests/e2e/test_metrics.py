@@ -93,6 +93,7 @@ async def test_a_lost_exchange_shows_in_attempts_losses_and_the_time_to_come_bac
         async with site.gateway(venue.url) as gateway:
             await gateway.add("orderbook", "BTCUSDT", category="linear")
             await gateway.until_ready()
+            await until_scraped(gateway, lambda now: confirmed(now) > 5)  # else nothing is cut off
             await venue.kill()
             down = await until_scraped(
                 gateway,

@@ -96,11 +96,15 @@ class VenueClock:
 
     async def run(self) -> None:
         """Measure now and again, until cancelled; while the venue is away the offset stays."""
+        is_away = False
         while True:
             try:
                 await self.measure()
             except (VenueLost, Rejected) as exc:
-                log.info("venue.clock_not_measured", why=str(exc))
+                if not is_away:
+                    log.info("venue.clock_not_measured", why=str(exc))
+                is_away = True
                 await asyncio.sleep(self._retry_seconds)
             else:
+                is_away = False
                 await asyncio.sleep(self._measure_seconds)
