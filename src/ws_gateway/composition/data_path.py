@@ -13,8 +13,9 @@ from ws_gateway.delivery.hop_times import HopTimes
 from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.publisher import Publisher, PublisherSettings
 from ws_gateway.delivery.quarantine import Quarantine
-from ws_gateway.delivery.spool import Spool, condense
+from ws_gateway.delivery.spool import Spool
 from ws_gateway.delivery.spool_log import SpoolLog
+from ws_gateway.delivery.spool_records import condense
 from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.topic import Topic
 from ws_gateway.pipeline.runner import Runner

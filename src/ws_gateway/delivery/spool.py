@@ -21,12 +21,11 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from ws_gateway.delivery.envelope import Address, body_of
 from ws_gateway.delivery.news import News
 from ws_gateway.delivery.outbox import Message, Outbox
-from ws_gateway.delivery.spool_log import Position, Record, SpoolLog
-from ws_gateway.domain.event import Event, GapReason, Kind, Observation, marker_payload
-from ws_gateway.domain.topic import Lane, parse_topic
+from ws_gateway.delivery.spool_format import Position, Record
+from ws_gateway.delivery.spool_log import SpoolLog
+from ws_gateway.delivery.spool_records import Restorer
 from ws_gateway.errors import Rejected
 from ws_gateway.runtime.counters import Counters
 
@@ -40,74 +39,7 @@ _REOPEN_SECONDS = 3.0  # after the folder was not to be had
 _WRITE_MOST = 1000  # records in one write
 _LOAD_MOST = 1000  # records in one read
 _LOAD_LEAST = 100
-_TOO_MUCH = "the broker was away for so long that the spool dropped its oldest events"
-_DAMAGED = "the disk did not give back what was written"
 _HOLD_SECONDS = 1.0  # public messages wait so long for a disk that gives nothing back
-
-
-class _Stored(msgspec.Struct):
-    """What is read of an envelope that comes back from disk."""
-
-    event_id: str
-    kind: str
-    topic: str
-    account: str | None
-    epoch: str
-    sequence: int
-    timestamp: int
-    received_at: int
-    payload: msgspec.Raw
-
-
-class _Hole(msgspec.Struct):
-    """What is read of the payload of a gap marker."""
-
-    from_sequence: int | None = None
-
-
-class Loss(msgspec.Struct):
-    """Numbers of one stream and epoch that the spool had to drop."""
-
-    topic: str
-    epoch: str
-    account: str
-    first: int
-    last: int
-
-
-_read_stored = msgspec.json.Decoder(_Stored).decode
-_read_hole = msgspec.json.Decoder(_Hole).decode
-_read_loss = msgspec.json.Decoder(Loss).decode
-
-
-def condense(records: list[Record]) -> list[Record]:
-    """Make of dropped records one loss per stream and epoch, in the order they began."""
-    losses: dict[tuple[str, str], Loss] = {}
-    for record in records:
-        try:
-            loss = _loss_of(record)
-        except msgspec.DecodeError:
-            continue  # whoever wrote it, it names no stream
-        known = losses.setdefault((loss.topic, loss.epoch), loss)
-        known.first, known.last = min(known.first, loss.first), max(known.last, loss.last)
-    encode = msgspec.json.encode
-    return [Record(encode(loss), is_observed=False, is_loss=True) for loss in losses.values()]
-
-
-def _loss_of(record: Record) -> Loss:
-    if record.is_loss:
-        return _read_loss(record.data)
-    stored = _read_stored(body_of(record.data))
-    number = stored.sequence
-    return Loss(stored.topic, stored.epoch, stored.account or "", _first_of(stored), number)
-
-
-def _first_of(stored: _Stored) -> int:
-    """Return the first number an envelope accounts for: a gap marker those of its hole, too."""
-    if stored.kind != Kind.GAP:
-        return stored.sequence
-    first = _read_hole(stored.payload).from_sequence
-    return stored.sequence if first is None else min(first, stored.sequence)
 
 
 class Spool:
@@ -139,9 +71,9 @@ class Spool:
         self._log = log_
         self._outbox = outbox
         self._counters = counters
-        self._exchange = exchange
-        self._clock_us = clock_us
-        self._new_trace_id = new_trace_id
+        self._restorer = Restorer(
+            counters, exchange=exchange, clock_us=clock_us, new_trace_id=new_trace_id
+        )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._news = News()
         self._wake = asyncio.Event()
@@ -157,7 +89,6 @@ class Spool:
         self._held: deque[Position] = deque()
         self._done: set[Position] = set()
         self._acknowledged: Position | None = None
-        self._last: dict[tuple[str, str], int] = {}  # number read last, by topic and epoch
         self.is_well: Callable[[], bool] = lambda: False
         self.flush: Callable[[], None] = lambda: None
         self.is_taking = False
@@ -394,7 +325,7 @@ class Spool:
     def _take(self, position: Position, record: Record) -> None:
         self.observed -= record.is_observed
         try:
-            message = self._restored(record)
+            messages = self._restorer.restore(record)
         except (msgspec.DecodeError, Rejected) as exc:
             self.damaged += 1
             self._counters.shed["spool_damaged"] += record.is_observed
@@ -402,9 +333,10 @@ class Spool:
             self._done.add(position)
             log.error("delivery.spool_damaged", why=str(exc))  # noqa: TRY400 - it is told whole
             return
-        message.record = position
+        messages[-1].record = position
         self._held.append(position)
-        self._outbox.put(message)
+        for message in messages:
+            self._outbox.put(message)
 
     def _load_pending(self) -> None:
         """Let what the disk refused go on without it: everything older was loaded."""
@@ -416,60 +348,12 @@ class Spool:
                 self._outbox.put(message)
             self.flush()
 
-    def _restored(self, record: Record) -> Message:
-        if record.is_loss:
-            loss = _read_loss(record.data)
-            self._last[loss.topic, loss.epoch] = loss.last
-            return self._marker(loss, _TOO_MUCH)
-        stored = _read_stored(body_of(record.data))
-        topic = parse_topic(stored.topic, None)
-        place = (stored.topic, stored.epoch)
-        last = self._last.get(place)
-        if last is not None and _first_of(stored) > last + 1:  # what stood between was damaged
-            hole = Loss(*place, stored.account or "", last + 1, stored.sequence - 1)
-            self._outbox.put(self._marker(hole, _DAMAGED))
-        self._last[place] = stored.sequence
-        return Message(
-            record.data,
-            topic,
-            Lane.PRIVATE,
-            stored.sequence,
-            stored.event_id,
-            stored.received_at,
-            record.is_observed,
-            stored.timestamp,
-        )
-
     def _note_damage(self) -> None:
         """Account for what should have been read and was not: the log is at its end."""
-        self._last.clear()
+        self._restorer.forget()
         if self.observed:
             self._counters.shed["spool_damaged"] += self.observed
             self.observed = 0
-
-    def _marker(self, loss: Loss, detail: str) -> Message:
-        """Make the marker of a hole; it has the last number that is missing."""
-        topic, now_us = parse_topic(loss.topic, None), self._clock_us()
-        fact = Observation(
-            topic,
-            Kind.GAP,
-            f"{topic.key}:{loss.epoch}:{loss.last}:{Kind.GAP}",
-            topic.category,
-            topic.symbol,
-            now_us // 1000,
-            None,
-            now_us,
-            self._new_trace_id(),
-            None,
-            marker_payload(Kind.GAP, GapReason.SPOOL_OVERFLOW, (loss.first, loss.last), detail),
-        )
-        address = Address(self._exchange, fact, loss.account)
-        frames = address.frames(Event(fact, loss.epoch, loss.last))
-        self._counters.markers += 1
-        self._counters.gaps[GapReason.SPOOL_OVERFLOW.value] += 1
-        return Message(
-            frames, topic, Lane.PRIVATE, loss.last, fact.event_id, now_us, is_observed=False
-        )
 
     # ── done ──────────────────────────────────────────────────────────────────────────────────
 

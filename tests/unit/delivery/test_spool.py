@@ -17,7 +17,7 @@ from support.delivery_rig import ORDERS, TRADES, observe
 from support.link_stage import Stage
 from ws_gateway.client.continuity import ContinuityChecker
 from ws_gateway.delivery import spool_log
-from ws_gateway.delivery.spool_log import Record
+from ws_gateway.delivery.spool_format import Record
 from ws_gateway.domain.event import Kind
 
 
