@@ -267,6 +267,34 @@ async def test_vanished_queue_is_noticed_although_another_takes_its_events(
             await eventually(lambda: len(consumer.facts) == 3)
 
 
+async def test_queue_redeclared_and_bound_by_hand_is_told_once_and_forgiven(
+    amqp_url: str, amqp_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing comes back, so only looking finds it; once it was migrated all is well again."""
+    monkeypatch.setattr("ws_gateway.delivery.publisher._CHECK_QUEUES_SECONDS", 0.1)
+    async with (
+        channel_to(amqp_url) as channel,
+        delivering(amqp_url, amqp_prefix, deadline_seconds=2.0) as rig,
+    ):
+        await rig.until_ready()
+        name = rig.names.queue("trade")
+        with capture_logs() as lines:
+            await channel.queue_delete(name)
+            await channel.queue_declare(name, durable=True, arguments={"x-max-length": 5})
+            await channel.queue_bind(name, rig.names.exchange, "trade.#")
+            await eventually(lambda: len(rig.publisher.status().problems) == 1)
+            assert name in rig.publisher.status().problems[0]
+            async with consuming(amqp_url, rig.names.queue("ticker")) as tickers:
+                rig.feed(3, TICKER)
+                await eventually(lambda: len(tickers.facts) == 3)
+            await asyncio.sleep(0.6)  # looked at several times
+            words = [one["event"] for one in lines]
+            assert words.count("delivery.topology_drifted") == 1
+            assert "delivery.broker_lost" not in words
+            await channel.queue_delete(name)
+            await eventually(lambda: rig.publisher.status().problems == ())
+
+
 async def test_queue_that_refuses_everything_does_not_busy_the_gateway(
     amqp_url: str, amqp_prefix: str
 ) -> None:

@@ -239,9 +239,16 @@ class Publisher:
                 await self._try_again(link)
 
     async def _check_queues(self, link: Link) -> None:
-        """Look whether every queue still stands: `mandatory` is silent while any other is bound."""
+        """Look whether every queue still stands as it was declared, and is bound.
+
+        `mandatory` is silent while any other queue is bound, and while this one is, whatever its
+        arguments are by now.
+        """
         self._checked_at = time.monotonic()
-        for queue in await in_time(missing_queues(link, self._settings.names)):
+        missing = await in_time(missing_queues(link, self._settings.names))
+        if not missing:
+            await self._declare(link)
+        for queue in missing:
             log.error("delivery.queue_missing", queue=queue, remedy="declared again, empty")
             self._sender.topology_suspect = True
             self._sender.attention.set()
