@@ -26,6 +26,7 @@ from ws_gateway.control.api.app import create_app
 from ws_gateway.control.api.edge import OpenRequests
 from ws_gateway.control.api.server import HttpServer, listening
 from ws_gateway.control.figures import Figures
+from ws_gateway.control.guard import Guard
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
@@ -332,7 +333,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                     notices=desk.maintenance,
                     backlog=care.monitor,
                 ),
-                api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+                guard=Guard(settings.api_key),
                 requests=requests,
                 contract=render(_site(settings)),
             )

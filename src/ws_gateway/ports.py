@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
+from ws_gateway.domain.caller import Caller
 from ws_gateway.domain.category import Listing
 from ws_gateway.domain.event import Event, GapReason, Observation
 from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
@@ -212,17 +213,26 @@ class Feed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionFilter:
-    """Which subscriptions a caller wants to see; None means any."""
+    """Which subscriptions a caller wants to see; None means any.
+
+    Attributes:
+        services: those whose subscriptions the caller may see at all.
+    """
 
     requesting_service: str | None = None
     channel: str | None = None
     category: Category | None = None
     symbol: str | None = None
     state: SubscriptionState | None = None
+    services: frozenset[str] | None = None
 
 
 class SubscriptionStore(Protocol):
-    """The ledger of desired subscriptions. Every call may raise `DatabaseLost`."""
+    """The ledger of desired subscriptions. Every call may raise `DatabaseLost`.
+
+    What changes a wish takes the caller `by` whom it is changed, and notes that in the audit trail
+    in the same transaction; without a caller (the gateway itself) nothing is noted.
+    """
 
     async def add(
         self,
@@ -230,6 +240,8 @@ class SubscriptionStore(Protocol):
         requesting_service: str,
         chosen_by: str,
         delivery: Delivery | None = None,
+        *,
+        by: Caller | None = None,
     ) -> tuple[Subscription, bool]:
         """Store a wish; answers it and whether it is new.
 
@@ -239,6 +251,7 @@ class SubscriptionStore(Protocol):
             chosen_by: why this category.
             delivery: which queue; None leaves a wish that stands as it is, and is shared for a
                 new one.
+            by: who changes it.
         """
 
     async def get(self, subscription_id: UUID) -> Subscription | None:
@@ -249,10 +262,14 @@ class SubscriptionStore(Protocol):
     ) -> list[Subscription]:
         """Return up to `limit` in a stable order, beginning behind `after`."""
 
-    async def remove(self, subscription_id: UUID) -> Subscription | None:
-        """Forget one; answers what it was, or None."""
+    async def remove(
+        self, subscription_id: UUID, *, by: Caller | None = None
+    ) -> Subscription | None:
+        """Forget one that the caller speaks for; answers what it was, or None."""
 
-    async def remove_service(self, requesting_service: str) -> list[Subscription]:
+    async def remove_service(
+        self, requesting_service: str, *, by: Caller | None = None
+    ) -> list[Subscription]:
         """Forget all of one service; answers what they were."""
 
     async def desired_topics(self) -> set[Topic]:

@@ -12,6 +12,7 @@ import asyncpg
 import httpx
 import uvicorn
 
+from support.callers import guarded
 from support.memory_feed import MemoryDelivery, MemoryFeed
 from ws_gateway.control.api.app import create_app
 from ws_gateway.control.health import HealthReporter
@@ -92,7 +93,7 @@ async def control_room(database_url: str, policy: Policy = POLICY) -> AsyncItera
             counters=dict,
             epoch="01TEST",
         ),
-        api_key=KEY,
+        guard=guarded(KEY),
     )
     headers = {b"X-API-Key": KEY.encode()}
     async with (

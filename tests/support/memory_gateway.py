@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from support.callers import guarded
 from support.memory_feed import MemoryBacklog, MemoryDelivery, MemoryFeed, MemoryNotices
 from support.memory_store import MemorySubscriptions
 from ws_gateway.control.api.app import create_app
@@ -49,7 +50,7 @@ class Gateway:
                 monotonic=lambda: self.now,
                 utc_now=lambda: NIGHT + timedelta(seconds=self.now),
             ),
-            api_key="k",
+            guard=guarded("k"),
         )
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway")
 

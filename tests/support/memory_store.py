@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
+from ws_gateway.domain.caller import Caller
 from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import DatabaseLost
@@ -19,11 +20,13 @@ class MemorySubscriptions:
     Attributes:
         is_away: every call raises `DatabaseLost` while set.
         written: every batch given to `set_state`.
+        changed_by: who added or removed which topic's wish, in order.
     """
 
     def __init__(self) -> None:
         self.is_away = False
         self.written: list[dict[Topic, tuple[SubscriptionState, str | None]]] = []
+        self.changed_by: list[tuple[Caller | None, Topic]] = []
         self._rows: dict[UUID, Subscription] = {}
         self._ids = 0
 
@@ -33,6 +36,8 @@ class MemorySubscriptions:
         requesting_service: str,
         chosen_by: str,
         delivery: Delivery | None = None,
+        *,
+        by: Caller | None = None,
     ) -> tuple[Subscription, bool]:
         """Store a wish; answers it and whether it is new."""
         self._reach()
@@ -54,6 +59,7 @@ class MemorySubscriptions:
             delivery=delivery or Delivery.SHARED,
         )
         self._rows[row.id] = row
+        self.changed_by.append((by, topic))
         return row, True
 
     async def get(self, subscription_id: UUID) -> Subscription | None:
@@ -69,17 +75,26 @@ class MemorySubscriptions:
         behind = [row for row in self._rows.values() if after is None or row.id > after]
         return [row for row in behind if _fits(row, wanted)][:limit]
 
-    async def remove(self, subscription_id: UUID) -> Subscription | None:
-        """Forget one; answers what it was, or None."""
+    async def remove(
+        self, subscription_id: UUID, *, by: Caller | None = None
+    ) -> Subscription | None:
+        """Forget one that the caller speaks for; answers what it was, or None."""
         self._reach()
-        return self._rows.pop(subscription_id, None)
+        row = self._rows.get(subscription_id)
+        if row is None or (by is not None and not by.speaks_for(row.requesting_service)):
+            return None
+        self.changed_by.append((by, row.topic))
+        return self._rows.pop(subscription_id)
 
-    async def remove_service(self, requesting_service: str) -> list[Subscription]:
+    async def remove_service(
+        self, requesting_service: str, *, by: Caller | None = None
+    ) -> list[Subscription]:
         """Forget all of one service; answers what they were."""
         self._reach()
         gone = [row for row in self._rows.values() if row.requesting_service == requesting_service]
         for row in gone:
             del self._rows[row.id]
+            self.changed_by.append((by, row.topic))
         return gone
 
     async def desired_topics(self) -> set[Topic]:
@@ -116,6 +131,8 @@ class MemorySubscriptions:
 
 
 def _fits(row: Subscription, wanted: SubscriptionFilter) -> bool:
+    if wanted.services is not None and row.requesting_service not in wanted.services:
+        return False
     pairs = [
         (wanted.requesting_service, row.requesting_service),
         (wanted.channel, row.topic.channel),

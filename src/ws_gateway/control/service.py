@@ -9,7 +9,9 @@ from uuid import UUID
 
 import structlog
 
+from ws_gateway.control.access import require, require_service
 from ws_gateway.control.policy import Policy
+from ws_gateway.domain.caller import Caller, Scope
 from ws_gateway.domain.category import UNLISTED, choose_category
 from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
 from ws_gateway.domain.topic import (
@@ -74,7 +76,9 @@ class Page:
 class SubscriptionService:
     """Use cases of subscriptions.
 
-    Every call may raise `DatabaseLost`; a wish it refuses is `Rejected` with the field at fault.
+    Every call may raise `DatabaseLost`; a wish it refuses is `Rejected` with the field at fault,
+    and what the caller may not do is `Forbidden`. A key that is bound to services sees and changes
+    what is theirs: other services' names are refused, their ids do not exist for it.
 
     Args:
         store: the ledger of wishes.
@@ -98,7 +102,7 @@ class SubscriptionService:
         self._instruments = instruments
         self._queues = queues
 
-    async def add(self, wish: Wish) -> tuple[Subscription, bool]:
+    async def add(self, caller: Caller, wish: Wish) -> tuple[Subscription, bool]:
         """Store a wish; answers it and whether it is new.
 
         A wish that stands already is answered as it is, but for the delivery if that was named; if
@@ -107,9 +111,11 @@ class SubscriptionService:
         Raises:
             Rejected: the wish cannot be served as it stands.
         """
+        require(caller, Scope.SUBSCRIPTIONS_WRITE)
+        require_service(caller, wish.requesting_service)
         topic, chosen_by = self._topic_of(wish)
         subscription, is_new = await self._store.add(
-            topic, wish.requesting_service, chosen_by, wish.delivery
+            topic, wish.requesting_service, chosen_by, wish.delivery, by=caller
         )
         if self._queues is not None:
             if subscription.delivery is Delivery.DEDICATED:
@@ -125,29 +131,42 @@ class SubscriptionService:
             _log.info("control.subscription_added", **_words(subscription))
         return subscription, is_new
 
-    async def get(self, subscription_id: UUID) -> Subscription | None:
+    async def get(self, caller: Caller, subscription_id: UUID) -> Subscription | None:
         """Return one, or None."""
-        return await self._store.get(subscription_id)
+        require(caller, Scope.SUBSCRIPTIONS_READ)
+        found = await self._store.get(subscription_id)
+        if found is None or not caller.speaks_for(found.requesting_service):
+            return None
+        return found
 
-    async def page(self, wanted: SubscriptionFilter, *, after: UUID | None, limit: int) -> Page:
+    async def page(
+        self, caller: Caller, wanted: SubscriptionFilter, *, after: UUID | None, limit: int
+    ) -> Page:
         """Return up to `limit` subscriptions behind `after`, in order of creation."""
+        require(caller, Scope.SUBSCRIPTIONS_READ)
+        if wanted.requesting_service is not None:
+            require_service(caller, wanted.requesting_service)
+        wanted = replace(wanted, services=caller.services)
         # One more than asked for tells whether another page follows.
         rows = await self._store.page(wanted, after=after, limit=limit + 1)
         items = rows[:limit]
         return Page(items, items[-1].id if len(rows) > limit else None)
 
-    async def remove(self, subscription_id: UUID) -> Subscription | None:
+    async def remove(self, caller: Caller, subscription_id: UUID) -> Subscription | None:
         """Forget one; answers what it was, or None."""
-        gone = await self._store.remove(subscription_id)
+        require(caller, Scope.SUBSCRIPTIONS_WRITE)
+        gone = await self._store.remove(subscription_id, by=caller)
         if gone is not None:
             self._listener.wishes_removed()
             self._wish_for_queues_changed()
             _log.info("control.subscription_removed", **_words(gone))
         return gone
 
-    async def remove_service(self, requesting_service: str) -> list[Subscription]:
+    async def remove_service(self, caller: Caller, requesting_service: str) -> list[Subscription]:
         """Forget all of one service; answers what they were."""
-        gone = await self._store.remove_service(requesting_service)
+        require(caller, Scope.SUBSCRIPTIONS_WRITE)
+        require_service(caller, requesting_service)
+        gone = await self._store.remove_service(requesting_service, by=caller)
         if gone:
             self._listener.wishes_removed()
             self._wish_for_queues_changed()

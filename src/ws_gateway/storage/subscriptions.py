@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import secrets
-import time
 from collections.abc import Callable, Mapping
 from uuid import UUID
 
 import asyncpg
 
+from ws_gateway.domain.caller import Caller
 from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, Topic
-from ws_gateway.errors import DatabaseLost
 from ws_gateway.ports import SubscriptionFilter
-from ws_gateway.storage.database import COMMAND_SECONDS, CONNECT_SECONDS, lost_database
+from ws_gateway.storage.audit import record
+from ws_gateway.storage.identity import rising_ids
+from ws_gateway.storage.statements import Fetch, Statements
 
 MAX_ERROR_CHARS = 1000
 """Longest `last_error` that is kept."""
@@ -35,6 +34,14 @@ _ADD = f"""
     RETURNING {_COLUMNS}
 """  # noqa: S608 - built from constants alone
 
+# One at a time per service, so that what a wish was before is what it was just before.
+_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('wish of ' || $1, 0))"
+
+_STOOD = f"""
+    SELECT {_COLUMNS} FROM subscriptions
+    WHERE topic = $1 AND coalesce(category, '') = $2 AND requesting_service = $3
+"""  # noqa: S608 - same
+
 _GET = f"SELECT {_COLUMNS} FROM subscriptions WHERE id = $1"  # noqa: S608 - same
 
 _PAGE = f"""
@@ -45,11 +52,16 @@ _PAGE = f"""
       AND ($4::text IS NULL OR category = $4)
       AND ($5::text IS NULL OR symbol = $5)
       AND ($6::text IS NULL OR state = $6)
+      AND ($7::text[] IS NULL OR requesting_service = ANY($7))
     ORDER BY id
-    LIMIT $7
+    LIMIT $8
 """  # noqa: S608 - same
 
-_REMOVE = f"DELETE FROM subscriptions WHERE id = $1 RETURNING {_COLUMNS}"  # noqa: S608 - same
+_REMOVE = f"""
+    DELETE FROM subscriptions
+    WHERE id = $1 AND ($2::text[] IS NULL OR requesting_service = ANY($2))
+    RETURNING {_COLUMNS}
+"""  # noqa: S608 - same
 
 _REMOVE_SERVICE = f"""
     DELETE FROM subscriptions WHERE requesting_service = $1 RETURNING {_COLUMNS}
@@ -74,37 +86,19 @@ _RESET_STATES = """
 """
 
 
-def rising_ids(
-    now_ns: Callable[[], int] = time.time_ns, random_bits: Callable[[int], int] = secrets.randbits
-) -> Callable[[], UUID]:
-    """Return a source of UUIDs of version 7 that never go back, even if the clock does.
-
-    12 bits below the millisecond take part in the order (RFC 9562, 6.2, method 3).
-    """
-    last = 0
-
-    def next_id() -> UUID:
-        nonlocal last
-        millis, rest = divmod(now_ns(), 1_000_000)
-        last = max(last + 1, millis << 12 | rest * 4096 // 1_000_000)
-        time_part = (last >> 12) << 80 | 0x7 << 76 | (last & 0xFFF) << 64
-        return UUID(int=time_part | 0b10 << 62 | random_bits(62))
-
-    return next_id
-
-
 class PostgresSubscriptions:
     """The `SubscriptionStore` of the running service.
 
     Args:
         pool: from `database.open_pool`; closed by whoever opened it.
         next_id: source of ids that rise with creation.
+
+    Attributes:
+        statements: runs this ledger's statements, and those of the ledgers beside it.
     """
 
     def __init__(self, pool: asyncpg.Pool, *, next_id: Callable[[], UUID] | None = None) -> None:
-        self._pool = pool
-        self._is_abandoned = False
-        self._running: set[asyncio.Timeout] = set()
+        self.statements = Statements(pool)
         self._next_id = next_id or rising_ids()
 
     async def add(
@@ -113,23 +107,33 @@ class PostgresSubscriptions:
         requesting_service: str,
         chosen_by: str,
         delivery: Delivery | None = None,
+        *,
+        by: Caller | None = None,
     ) -> tuple[Subscription, bool]:
         """Store a wish; answers it and whether it is new."""
         new_id = self._next_id()
-        rows = await self.fetch(
-            _ADD,
-            new_id,
-            topic.category,
-            topic.name,
-            topic.channel,
-            topic.symbol,
-            topic.parameter,
-            requesting_service,
-            chosen_by,
-            delivery,
-        )
-        subscription = _subscription(rows[0])
-        return subscription, subscription.id == new_id
+        async with self.statements.transaction() as fetch:
+            await fetch(_ONE_AT_A_TIME, requesting_service)
+            stood = await fetch(_STOOD, topic.name, topic.category or "", requesting_service)
+            rows = await fetch(
+                _ADD,
+                new_id,
+                topic.category,
+                topic.name,
+                topic.channel,
+                topic.symbol,
+                topic.parameter,
+                requesting_service,
+                chosen_by,
+                delivery,
+            )
+            subscription = _subscription(rows[0])
+            is_new = subscription.id == new_id
+            before = _subscription(stood[0]) if stood else None
+            if by is not None and _facts(before) != _facts(subscription):
+                verb = "subscription.change" if before else "subscription.add"
+                await _note(fetch, by, verb, before, subscription)
+        return subscription, is_new
 
     async def get(self, subscription_id: UUID) -> Subscription | None:
         """Return one, or None."""
@@ -151,19 +155,34 @@ class PostgresSubscriptions:
             wanted.category,
             wanted.symbol,
             wanted.state,
+            None if wanted.services is None else sorted(wanted.services),
             limit,
         )
         return [_subscription(row) for row in rows]
 
-    async def remove(self, subscription_id: UUID) -> Subscription | None:
-        """Forget one; answers what it was, or None."""
-        rows = await self.fetch(_REMOVE, subscription_id)
-        return _subscription(rows[0]) if rows else None
+    async def remove(
+        self, subscription_id: UUID, *, by: Caller | None = None
+    ) -> Subscription | None:
+        """Forget one that the caller speaks for; answers what it was, or None."""
+        services = None if by is None or by.services is None else sorted(by.services)
+        async with self.statements.transaction() as fetch:
+            rows = await fetch(_REMOVE, subscription_id, services)
+            gone = _subscription(rows[0]) if rows else None
+            if by is not None and gone is not None:
+                await _note(fetch, by, "subscription.remove", gone, None)
+        return gone
 
-    async def remove_service(self, requesting_service: str) -> list[Subscription]:
+    async def remove_service(
+        self, requesting_service: str, *, by: Caller | None = None
+    ) -> list[Subscription]:
         """Forget all of one service; answers what they were, in order of creation."""
-        rows = await self.fetch(_REMOVE_SERVICE, requesting_service)
-        return sorted((_subscription(row) for row in rows), key=lambda gone: gone.id)
+        async with self.statements.transaction() as fetch:
+            rows = await fetch(_REMOVE_SERVICE, requesting_service)
+            gone = sorted((_subscription(row) for row in rows), key=lambda one: one.id)
+            if by is not None:
+                for one in gone:
+                    await _note(fetch, by, "subscription.remove", one, None)
+        return gone
 
     async def desired_topics(self) -> set[Topic]:
         """Return the distinct topics of all wishes."""
@@ -190,44 +209,37 @@ class PostgresSubscriptions:
         await self.fetch("SELECT 1")
 
     def abandon(self) -> None:
-        """End every statement now; each caller, from now on too, is told `DatabaseLost`.
-
-        The pool is of no use any more: there is no goodbye to a PostgreSQL that does not answer.
-        """
-        self._is_abandoned = True
-        self._pool.terminate()
-        now = asyncio.get_running_loop().time()
-        for scope in self._running:
-            scope.reschedule(now)
+        """End every statement now; each caller, from now on too, is told `DatabaseLost`."""
+        self.statements.abandon()
 
     async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
-        """Run one statement on the pool, for this ledger and those beside it.
+        """Run one statement, for this ledger and those beside it.
 
         Raises:
             DatabaseLost: PostgreSQL is away, too slow, or was given up.
         """
-        if self._is_abandoned:
-            raise DatabaseLost("the connections to PostgreSQL were given up")
-        with lost_database():
-            async with asyncio.timeout(None) as scope:
-                self._running.add(scope)
-                try:
-                    async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
-                        return await _fetched(connection, statement, values)
-                finally:
-                    self._running.discard(scope)
+        return await self.statements.fetch(statement, *values)
 
 
-async def _fetched(
-    connection: asyncpg.pool.PoolConnectionProxy, statement: str, values: tuple[object, ...]
-) -> list[asyncpg.Record]:
-    try:
-        return await connection.fetch(statement, *values, timeout=COMMAND_SECONDS)
-    except asyncio.CancelledError:
-        # Whoever cancels waits no longer; giving the connection back would first wait until
-        # PostgreSQL has heard of it.
-        connection.terminate()
-        raise
+async def _note(
+    fetch: Fetch, by: Caller, action: str, before: Subscription | None, after: Subscription | None
+) -> None:
+    """Write a change of one wish into the audit trail."""
+    about = after or before
+    subject = "" if about is None else str(about.id)
+    await record(fetch, by, action, subject, before=_facts(before), after=_facts(after))
+
+
+def _facts(subscription: Subscription | None) -> dict[str, str | None] | None:
+    """Tell what a service asked for; what became of it is no change anybody made."""
+    if subscription is None:
+        return None
+    return {
+        "topic": subscription.topic.name,
+        "category": subscription.topic.category,
+        "requesting_service": subscription.requesting_service,
+        "delivery": subscription.delivery,
+    }
 
 
 def _storable(words: str | None) -> str | None:

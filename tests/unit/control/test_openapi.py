@@ -11,6 +11,7 @@ import pytest
 
 from ws_gateway.control.api.app import describe
 from ws_gateway.control.api.openapi import render
+from ws_gateway.domain.caller import Scope
 
 COMMITTED = Path(__file__).resolve().parents[3] / "docs" / "openapi.json"
 
@@ -22,7 +23,7 @@ def test_the_committed_document_is_current() -> None:
 
 
 def test_every_guarded_operation_documents_its_errors_and_key() -> None:
-    """Each operation below /api names the key and describes its errors as problems."""
+    """Each operation below /api names the key's scope and describes its errors as problems."""
     document = describe()
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -30,7 +31,9 @@ def test_every_guarded_operation_documents_its_errors_and_key() -> None:
             if not path.startswith("/api"):
                 assert "security" not in operation
                 continue
-            assert operation["security"] == [{"ApiKey": []}], (path, method)
+            (required,) = operation["security"]
+            assert list(required) == ["ApiKey"], (path, method)
+            assert [Scope(scope) for scope in required["ApiKey"]], (path, method)
             assert {"401", "403", "500"} <= set(answers), (path, method)
             for status, answer in answers.items():
                 if int(status) >= 400:

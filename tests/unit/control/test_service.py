@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from support.callers import ADMIN
 from support.memory_store import MemorySubscriptions
 from ws_gateway.config import load_settings
 from ws_gateway.control.policy import Policy
@@ -94,7 +95,7 @@ async def test_the_category_and_its_reason(
 ) -> None:
     """An explicit category wins, else the symbol tells, and the reason is kept."""
     use, noted = service()
-    subscription, is_new = await use.add(wish)
+    subscription, is_new = await use.add(ADMIN, wish)
     assert is_new
     assert subscription.topic.name == topic
     assert subscription.topic.category is category
@@ -111,7 +112,7 @@ async def test_a_channel_that_spot_lacks_goes_to_linear() -> None:
             has_credentials=False,
         )
     )
-    subscription, _ = await use.add(Wish(Channel.LIQUIDATION, "s", symbol="BTCUSDT"))
+    subscription, _ = await use.add(ADMIN, Wish(Channel.LIQUIDATION, "s", symbol="BTCUSDT"))
     assert subscription.topic.category is Category.LINEAR
     assert "spot has no channel liquidation" in subscription.chosen_by
 
@@ -191,9 +192,9 @@ async def test_what_cannot_be_served_is_refused_by_name(
     """A refusal names the field, stores nothing and wakes nobody."""
     use, noted = service(policy)
     with pytest.raises(Rejected) as caught:
-        await use.add(wish)
+        await use.add(ADMIN, wish)
     assert (caught.value.code, caught.value.field) == (code, field)
-    assert (await use.page(SubscriptionFilter(), after=None, limit=10)).items == []
+    assert (await use.page(ADMIN, SubscriptionFilter(), after=None, limit=10)).items == []
     assert noted.added == []
 
 
@@ -201,7 +202,7 @@ async def test_missing_credentials_name_the_settings() -> None:
     """The refusal of a private channel says which settings would allow it."""
     use, _ = service(Policy.of(load_settings({})))
     with pytest.raises(Rejected, match="WSG_BYBIT_API_KEY and WSG_BYBIT_API_SECRET"):
-        await use.add(Wish(Channel.BALANCE, "s"))
+        await use.add(ADMIN, Wish(Channel.BALANCE, "s"))
 
 
 async def test_the_policy_is_read_from_the_settings() -> None:
@@ -226,11 +227,11 @@ async def test_the_policy_is_read_from_the_settings() -> None:
 async def test_removals_wake_only_when_something_went() -> None:
     """Removing what is not there disturbs nobody."""
     use, noted = service()
-    subscription, _ = await use.add(Wish(Channel.TICKER, "s", symbol="BTCUSDT"))
-    assert await use.remove_service("other") == []
+    subscription, _ = await use.add(ADMIN, Wish(Channel.TICKER, "s", symbol="BTCUSDT"))
+    assert await use.remove_service(ADMIN, "other") == []
     assert noted.removals == 0
-    assert await use.remove(subscription.id) == subscription
-    assert await use.remove(subscription.id) is None
+    assert await use.remove(ADMIN, subscription.id) == subscription
+    assert await use.remove(ADMIN, subscription.id) is None
     assert noted.removals == 1
 
 
@@ -238,10 +239,10 @@ async def test_the_last_page_says_that_it_is_the_last() -> None:
     """A full page followed by nothing has no continuation."""
     use, _ = service()
     for symbol in ("AUSDT", "BUSDT", "CUSDT", "DUSDT"):
-        await use.add(Wish(Channel.TICKER, "s", symbol=symbol))
-    first = await use.page(SubscriptionFilter(), after=None, limit=2)
+        await use.add(ADMIN, Wish(Channel.TICKER, "s", symbol=symbol))
+    first = await use.page(ADMIN, SubscriptionFilter(), after=None, limit=2)
     assert first.next_after == first.items[-1].id
-    last = await use.page(SubscriptionFilter(), after=first.next_after, limit=2)
+    last = await use.page(ADMIN, SubscriptionFilter(), after=first.next_after, limit=2)
     assert len(last.items) == 2
     assert last.next_after is None
 
@@ -267,14 +268,14 @@ async def test_a_dedicated_queue_is_made_before_the_venue_is_asked() -> None:
     use = SubscriptionService(MemorySubscriptions(), noted, FULL, None, queues)
     shared = Wish(Channel.ORDER, "s")
     dedicated = replace(shared, delivery=Delivery.DEDICATED)
-    row, _ = await use.add(shared)
+    row, _ = await use.add(ADMIN, shared)
     assert (row.delivery, queues.calls) == (Delivery.SHARED, [])
-    row, is_new = await use.add(dedicated)
+    row, is_new = await use.add(ADMIN, dedicated)
     assert (row.delivery, is_new, queues.calls) == (Delivery.DEDICATED, False, ["settle"])
-    row, _ = await use.add(shared)
+    row, _ = await use.add(ADMIN, shared)
     assert row.delivery is Delivery.DEDICATED
-    row, _ = await use.add(replace(shared, delivery=Delivery.SHARED))
+    row, _ = await use.add(ADMIN, replace(shared, delivery=Delivery.SHARED))
     assert row.delivery is Delivery.SHARED
     assert queues.calls == ["settle", "settle", "changed"]
-    await use.remove(row.id)
+    await use.remove(ADMIN, row.id)
     assert queues.calls[3:] == ["changed"]

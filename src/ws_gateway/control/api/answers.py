@@ -8,8 +8,8 @@ from ws_gateway.control.api.problems import CONTENT_TYPE
 
 _MEANINGS = {
     400: "The body is not JSON.",
-    401: "The key is missing or wrong.",
-    403: "No key is configured in the gateway.",
+    401: "The key is missing, wrong, expired or revoked.",
+    403: "The key lacks the scope or does not speak for the service, or no key is configured.",
     404: "There is none of that name.",
     413: "The body is larger than 64 KiB.",
     415: "The body is not sent as JSON.",

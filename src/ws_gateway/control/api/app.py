@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from fastapi import FastAPI, Security
-from fastapi.security import APIKeyHeader
+from fastapi import FastAPI
 
 from ws_gateway import __version__
 from ws_gateway.control.api import contract as contract_files
 from ws_gateway.control.api import probes, problems, queues, subscriptions
-from ws_gateway.control.api.edge import KEY_HEADER, Edge, OpenRequests
+from ws_gateway.control.api.edge import Edge, OpenRequests
+from ws_gateway.control.guard import Guard
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.schemas import Problem
 from ws_gateway.control.service import SubscriptionService
@@ -30,11 +30,6 @@ Everything below `/api` needs the key of `WSG_API_KEY` in the header `X-API-Key`
 and what is `allowed`.
 """
 
-# Only documents the header: `Edge` refuses before a request comes this far.
-_KEY = APIKeyHeader(
-    name=KEY_HEADER, scheme_name="ApiKey", description="The key of WSG_API_KEY.", auto_error=False
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Collaborators:
@@ -49,7 +44,7 @@ def create_app(
     *,
     subscriptions: SubscriptionService,
     health: HealthReporter,
-    api_key: str | None,
+    guard: Guard,
     requests: OpenRequests | None = None,
     contract: Mapping[str, bytes] = MappingProxyType({}),
 ) -> FastAPI:
@@ -58,13 +53,13 @@ def create_app(
     Args:
         subscriptions: use cases behind `/api/v1/subscriptions`.
         health: what the probes answer.
-        api_key: the administrator's key; None or empty refuses everything below `/api`.
+        guard: recognises who calls anything below `/api`.
         requests: counts what is being served, for whoever stops the gateway.
         contract: files to serve, by path: `asyncapi.json` and `schemas/{event_class}.json`.
     """
     app = _routed()
     app.state.collaborators = Collaborators(subscriptions, health, contract)
-    app.add_middleware(Edge, api_key=api_key, requests=requests or OpenRequests())
+    app.add_middleware(Edge, guard=guard, requests=requests or OpenRequests())
     return app
 
 
@@ -95,9 +90,9 @@ def _routed() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     problems.register(app)
-    app.include_router(subscriptions.router, dependencies=[Security(_KEY)])
-    app.include_router(probes.guarded, dependencies=[Security(_KEY)])
-    app.include_router(queues.router, dependencies=[Security(_KEY)])
+    app.include_router(subscriptions.router)
+    app.include_router(probes.guarded)
+    app.include_router(queues.router)
     app.include_router(probes.router)
     app.include_router(contract_files.router)
     return app

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -13,9 +12,10 @@ import structlog
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ws_gateway.control.api.problems import RETRY_AFTER_SECONDS, problem
+from ws_gateway.control.api.problems import RETRY_AFTER_SECONDS, problem, problem_of
+from ws_gateway.control.guard import KEY_HEADER, Guard
+from ws_gateway.errors import GatewayError
 
-KEY_HEADER = "X-API-Key"
 GUARDED_PATH = "/api"
 MAX_BODY_BYTES = 64 * 1024
 MAX_DRAIN_BYTES = 1024 * 1024
@@ -26,6 +26,7 @@ BODY_SECONDS = 10.0
 """Longest wait for a body; a caller that dawdles would hold a connection for nothing."""
 
 _KEY_HEADER = KEY_HEADER.lower().encode()
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _log = structlog.get_logger(__name__)
 
@@ -87,15 +88,14 @@ class Edge:
 
     Args:
         app: what is guarded.
-        api_key: the administrator's key; None or empty refuses everything.
+        guard: recognises who asks.
         requests: counts what is being served.
     """
 
-    def __init__(self, app: ASGIApp, *, api_key: str | None, requests: OpenRequests) -> None:
+    def __init__(self, app: ASGIApp, *, guard: Guard, requests: OpenRequests) -> None:
         self._app = app
+        self._guard = guard
         self._requests = requests
-        # Bytes, because a header may hold any byte, and comparing such a str raises.
-        self._api_key = api_key.encode() if api_key else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -111,7 +111,7 @@ class Edge:
                 await _stopping(scope)(scope, receive, send)
 
     async def _respond(self, scope: Scope, receive: Receive, send: _Answer) -> None:
-        refusal = self._refusal(scope)
+        refusal = await self._refusal(scope)
         if refusal is None:
             body = await _read_body(scope, receive)
             if not isinstance(body, Response):
@@ -120,24 +120,19 @@ class Edge:
             refusal = body
         await refusal(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> Response | None:
+    async def _refusal(self, scope: Scope) -> Response | None:
+        """Answer why this is not served, or remember who asks for it."""
         path = scope["path"]
         if path != GUARDED_PATH and not path.startswith(GUARDED_PATH + "/"):
             return None
-        if self._api_key is None:
-            return problem(
-                HTTPStatus.FORBIDDEN,
-                "no API key is configured, so every request is refused; set WSG_API_KEY, or "
-                f"WSG_API_KEY_FILE, start the gateway again, and send the key as {KEY_HEADER}",
-                code="api_key_not_configured",
-                instance=path,
-            )
         given = [value for name, value in scope["headers"] if name == _KEY_HEADER]
-        if not given:
-            return _unauthorized(path, f"send the key as {KEY_HEADER}", code="api_key_missing")
-        # Constant time per value; sent more than once, each has to fit.
-        if not all(hmac.compare_digest(value, self._api_key) for value in given):
-            return _unauthorized(path, f"{KEY_HEADER} is not the key", code="api_key_wrong")
+        address = scope["client"][0] if scope.get("client") else "unknown"
+        is_reading = scope["method"] in _READING
+        try:
+            caller = await self._guard.admit(given, address, is_reading=is_reading)
+        except GatewayError as exc:
+            return problem_of(exc, path)
+        scope.setdefault("state", {})["caller"] = caller.on(address, uuid4().hex)
         return None
 
     async def _serve(self, scope: Scope, receive: Receive, send: _Answer) -> None:
@@ -173,16 +168,6 @@ def _stopping(scope: Scope) -> Response:
         code="gateway_stopping",
         instance=scope["path"],
         headers={"Retry-After": str(RETRY_AFTER_SECONDS), "Connection": "close"},
-    )
-
-
-def _unauthorized(path: str, detail: str, *, code: str) -> Response:
-    return problem(
-        HTTPStatus.UNAUTHORIZED,
-        detail,
-        code=code,
-        instance=path,
-        headers={"WWW-Authenticate": f'ApiKey header="{KEY_HEADER}"'},
     )
 
 

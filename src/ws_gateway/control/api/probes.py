@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from ws_gateway.control.api.answers import problems_of
+from ws_gateway.control.api.calling import Administrator, SubscriptionReader
 from ws_gateway.control.api.problems import NotFound
 from ws_gateway.control.connection_schemas import (
     ConnectionsAnswer,
@@ -64,7 +65,7 @@ async def get_readiness(reporter: Reporter, response: Response) -> Readiness:
     responses=problems_of(422),
 )
 async def list_connections(
-    query: Annotated[ConnectionsQuery, Query()], reporter: Reporter
+    query: Annotated[ConnectionsQuery, Query()], _caller: SubscriptionReader, reporter: Reporter
 ) -> ConnectionsAnswer:
     """Answer every connection to Bybit in full, counts per endpoint, and the topics missing.
 
@@ -82,7 +83,7 @@ async def list_connections(
     summary="Replace a connection without a gap",
     responses=problems_of(404, 422),
 )
-async def replace_connection(name: str, reporter: Reporter) -> Replacement:
+async def replace_connection(name: str, _caller: Administrator, reporter: Reporter) -> Replacement:
     """Open a successor, and close the connection when that carries all its topics.
 
     For a connection that is to be drained, whatever the reason. `GET /api/v1/connections` shows

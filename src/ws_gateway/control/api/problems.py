@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from http import HTTPMethod, HTTPStatus
 from typing import Any, cast
@@ -13,8 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
+from ws_gateway.control.guard import KEY_HEADER
 from ws_gateway.control.schemas import Problem
-from ws_gateway.errors import DatabaseLost, Rejected
+from ws_gateway.errors import DatabaseLost, Forbidden, Rejected, Throttled, Unauthorized
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
@@ -22,6 +24,7 @@ RETRY_AFTER_SECONDS = 5
 MAX_FOUND_CHARS = 200
 """Longest piece of a caller's own input that is repeated to it."""
 
+_ASK_FOR_KEY = {"WWW-Authenticate": f'ApiKey header="{KEY_HEADER}"'}
 _BARE_SCOPE = {"type": "http", "headers": [], "root_path": "", "query_string": b""}
 _FURTHER_FAULTS = 3  # how many faults beside the first are told in words
 
@@ -71,48 +74,63 @@ def problem(
 
 def register(app: FastAPI) -> None:
     """Make the app answer every known exception as a problem."""
-    app.add_exception_handler(Rejected, _rejected)
-    app.add_exception_handler(NotFound, _not_found)
-    app.add_exception_handler(DatabaseLost, _database_lost)
+    for known in (Rejected, NotFound, DatabaseLost, Throttled):
+        app.add_exception_handler(known, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
 
 
-# Starlette types every handler for any exception; each is registered for exactly one.
+def problem_of(exc: Exception, instance: str) -> Response:
+    """Answer what the use cases raise; anything else is a defect and is raised again."""
+    match exc:
+        case Unauthorized():
+            return _refused(HTTPStatus.UNAUTHORIZED, exc, instance, _ASK_FOR_KEY)
+        case Forbidden():
+            return _refused(HTTPStatus.FORBIDDEN, exc, instance)
+        case Rejected():
+            return _refused(HTTPStatus.UNPROCESSABLE_ENTITY, exc, instance)
+        case NotFound():
+            return problem(HTTPStatus.NOT_FOUND, str(exc), code=exc.code, instance=instance)
+        case Throttled():
+            # Whole seconds, and never 0, which would ask for the same at once.
+            wait = max(1, math.ceil(exc.retry_after_seconds))
+            return problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                str(exc),
+                code=exc.code,
+                instance=instance,
+                headers={"Retry-After": str(wait)},
+            )
+        case DatabaseLost():
+            _log.warning("control.request_unserved", path=instance, error=str(exc))
+            return problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "the database is away; nothing is known to have changed, and the same request may "
+                "be sent again without harm",
+                code="database_lost",
+                instance=instance,
+                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+            )
+    raise exc
 
 
-async def _rejected(request: Request, exc: Exception) -> Response:
-    rejected = cast("Rejected", exc)
+def _refused(
+    status: HTTPStatus, exc: Rejected, instance: str, headers: Mapping[str, str] | None = None
+) -> Response:
     return problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        str(rejected),
-        code=rejected.code,
-        instance=request.url.path,
-        field=rejected.field,
-        found=rejected.found,
-        allowed=rejected.allowed,
-    )
-
-
-async def _not_found(request: Request, exc: Exception) -> Response:
-    return problem(
-        HTTPStatus.NOT_FOUND,
+        status,
         str(exc),
-        code=cast("NotFound", exc).code,
-        instance=request.url.path,
+        code=exc.code,
+        instance=instance,
+        field=exc.field,
+        found=exc.found,
+        allowed=exc.allowed,
+        headers=headers,
     )
 
 
-async def _database_lost(request: Request, exc: Exception) -> Response:
-    _log.warning("control.request_unserved", path=request.url.path, error=str(exc))
-    return problem(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "the database is away; nothing is known to have changed, and the same request may be "
-        "sent again without harm",
-        code="database_lost",
-        instance=request.url.path,
-        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-    )
+async def _known(request: Request, exc: Exception) -> Response:
+    return problem_of(exc, request.url.path)
 
 
 async def _http(request: Request, exc: Exception) -> Response:

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 
 from ws_gateway.control.api.answers import problems_of
+from ws_gateway.control.api.calling import SubscriptionReader
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.queue_schemas import QueueList
 
@@ -19,7 +20,9 @@ def _reporter(request: Request) -> HealthReporter:
 
 
 @router.get("/queues", summary="See what waits, and who lags", responses=problems_of())
-async def list_queues(reporter: Annotated[HealthReporter, Depends(_reporter)]) -> QueueList:
+async def list_queues(
+    _caller: SubscriptionReader, reporter: Annotated[HealthReporter, Depends(_reporter)]
+) -> QueueList:
     """Answer every queue as it was at the last look, at most a few seconds ago.
 
     Look at `alerts` first. `capacity_near`: the oldest messages will soon be dropped.

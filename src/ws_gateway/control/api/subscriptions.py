@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from ws_gateway.control.api.answers import problems_of
+from ws_gateway.control.api.calling import SubscriptionReader, SubscriptionWriter
 from ws_gateway.control.api.problems import NotFound
 from ws_gateway.control.schemas import (
     ListQuery,
@@ -43,14 +44,14 @@ Service = Annotated[SubscriptionService, Depends(_service)]
     },
 )
 async def add_subscription(
-    body: SubscriptionRequest, service: Service, response: Response
+    body: SubscriptionRequest, caller: SubscriptionWriter, service: Service, response: Response
 ) -> SubscriptionAnswer:
     """Store what a service wants; Bybit is asked at once, and again after every restart.
 
     Sending the same again changes nothing and answers 200. If Bybit refused the topic
     before, it is asked again. Watch `state`: `requested`, `pending`, then `active` or `rejected`.
     """
-    subscription, is_new = await service.add(body.to_wish())
+    subscription, is_new = await service.add(caller, body.to_wish())
     response.status_code = HTTPStatus.CREATED if is_new else HTTPStatus.OK
     response.headers["Location"] = f"{router.prefix}/{subscription.id}"
     return SubscriptionAnswer.of(subscription)
@@ -58,19 +59,21 @@ async def add_subscription(
 
 @router.get("", summary="List subscriptions", responses=problems_of(422, 503))
 async def list_subscriptions(
-    query: Annotated[ListQuery, Query()], service: Service
+    query: Annotated[ListQuery, Query()], caller: SubscriptionReader, service: Service
 ) -> SubscriptionList:
     """List in order of creation; what is added or removed meanwhile disturbs no page."""
     after = decode_cursor(query.cursor) if query.cursor else None
     return SubscriptionList.of(
-        await service.page(query.to_filter(), after=after, limit=query.limit)
+        await service.page(caller, query.to_filter(), after=after, limit=query.limit)
     )
 
 
 @router.get("/{subscription_id}", summary="See one", responses=problems_of(404, 422, 503))
-async def get_subscription(subscription_id: UUID, service: Service) -> SubscriptionAnswer:
+async def get_subscription(
+    subscription_id: UUID, caller: SubscriptionReader, service: Service
+) -> SubscriptionAnswer:
     """Answer a subscription with its present state."""
-    subscription = await service.get(subscription_id)
+    subscription = await service.get(caller, subscription_id)
     if subscription is None:
         raise _unknown(subscription_id)
     return SubscriptionAnswer.of(subscription)
@@ -82,10 +85,10 @@ async def get_subscription(subscription_id: UUID, service: Service) -> Subscript
     responses=problems_of(422, 503),
 )
 async def remove_service_subscriptions(
-    service_name: ServiceName, service: Service
+    service_name: ServiceName, caller: SubscriptionWriter, service: Service
 ) -> ServiceRemoval:
     """Forget everything one service asked for; topics that others want stay."""
-    gone = await service.remove_service(service_name)
+    gone = await service.remove_service(caller, service_name)
     return ServiceRemoval(requesting_service=service_name, removed=len(gone))
 
 
@@ -95,9 +98,11 @@ async def remove_service_subscriptions(
     summary="Remove one",
     responses=problems_of(404, 422, 503),
 )
-async def remove_subscription(subscription_id: UUID, service: Service) -> None:
+async def remove_subscription(
+    subscription_id: UUID, caller: SubscriptionWriter, service: Service
+) -> None:
     """Forget one; its topic is dropped at Bybit if nobody else wants it."""
-    if await service.remove(subscription_id) is None:
+    if await service.remove(caller, subscription_id) is None:
         raise _unknown(subscription_id)
 
 
