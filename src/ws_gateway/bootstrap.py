@@ -26,8 +26,11 @@ from ws_gateway.control.api.app import create_app
 from ws_gateway.control.api.edge import OpenRequests
 from ws_gateway.control.api.server import HttpServer, listening
 from ws_gateway.control.figures import Figures
-from ws_gateway.control.guard import Guard
+from ws_gateway.control.guard import Guard, Limits
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.keyring import KeyRing
+from ws_gateway.control.keys import KeyService
+from ws_gateway.control.operations import Operations
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
@@ -50,8 +53,10 @@ from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports import TopicObserver
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.identity import TraceIds, new_epoch
+from ws_gateway.storage.audit import PostgresAudit
 from ws_gateway.storage.database import migrate, open_pool
 from ws_gateway.storage.embedded import EmbeddedPostgres
+from ws_gateway.storage.keys import PostgresKeys
 from ws_gateway.storage.queues import PostgresQueues
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
 from ws_gateway.venue.auth import Credentials
@@ -316,28 +321,32 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             figures = Figures(
                 path.counters, lambda: path.publisher.in_flight, lambda: path.spool.observed
             )
-            if settings.api_key is None:
-                log.warning("gateway.api_closed", why="WSG_API_KEY is unset, so all is refused")
+            ring = KeyRing(PostgresKeys(store.statements))
+            await _or_stop(_read_keys(ring, settings), stop)
             requests = OpenRequests()
+            reporter = HealthReporter(
+                store=store,
+                feed=path.feed,
+                delivery=path.publisher,
+                reconciler=reconciler,
+                counters=figures.now,
+                epoch=path.epoch,
+                notices=desk.maintenance,
+                backlog=care.monitor,
+            )
             app = create_app(
                 subscriptions=SubscriptionService(
                     store, reconciler, policy, desk.instruments, care.steward
                 ),
-                health=HealthReporter(
-                    store=store,
-                    feed=path.feed,
-                    delivery=path.publisher,
-                    reconciler=reconciler,
-                    counters=figures.now,
-                    epoch=path.epoch,
-                    notices=desk.maintenance,
-                    backlog=care.monitor,
-                ),
-                guard=Guard(settings.api_key),
+                health=reporter,
+                operations=Operations(reporter, PostgresAudit(store.statements)),
+                keys=KeyService(PostgresKeys(store.statements), ring),
+                guard=Guard(settings.api_key, ring, _limits(settings)),
                 requests=requests,
                 contract=render(_site(settings)),
             )
-            control = _Control(store, reconciler, care, requests, HttpServer(app))
+            server = HttpServer(app, settings.http_trusted_proxies)
+            control = _Control(store, reconciler, ring, care, requests, server)
             try:
                 is_drained = await _run_rooms(path, desk, control, listener, stop)
             finally:
@@ -347,6 +356,22 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             else:
                 lost = path.publisher.in_flight
                 log.error("gateway.stopped_with_loss", lost=lost, **figures.now())
+
+
+async def _read_keys(ring: KeyRing, settings: Settings) -> None:
+    """Know the keys before the first request; say if nobody can get in."""
+    await ring.read()
+    if settings.api_key is None and ring.is_known_empty:
+        why = "WSG_API_KEY is unset and there is no other key, so all is refused"
+        log.warning("gateway.api_closed", why=why)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        requests_per_second=settings.requests_per_second,
+        requests_burst=settings.requests_burst,
+        failures_per_minute=settings.wrong_keys_per_minute,
+    )
 
 
 def _site(settings: Settings) -> Site:
@@ -362,6 +387,7 @@ class _Control:
 
     store: PostgresSubscriptions
     reconciler: Reconciler
+    ring: KeyRing
     care: QueueCare
     requests: OpenRequests
     http: HttpServer
@@ -369,6 +395,7 @@ class _Control:
     def stop(self) -> None:
         """Begin nothing new."""
         self.reconciler.stop()
+        self.ring.stop()
         self.http.stop()
 
     def give_up(self) -> None:
@@ -394,6 +421,7 @@ async def _run_rooms(
         publishing = rooms.create_task(path.publisher.run(), name="publisher")
         feeding = rooms.create_task(path.feed.run(), name="feed")
         reconciling = rooms.create_task(control.reconciler.run(), name="reconciler")
+        keying = rooms.create_task(control.ring.run(), name="keys")
         serving = rooms.create_task(control.http.serve(sockets=[listener]), name="http")
         aside = [
             rooms.create_task(desk.instruments.run(), name="instruments"),
@@ -419,7 +447,7 @@ async def _run_rooms(
         control.stop()
         for task in aside:  # they hold nothing that could be lost
             task.cancel()
-        await _end_intake(control, feeding, reconciling, serving)
+        await _end_intake(control, feeding, reconciling, keying, serving)
         left = ends_at - 2 * GOODBYE_SECONDS - asyncio.get_running_loop().time()
         drained = await path.publisher.drain(left)
         await path.publisher.close(GOODBYE_SECONDS)

@@ -22,8 +22,10 @@ from ws_gateway.bootstrap import serve as serve_gateway
 from ws_gateway.config import PREFIX, SECRETS, LogFormat, Settings, load_settings
 from ws_gateway.delivery.topology import QUARANTINE
 from ws_gateway.demo import DemoOptions, run_demo
+from ws_gateway.domain.caller import Scope
 from ws_gateway.domain.topic import Category, EventClass
 from ws_gateway.errors import Fatal, GatewayError
+from ws_gateway.key_commands import KeyWishes, create_key, list_keys, revoke_key
 from ws_gateway.runtime.telemetry import configure_logging
 from ws_gateway.storage.database import migrate as migrate_database
 from ws_gateway.tail import TailOptions, run_tail
@@ -98,7 +100,10 @@ def check_config() -> None:
     for name in Settings.model_fields:
         typer.echo(f"{PREFIX}{name.upper()}={_shown(getattr(settings, name))}")
     if settings.api_key is None:
-        typer.echo("note: WSG_API_KEY is unset, so the HTTP API refuses everything", err=True)
+        typer.echo(
+            "note: WSG_API_KEY is unset, so the HTTP API takes keys of `keys create` alone",
+            err=True,
+        )
     if not settings.has_credentials:
         typer.echo("note: no Bybit key is set, so only public data is served", err=True)
 
@@ -134,6 +139,61 @@ def tail(
     settings = _settings(LogFormat.CONSOLE)
     options = TailOptions(event_class, as_json, category, symbol, count)
     _run(lambda stop: run_tail(settings, options, stop))
+
+
+keys_app = typer.Typer(
+    help="Make, list and revoke keys of the HTTP API.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(keys_app, name="keys")
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+@keys_app.command("create")
+def create_key_command(
+    *,
+    name: Annotated[str | None, typer.Option(help="What people call it.")] = None,
+    service: Annotated[
+        list[str] | None, typer.Option(help="A service it speaks for; repeat it. Without: any.")
+    ] = None,
+    scope: Annotated[
+        list[Scope] | None,
+        typer.Option(help="What it may do; repeat it. Without: read and write subscriptions."),
+    ] = None,
+    expires_in: Annotated[
+        str | None, typer.Option(metavar="D", help="How long it is of use: 90d, 12h, 30m.")
+    ] = None,
+    rotates: Annotated[
+        str | None, typer.Option(metavar="KEY_ID", help="Make a successor of this key.")
+    ] = None,
+    overlap: Annotated[
+        str | None, typer.Option(metavar="D", help="How long both are of use; 24h.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key, and print it once."""
+    settings = _settings(LogFormat.CONSOLE)
+    wishes = KeyWishes(name, service or (), scope or (), expires_in, rotates, overlap)
+    _run(lambda _stop: create_key(settings, wishes, as_json=as_json))
+
+
+@keys_app.command("list")
+def list_keys_command(as_json: AsJson = False) -> None:  # noqa: FBT002 - same
+    """Print every key without its secret."""
+    settings = _settings(LogFormat.CONSOLE)
+    _run(lambda _stop: list_keys(settings, as_json=as_json))
+
+
+@keys_app.command("revoke")
+def revoke_key_command(
+    key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="The readable part of the key.")],
+    as_json: AsJson = False,  # noqa: FBT002 - same
+) -> None:
+    """Make a key worthless; running gateways notice within seconds."""
+    settings = _settings(LogFormat.CONSOLE)
+    _run(lambda _stop: revoke_key(settings, key_id, as_json=as_json))
 
 
 @app.command()

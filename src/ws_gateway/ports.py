@@ -13,9 +13,11 @@ from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
+from ws_gateway.domain.audit import AuditEntry, AuditFilter
 from ws_gateway.domain.caller import Caller
 from ws_gateway.domain.category import Listing
 from ws_gateway.domain.event import Event, GapReason, Observation
+from ws_gateway.domain.key import ApiKey, NewKey, StoredKey
 from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, Endpoint, EventClass, Lane, Topic
 from ws_gateway.runtime.breaker import BreakerState
@@ -285,6 +287,61 @@ class SubscriptionStore(Protocol):
 
     async def ping(self) -> None:
         """Prove that the database answers."""
+
+
+class KeyStore(Protocol):
+    """The keys of the HTTP API. Every call may raise `DatabaseLost`.
+
+    Changes are noted in the audit trail in the same transaction.
+    """
+
+    async def usable(self) -> Sequence[StoredKey]:
+        """Return the keys that are of use, and those that ended within a day."""
+
+    async def find(self, key_id: str) -> StoredKey | None:
+        """Return one, whatever became of it, or None."""
+
+    async def page(self, *, after: str | None, limit: int) -> list[ApiKey]:
+        """Return up to `limit` in order of creation, beginning behind `after`."""
+
+    async def create(self, new: NewKey, *, by: Caller) -> StoredKey:
+        """Store a key."""
+
+    async def rotate(
+        self,
+        key_id: str,
+        successor_id: str,
+        secret_hash: bytes,
+        *,
+        overlap_seconds: int,
+        expires_in_seconds: int | None,
+        by: Caller,
+    ) -> tuple[StoredKey, StoredKey] | None:
+        """Store a successor and let the old key expire; answers both, None without an old one.
+
+        Raises:
+            Rejected: the old key is of no use any more.
+        """
+
+    async def revoke(self, key_id: str, *, by: Caller) -> StoredKey | None:
+        """Make one worthless; answers it, or None."""
+
+    async def note_uses(self, uses: Mapping[str, datetime]) -> None:
+        """Write when keys were last used."""
+
+
+class AuditTrail(Protocol):
+    """Who changed what. Every call may raise `DatabaseLost`."""
+
+    async def note(
+        self, by: Caller, action: str, subject: str, *, after: Mapping[str, object] | None = None
+    ) -> None:
+        """Note what changed outside the database."""
+
+    async def page(
+        self, wanted: AuditFilter, *, before: UUID | None, limit: int
+    ) -> Sequence[AuditEntry]:
+        """Return up to `limit`, newest first, beginning behind `before`."""
 
 
 # ── delivery → storage ────────────────────────────────────────────────────────────────────────

@@ -9,9 +9,12 @@ import httpx
 
 from support.callers import guarded
 from support.memory_feed import MemoryBacklog, MemoryDelivery, MemoryFeed, MemoryNotices
+from support.memory_keys import MemoryKeys, MemoryTrail
 from support.memory_store import MemorySubscriptions
 from ws_gateway.control.api.app import create_app
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.keys import KeyService
+from ws_gateway.control.operations import Operations
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
@@ -36,20 +39,24 @@ class Gateway:
         self.reconciler = Reconciler(self.store, self.feed, policy, monotonic=lambda: self.now)
         self.reconciler.stop()  # its loop does not run, so news need no timer
         self.feed.observer = self.reconciler
+        self.trail = MemoryTrail()
+        reporter = HealthReporter(
+            store=self.store,
+            feed=self.feed,
+            delivery=self.delivery,
+            reconciler=self.reconciler,
+            counters=lambda: {"received": 7, "confirmed": 4},
+            epoch="01TEST",
+            notices=self.notices,
+            backlog=self.backlog,
+            monotonic=lambda: self.now,
+            utc_now=lambda: NIGHT + timedelta(seconds=self.now),
+        )
         app = create_app(
             subscriptions=SubscriptionService(self.store, self.reconciler, policy),
-            health=HealthReporter(
-                store=self.store,
-                feed=self.feed,
-                delivery=self.delivery,
-                reconciler=self.reconciler,
-                counters=lambda: {"received": 7, "confirmed": 4},
-                epoch="01TEST",
-                notices=self.notices,
-                backlog=self.backlog,
-                monotonic=lambda: self.now,
-                utc_now=lambda: NIGHT + timedelta(seconds=self.now),
-            ),
+            health=reporter,
+            operations=Operations(reporter, self.trail),
+            keys=KeyService(MemoryKeys(self.trail)),
             guard=guarded("k"),
         )
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway")

@@ -21,6 +21,8 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(
         subscriptions=None,  # type: ignore[arg-type]
         health=None,  # type: ignore[arg-type]
+        operations=None,  # type: ignore[arg-type]
+        keys=None,  # type: ignore[arg-type]
         guard=guarded("k"),
         contract=render(Site(prefix="eu1")),
     )

@@ -11,10 +11,13 @@ from starlette.types import Message
 
 from support.callers import guarded
 from support.memory_feed import MemoryDelivery, MemoryFeed
+from support.memory_keys import MemoryKeys, MemoryTrail
 from support.memory_store import MemorySubscriptions
 from ws_gateway.control.api.app import create_app
 from ws_gateway.control.api.edge import Edge, OpenRequests
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.keys import KeyService
+from ws_gateway.control.operations import Operations
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
@@ -37,16 +40,19 @@ def client(api_key: str | None, store: SubscriptionStore | None = None) -> httpx
     """Build an app behind a key and a client without one."""
     store, feed = store or MemorySubscriptions(), MemoryFeed()
     reconciler = Reconciler(store, feed, POLICY)
+    reporter = HealthReporter(
+        store=store,
+        feed=feed,
+        delivery=MemoryDelivery(),
+        reconciler=reconciler,
+        counters=dict,
+        epoch="01TEST",
+    )
     app = create_app(
         subscriptions=SubscriptionService(store, reconciler, POLICY),
-        health=HealthReporter(
-            store=store,
-            feed=feed,
-            delivery=MemoryDelivery(),
-            reconciler=reconciler,
-            counters=dict,
-            epoch="01TEST",
-        ),
+        health=reporter,
+        operations=Operations(reporter, MemoryTrail()),
+        keys=KeyService(MemoryKeys()),
         guard=guarded(api_key),
     )
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway")

@@ -14,8 +14,12 @@ _MEANINGS = {
     413: "The body is larger than 64 KiB.",
     415: "The body is not sent as JSON.",
     422: "A field is missing, malformed, or asks for what does not exist.",
+    429: "Too many requests of this service, or too many wrong keys; wait `Retry-After` seconds.",
     500: "A defect of the gateway; `trace_id` finds it in its log.",
-    503: "The database is away or the gateway stops; send it again after `Retry-After` seconds.",
+    503: (
+        "The database is away, so that nothing can be changed or the key not be told, or the "
+        "gateway stops; send it again after `Retry-After` seconds."
+    ),
 }
 # By reference and not as `model`, which would promise the same as application/json too; the app
 # adds the schema to the document.
@@ -29,5 +33,5 @@ def problems_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": _MEANINGS[status],
             "content": {CONTENT_TYPE: {"schema": _SCHEMA}},
         }
-        for status in sorted({401, 403, 500, *statuses})
+        for status in sorted({401, 403, 429, 500, *statuses})
     }

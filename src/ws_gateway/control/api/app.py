@@ -11,10 +11,13 @@ from fastapi import FastAPI
 
 from ws_gateway import __version__
 from ws_gateway.control.api import contract as contract_files
+from ws_gateway.control.api import keys as key_endpoints
 from ws_gateway.control.api import probes, problems, queues, subscriptions
 from ws_gateway.control.api.edge import Edge, OpenRequests
 from ws_gateway.control.guard import Guard
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.keys import KeyService
+from ws_gateway.control.operations import Operations
 from ws_gateway.control.schemas import Problem
 from ws_gateway.control.service import SubscriptionService
 
@@ -25,9 +28,12 @@ What is subscribed here arrives in RabbitMQ, on the AMQP exchange `ws-gateway.ev
 several services want is subscribed once and dropped when the last of them leaves. Subscriptions
 survive restarts. `GET /asyncapi.json` and `GET /schemas/{event_class}.json` say what arrives.
 
-Everything below `/api` needs the key of `WSG_API_KEY` in the header `X-API-Key`. Every error is an
-`application/problem+json` (RFC 9457) with a stable `code`, the `field` at fault, what was `found`
-and what is `allowed`.
+Everything below `/api` needs a key in the header `X-API-Key`: the administrator's of `WSG_API_KEY`,
+or one made with it or with `ws-gateway keys create`. Each operation names the scope it needs;
+`admin` stands for all. A key that is bound to services sees and changes their subscriptions alone:
+another service's name is answered 403 (`foreign_service`), the id of its subscription 404. Every
+error is an `application/problem+json` (RFC 9457) with a stable `code`, the `field` at fault, what
+was `found` and what is `allowed`.
 """
 
 
@@ -37,6 +43,8 @@ class Collaborators:
 
     subscriptions: SubscriptionService
     health: HealthReporter
+    operations: Operations
+    keys: KeyService
     contract: Mapping[str, bytes]
 
 
@@ -44,6 +52,8 @@ def create_app(
     *,
     subscriptions: SubscriptionService,
     health: HealthReporter,
+    operations: Operations,
+    keys: KeyService,
     guard: Guard,
     requests: OpenRequests | None = None,
     contract: Mapping[str, bytes] = MappingProxyType({}),
@@ -53,12 +63,14 @@ def create_app(
     Args:
         subscriptions: use cases behind `/api/v1/subscriptions`.
         health: what the probes answer.
+        operations: use cases of operators.
+        keys: use cases of keys.
         guard: recognises who calls anything below `/api`.
         requests: counts what is being served, for whoever stops the gateway.
         contract: files to serve, by path: `asyncapi.json` and `schemas/{event_class}.json`.
     """
     app = _routed()
-    app.state.collaborators = Collaborators(subscriptions, health, contract)
+    app.state.collaborators = Collaborators(subscriptions, health, operations, keys, contract)
     app.add_middleware(Edge, guard=guard, requests=requests or OpenRequests())
     return app
 
@@ -93,6 +105,8 @@ def _routed() -> FastAPI:
     app.include_router(subscriptions.router)
     app.include_router(probes.guarded)
     app.include_router(queues.router)
+    app.include_router(key_endpoints.router)
+    app.include_router(key_endpoints.audit)
     app.include_router(probes.router)
     app.include_router(contract_files.router)
     return app

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import uvicorn
@@ -44,12 +44,20 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn inside our task group: it neither owns the signals nor configures logging."""
+    """uvicorn inside our task group: it neither owns the signals nor configures logging.
 
-    def __init__(self, app: Callable[..., Any]) -> None:
+    Args:
+        app: what is served.
+        trusted_proxies: addresses and networks whose word on where a request came from is believed.
+    """
+
+    def __init__(self, app: Callable[..., Any], trusted_proxies: Sequence[str] = ()) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
+                # The address decides who is slowed down, so it is nobody's to choose.
+                proxy_headers=bool(trusted_proxies),
+                forwarded_allow_ips=list(trusted_proxies),
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -1,0 +1,87 @@
+"""What operators see and do, without a word of HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from ws_gateway.control.access import require
+from ws_gateway.control.health import HealthReporter, VenueReport
+from ws_gateway.domain.audit import AuditEntry, AuditFilter
+from ws_gateway.domain.caller import Caller, Scope
+from ws_gateway.domain.topic import Endpoint
+from ws_gateway.errors import DatabaseLost
+from ws_gateway.ports import AuditTrail, QueueStatus
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Part of the trail, newest first; `next_before` continues it, None ends it."""
+
+    items: list[AuditEntry]
+    next_before: UUID | None
+
+
+class Operations:
+    """Use cases of whoever looks after the gateway. Every call may raise `Forbidden`.
+
+    Args:
+        reporter: what there is to see.
+        trail: who changed what.
+    """
+
+    def __init__(self, reporter: HealthReporter, trail: AuditTrail) -> None:
+        self._reporter = reporter
+        self._trail = trail
+
+    def venue(self, caller: Caller, only: Endpoint | None = None) -> VenueReport:
+        """Compare what is wanted with what is active; it is of all services, for all share it."""
+        require(caller, Scope.SUBSCRIPTIONS_READ)
+        return self._reporter.venue(only)
+
+    def queues(self, caller: Caller) -> Sequence[QueueStatus]:
+        """Return how each queue was at the last look."""
+        require(caller, Scope.SUBSCRIPTIONS_READ)
+        return self._reporter.queues()
+
+    async def replace_connection(self, caller: Caller, name: str) -> bool:
+        """Let a successor take a connection's place; answers whether it exists.
+
+        It is done without the database too; then the log alone says by whom.
+        """
+        require(caller, Scope.ADMIN)
+        if not self._reporter.replace_connection(name):
+            return False
+        try:
+            await self._trail.note(caller, "connection.replace", name)
+        except DatabaseLost as exc:
+            _log.error(
+                "control.audit_unwritten",
+                action="connection.replace",
+                subject=name,
+                actor_id=caller.key_id,
+                actor_name=caller.name,
+                address=caller.address,
+                trace_id=caller.trace_id,
+                error=str(exc),
+            )
+        return True
+
+    async def audit(
+        self, caller: Caller, wanted: AuditFilter, *, before: UUID | None, limit: int
+    ) -> AuditPage:
+        """Return up to `limit` changes, newest first, beginning behind `before`.
+
+        Raises:
+            DatabaseLost: nothing can be read now.
+        """
+        require(caller, Scope.ADMIN)
+        # One more than asked for tells whether another page follows.
+        rows = await self._trail.page(wanted, before=before, limit=limit + 1)
+        items = list(rows[:limit])
+        return AuditPage(items, items[-1].id if len(rows) > limit else None)
