@@ -57,7 +57,9 @@ class ObservationSink(Protocol):
 class UnreadableSink(Protocol):
     """Where bytes go that could not be understood."""
 
-    def quarantine(self, *, reason: str, origin: str, detail: str, raw: bytes) -> None:
+    def quarantine(
+        self, *, reason: str, origin: str, detail: str, raw: bytes, trace_id: str
+    ) -> None:
         """Keep the bytes (bounded) with the reason; count them; log once per kind and minute."""
 
 

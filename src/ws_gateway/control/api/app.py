@@ -11,12 +11,16 @@ from fastapi import FastAPI
 
 from ws_gateway import __version__
 from ws_gateway.control.api import contract as contract_files
-from ws_gateway.control.api import probes, problems, queues, subscriptions
+from ws_gateway.control.api import logs, probes, problems, queues, subscriptions
+from ws_gateway.control.api.answers import document_edge
 from ws_gateway.control.api.edge import Edge, OpenRequests
+from ws_gateway.control.api.tracing import Tracing
 from ws_gateway.control.guard import Guard
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.schemas import Problem
 from ws_gateway.control.service import SubscriptionService
+from ws_gateway.runtime.sampling import Sampling
+from ws_gateway.runtime.telemetry import LogLevels
 
 DESCRIPTION = """
 Ask for data of Bybit, and see what became of it.
@@ -38,6 +42,7 @@ class Collaborators:
     subscriptions: SubscriptionService
     health: HealthReporter
     contract: Mapping[str, bytes]
+    levels: LogLevels
 
 
 def create_app(
@@ -46,6 +51,7 @@ def create_app(
     health: HealthReporter,
     guard: Guard,
     requests: OpenRequests | None = None,
+    levels: LogLevels | None = None,
     contract: Mapping[str, bytes] = MappingProxyType({}),
 ) -> FastAPI:
     """Build the application.
@@ -55,11 +61,15 @@ def create_app(
         health: what the probes answer.
         guard: recognises who calls anything below `/api`.
         requests: counts what is being served, for whoever stops the gateway.
+        levels: what changes the log level; None leaves the process's own logging alone.
         contract: files to serve, by path: `asyncapi.json` and `schemas/{event_class}.json`.
     """
     app = _routed()
-    app.state.collaborators = Collaborators(subscriptions, health, contract)
+    app.state.collaborators = Collaborators(
+        subscriptions, health, contract, levels or LogLevels("info", Sampling())
+    )
     app.add_middleware(Edge, guard=guard, requests=requests or OpenRequests())
+    app.add_middleware(Tracing)  # the last that is added is the outermost
     return app
 
 
@@ -73,9 +83,11 @@ class _DescribedApp(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
-        document = super().openapi()
-        document["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
-        return document
+        if self.openapi_schema is None:
+            document = super().openapi()
+            document["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
+            document_edge(document)
+        return super().openapi()
 
 
 def _routed() -> FastAPI:
@@ -93,6 +105,7 @@ def _routed() -> FastAPI:
     app.include_router(subscriptions.router)
     app.include_router(probes.guarded)
     app.include_router(queues.router)
+    app.include_router(logs.router)
     app.include_router(probes.router)
     app.include_router(contract_files.router)
     return app
