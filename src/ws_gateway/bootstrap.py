@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import SystemRandom
@@ -53,6 +53,7 @@ from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports import TopicObserver
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.identity import TraceIds, new_epoch
+from ws_gateway.runtime.telemetry import Telemetry
 from ws_gateway.storage.audit import PostgresAudit
 from ws_gateway.storage.database import migrate, open_pool
 from ws_gateway.storage.embedded import EmbeddedPostgres
@@ -62,8 +63,9 @@ from ws_gateway.storage.subscriptions import PostgresSubscriptions
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.clock import VenueClock
 from ws_gateway.venue.context import SessionContext
-from ws_gateway.venue.credentials import CredentialFiles, CredentialUser
+from ws_gateway.venue.credentials import CredentialFiles
 from ws_gateway.venue.feed import BybitFeed, Endpoints
+from ws_gateway.venue.frame_lines import AskedBy
 from ws_gateway.venue.instruments import Instruments
 from ws_gateway.venue.login import LoginInquiry
 from ws_gateway.venue.maintenance import Maintenance
@@ -98,6 +100,7 @@ class DataPath:
 
     Attributes:
         credential_files: what renews the feed's credentials; None without any.
+        asked_by: which request asked for a topic.
     """
 
     feed: BybitFeed
@@ -107,6 +110,7 @@ class DataPath:
     runner: Runner
     epoch: str
     credential_files: CredentialFiles | None
+    asked_by: AskedBy
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,9 @@ def build_desk(settings: Settings) -> Desk:
     )
 
 
-def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> DataPath:
+def build_data_path(
+    settings: Settings, observer: TopicObserver, desk: Desk, telemetry: Telemetry
+) -> DataPath:
     """Join venue → pipeline → delivery; nothing connects until the parts are run."""
     counters = Counters()
     rng = SystemRandom()
@@ -193,7 +199,7 @@ def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> 
         spool=spool,
     )
     credentials = _credentials(settings)
-    resync = _LateResync()
+    resync, asked_by = _LateResync(), AskedBy()
     runner = Runner(
         outlet=publisher,
         resync=resync,
@@ -209,23 +215,28 @@ def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> 
             # Not to be taken for the real thing by whoever reads /health.
             environment=settings.bybit_ws_url or settings.bybit_environment.value,
             sink=runner,
-            unreadable=Quarantine(
-                publisher, counters=counters, clock_us=_clock_us, new_trace_id=new_trace_id
-            ),
+            unreadable=Quarantine(publisher, counters=counters, clock_us=_clock_us),
             observer=observer,
             rng=rng,
             clock_us=_clock_us,
             new_trace_id=new_trace_id,
             doctor=desk.inquiry,
             notices=desk.maintenance,
+            sampling=telemetry.sampling,
+            asked_by=asked_by,
         ),
         credentials=credentials,
         redundancy=settings.redundancy,
         replacing=Replacing(max_age=settings.connection_max_age_hours * 3600),
     )
     resync.feed = feed
-    files = None if credentials is None else _credential_files(settings, credentials, feed)
-    return DataPath(feed, publisher, spool, counters, runner, epoch, files)
+
+    def renew(fresh: Credentials) -> None:
+        telemetry.secrets.add(fresh.key, fresh.secret)
+        feed.renew_credentials(fresh)
+
+    files = None if credentials is None else _credential_files(settings, credentials, renew)
+    return DataPath(feed, publisher, spool, counters, runner, epoch, files, asked_by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,8 +313,13 @@ class _LateObserver:
         self.reconciler.topic_changed(topic, state, error)
 
 
-async def serve(settings: Settings, stop: asyncio.Event) -> None:
+async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -> None:
     """Run the gateway until `stop` is set, then drain and leave; a stop ends the start too.
+
+    Args:
+        settings: what to serve, and with whom.
+        stop: ends it.
+        telemetry: of the process, for what changes it at run time.
 
     Raises:
         ConfigError: something outside refused at start; a person must act.
@@ -314,7 +330,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             await _or_stop(_require_broker(settings), stop)
             observer = _LateObserver()
             desk = build_desk(settings)
-            path = build_data_path(settings, observer, desk)
+            path = build_data_path(settings, observer, desk, telemetry)
             care = build_queue_care(settings, store, path)
             policy = Policy.of(settings)
             reconciler = observer.reconciler = Reconciler(store, path.feed, policy)
@@ -336,10 +352,15 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             )
             app = create_app(
                 subscriptions=SubscriptionService(
-                    store, reconciler, policy, desk.instruments, care.steward
+                    store,
+                    reconciler,
+                    policy,
+                    desk.instruments,
+                    care.steward,
+                    asked_by=path.asked_by,
                 ),
                 health=reporter,
-                operations=Operations(reporter, PostgresAudit(store.statements)),
+                operations=Operations(reporter, PostgresAudit(store.statements), telemetry.levels),
                 keys=KeyService(PostgresKeys(store.statements), ring),
                 guard=Guard(settings.api_key, ring, _limits(settings)),
                 requests=requests,
@@ -557,13 +578,13 @@ def _credentials(settings: Settings) -> Credentials | None:
 
 
 def _credential_files(
-    settings: Settings, credentials: Credentials, user: CredentialUser
+    settings: Settings, credentials: Credentials, renew: Callable[[Credentials], None]
 ) -> CredentialFiles:
     return CredentialFiles(
         key_file=settings.file_of("bybit_api_key"),
         secret_file=settings.file_of("bybit_api_secret"),
         current=credentials,
-        renew=user.renew_credentials,
+        renew=renew,
     )
 
 

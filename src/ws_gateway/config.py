@@ -216,6 +216,11 @@ class Settings(BaseSettings):
     )
     log_level: LogLevel = Field(LogLevel.INFO, description="Lowest level that is written.")
     log_format: LogFormat = Field(LogFormat.JSON, description="json or console.")
+    log_frames_one_in: int = Field(
+        1000,
+        ge=1,
+        description="At debug, one received frame in so many is logged, per class of data.",
+    )
 
     _files: dict[str, Path] = PrivateAttr(default_factory=dict)
 

@@ -59,7 +59,9 @@ class ObservationSink(Protocol):
 class UnreadableSink(Protocol):
     """Where bytes go that could not be understood."""
 
-    def quarantine(self, *, reason: str, origin: str, detail: str, raw: bytes) -> None:
+    def quarantine(
+        self, *, reason: str, origin: str, detail: str, raw: bytes, trace_id: str
+    ) -> None:
         """Keep the bytes (bounded) with the reason; count them; log once per kind and minute."""
 
 
@@ -334,7 +336,13 @@ class AuditTrail(Protocol):
     """Who changed what. Every call may raise `DatabaseLost`."""
 
     async def note(
-        self, by: Caller, action: str, subject: str, *, after: Mapping[str, object] | None = None
+        self,
+        by: Caller,
+        action: str,
+        subject: str,
+        *,
+        before: Mapping[str, object] | None = None,
+        after: Mapping[str, object] | None = None,
     ) -> None:
         """Note what changed outside the database."""
 

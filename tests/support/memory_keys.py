@@ -146,7 +146,13 @@ class MemoryTrail:
         self.entries: list[AuditEntry] = []
 
     async def note(
-        self, by: Caller, action: str, subject: str, *, after: Mapping[str, object] | None = None
+        self,
+        by: Caller,
+        action: str,
+        subject: str,
+        *,
+        before: Mapping[str, object] | None = None,
+        after: Mapping[str, object] | None = None,
     ) -> None:
         """Note what changed."""
         if self.is_away:
@@ -159,7 +165,7 @@ class MemoryTrail:
                 actor_name=by.name,
                 action=action,
                 subject=subject,
-                before=None,
+                before=before,
                 after=after,
                 trace_id=by.trace_id,
                 address=by.address,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -15,6 +15,8 @@ from ws_gateway.domain.caller import Caller, Scope
 from ws_gateway.domain.topic import Endpoint
 from ws_gateway.errors import DatabaseLost
 from ws_gateway.ports import AuditTrail, QueueStatus
+from ws_gateway.runtime.sampling import Sampling
+from ws_gateway.runtime.telemetry import LogLevels, LogLevelStatus
 
 _log = structlog.get_logger(__name__)
 
@@ -33,11 +35,15 @@ class Operations:
     Args:
         reporter: what there is to see.
         trail: who changed what.
+        levels: what changes the log level; None leaves the process's own logging alone.
     """
 
-    def __init__(self, reporter: HealthReporter, trail: AuditTrail) -> None:
+    def __init__(
+        self, reporter: HealthReporter, trail: AuditTrail, levels: LogLevels | None = None
+    ) -> None:
         self._reporter = reporter
         self._trail = trail
+        self._levels = levels or LogLevels("info", Sampling())
 
     def venue(self, caller: Caller, only: Endpoint | None = None) -> VenueReport:
         """Compare what is wanted with what is active; it is of all services, for all share it."""
@@ -57,20 +63,27 @@ class Operations:
         require(caller, Scope.ADMIN)
         if not self._reporter.replace_connection(name):
             return False
-        try:
-            await self._trail.note(caller, "connection.replace", name)
-        except DatabaseLost as exc:
-            _log.error(
-                "control.audit_unwritten",
-                action="connection.replace",
-                subject=name,
-                actor_id=caller.key_id,
-                actor_name=caller.name,
-                address=caller.address,
-                trace_id=caller.trace_id,
-                error=str(exc),
-            )
+        await self._note(caller, "connection.replace", name)
         return True
+
+    def log_level(self, caller: Caller) -> LogLevelStatus:
+        """Say what is logged now."""
+        require(caller, Scope.ADMIN)
+        return self._levels.status
+
+    async def set_log_level(
+        self, caller: Caller, level: str, duration_seconds: float | None
+    ) -> LogLevelStatus:
+        """Change what is logged, for a while or until it is changed again.
+
+        It is done without the database too; then the log alone says by whom.
+        """
+        require(caller, Scope.ADMIN)
+        before = self._levels.status.level
+        status = self._levels.change(level, duration_seconds, f"asked for by {caller.name}")
+        after = {"level": level, "duration_seconds": duration_seconds}
+        await self._note(caller, "log_level.change", "log_level", {"level": before}, after)
+        return status
 
     async def audit(
         self, caller: Caller, wanted: AuditFilter, *, before: UUID | None, limit: int
@@ -85,3 +98,27 @@ class Operations:
         rows = await self._trail.page(wanted, before=before, limit=limit + 1)
         items = list(rows[:limit])
         return AuditPage(items, items[-1].id if len(rows) > limit else None)
+
+    async def _note(
+        self,
+        caller: Caller,
+        action: str,
+        subject: str,
+        before: Mapping[str, object] | None = None,
+        after: Mapping[str, object] | None = None,
+    ) -> None:
+        """Note what was done outside the database; in the log where that is away."""
+        try:
+            await self._trail.note(caller, action, subject, before=before, after=after)
+        except DatabaseLost as exc:
+            _log.error(
+                "control.audit_unwritten",
+                action=action,
+                subject=subject,
+                before=before,
+                after=after,
+                actor_id=caller.key_id,
+                actor_name=caller.name,
+                address=caller.address,
+                error=str(exc),
+            )

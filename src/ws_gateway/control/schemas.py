@@ -404,7 +404,9 @@ class Problem(BaseModel):
     found: Any = Field(None, examples=[7])
     allowed: list[str] | None = Field(None, examples=[["1", "50", "200", "1000"]])
     trace_id: str | None = Field(
-        None, description="Only of internal errors: finds the log line that tells more."
+        None,
+        description="Finds the log lines of this request; `traceparent` of the answer has it too.",
+        examples=["0af7651916cd43dd8448eb211c80319c"],
     )
 
 

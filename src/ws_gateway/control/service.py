@@ -48,6 +48,13 @@ class WishListener(Protocol):
         """Act on the removal of wishes."""
 
 
+class TraceKeeper(Protocol):
+    """Who remembers which request asked for a topic."""
+
+    def note(self, topic: Topic, trace_id: str | None) -> None:
+        """Take note of it; None is no trace."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What a service asks for, in its own words.
@@ -86,6 +93,7 @@ class SubscriptionService:
         policy: what may be asked for.
         instruments: what the venue lists; None if nobody asks it.
         queues: who makes wishes for queues come true; None serves the shared ones alone.
+        asked_by: told which request asked for a topic; None tells nobody.
     """
 
     def __init__(
@@ -95,12 +103,15 @@ class SubscriptionService:
         policy: Policy,
         instruments: InstrumentList | None = None,
         queues: DedicatedQueues | None = None,
+        *,
+        asked_by: TraceKeeper | None = None,
     ) -> None:
         self._store = store
         self._listener = listener
         self._policy = policy
         self._instruments = instruments
         self._queues = queues
+        self._asked_by = asked_by
 
     async def add(self, caller: Caller, wish: Wish) -> tuple[Subscription, bool]:
         """Store a wish; answers it and whether it is new.
@@ -123,6 +134,8 @@ class SubscriptionService:
                 await self._queues.settle()
             elif not is_new and wish.delivery is not None:
                 self._queues.wishes_changed()
+        if self._asked_by is not None:
+            self._asked_by.note(topic, caller.trace_id)
         news = self._listener.wish_added(topic)
         if news is not None:
             state, error = news

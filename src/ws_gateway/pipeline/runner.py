@@ -107,7 +107,7 @@ class Runner:
             if stream.book is not None and not has_snapshot:
                 self._withhold(stream)
                 return
-            self._resume(stream)
+            self._resume(stream, observation.trace_id)
         stream.sequence += 1
         if not self._outlet.offer(Event(observation, self._epoch, stream.sequence)):
             stream.sequence -= 1
@@ -221,7 +221,7 @@ class Runner:
                     GapReason.SEQUENCE,
                     f"update id {fact.update_id} after {before}; a fresh snapshot was asked for",
                 )
-                self._announce(stream)
+                self._announce(stream, fact.trace_id)
             self._withhold(stream)
             return False
         if verdict is Verdict.RESETS and stream.broken is None:
@@ -263,21 +263,24 @@ class Runner:
         if stream.broken is None:
             stream.broken, stream.detail, stream.announced = reason, detail, False
 
-    def _announce(self, stream: _Stream) -> None:
-        """Put the gap marker of the present break into the stream, once."""
+    def _announce(self, stream: _Stream, trace_id: str | None = None) -> None:
+        """Put the gap marker of the present break into the stream, once.
+
+        It bears the trace of the frame that showed the break, if one did.
+        """
         if stream.announced or stream.broken is None:
             return
         stream.announced = True
         if stream.hole is not None:
             self._close_hole(stream)  # no marker may stand before the one that names the hole
-        self._mark(stream, Kind.GAP, stream.broken, None, stream.detail)
+        self._mark(stream, Kind.GAP, stream.broken, None, stream.detail, trace_id=trace_id)
 
-    def _resume(self, stream: _Stream) -> None:
-        self._announce(stream)
+    def _resume(self, stream: _Stream, trace_id: str) -> None:
+        self._announce(stream, trace_id)
         reason = stream.broken
         if reason is not None:
             stream.broken = stream.asked_at = None
-            self._mark(stream, Kind.RESUMED, reason, None, "data flows")
+            self._mark(stream, Kind.RESUMED, reason, None, "data flows", trace_id=trace_id)
 
     def _shed(self, stream: _Stream) -> None:
         """Give an event that found no room its number, and remember the hole."""
@@ -315,6 +318,8 @@ class Runner:
         reason: GapReason,
         hole: tuple[int, int] | None,
         detail: str,
+        *,
+        trace_id: str | None = None,
     ) -> None:
         """Put a marker at the stream's next place; without room it becomes part of the hole."""
         now_us = self._clock_us()
@@ -330,7 +335,7 @@ class Runner:
             now_us // 1000,
             None,
             now_us,
-            self._new_trace_id(),
+            trace_id or self._new_trace_id(),
             None,
             marker_payload(kind, reason.value, hole, detail),
         )

@@ -80,10 +80,16 @@ class PostgresAudit:
         self._statements = statements
 
     async def note(
-        self, by: Caller, action: str, subject: str, *, after: Facts | None = None
+        self,
+        by: Caller,
+        action: str,
+        subject: str,
+        *,
+        before: Facts | None = None,
+        after: Facts | None = None,
     ) -> None:
         """Note what changed outside the database."""
-        await record(self._statements.fetch, by, action, subject, after=after)
+        await record(self._statements.fetch, by, action, subject, before=before, after=after)
 
     async def page(
         self, wanted: AuditFilter, *, before: UUID | None, limit: int

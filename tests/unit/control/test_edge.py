@@ -158,7 +158,7 @@ async def test_a_body_that_does_not_come_is_waited_for_only_so_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A caller that dawdles is answered and let go."""
-    monkeypatch.setattr("ws_gateway.control.api.edge.BODY_SECONDS", 0.01)
+    monkeypatch.setattr("ws_gateway.control.api.bounds.BODY_SECONDS", 0.01)
 
     async def app(*_: Any) -> None:
         pytest.fail("a body that never came was acted on")

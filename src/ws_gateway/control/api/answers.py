@@ -7,14 +7,17 @@ from typing import Any
 from ws_gateway.control.api.problems import CONTENT_TYPE
 
 _MEANINGS = {
-    400: "The body is not JSON.",
+    400: "The body is not JSON, is nested too deep, or the request is no HTTP.",
     401: "The key is missing, wrong, expired or revoked.",
     403: "The key lacks the scope or does not speak for the service, or no key is configured.",
     404: "There is none of that name.",
+    408: "The body did not arrive in time.",
     413: "The body is larger than 64 KiB.",
+    414: "Path and query are longer than 8 KiB.",
     415: "The body is not sent as JSON.",
     422: "A field is missing, malformed, or asks for what does not exist.",
     429: "Too many requests of this service, or too many wrong keys; wait `Retry-After` seconds.",
+    431: "The headers are larger than 16 KiB.",
     500: "A defect of the gateway; `trace_id` finds it in its log.",
     503: (
         "The database is away, so that nothing can be changed or the key not be told, or the "
@@ -35,3 +38,31 @@ def problems_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         for status in sorted({401, 403, 429, 500, *statuses})
     }
+
+
+EVERYWHERE = (400, 408, 413, 414, 431, 500, 503)
+"""What the outermost layer may answer to any request, whatever it asks for."""
+
+
+def document_edge(document: dict[str, Any]) -> None:
+    """Add to every operation what it may answer before it is reached."""
+    shared = document["components"].setdefault("responses", {})
+    for status in EVERYWHERE:
+        shared[_name(status)] = {
+            "description": _MEANINGS[status],
+            "content": {CONTENT_TYPE: {"schema": _SCHEMA}},
+        }
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            answers = operation["responses"]
+            for status in EVERYWHERE:
+                known = answers.setdefault(
+                    str(status), {"$ref": f"#/components/responses/{_name(status)}"}
+                )
+                if "content" in known:
+                    known["content"].setdefault(CONTENT_TYPE, {"schema": _SCHEMA})
+            operation["responses"] = dict(sorted(answers.items()))
+
+
+def _name(status: int) -> str:
+    return f"Problem{status}"

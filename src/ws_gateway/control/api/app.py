@@ -12,8 +12,10 @@ from fastapi import FastAPI
 from ws_gateway import __version__
 from ws_gateway.control.api import contract as contract_files
 from ws_gateway.control.api import keys as key_endpoints
-from ws_gateway.control.api import probes, problems, queues, subscriptions
+from ws_gateway.control.api import logs, probes, problems, queues, subscriptions
+from ws_gateway.control.api.answers import document_edge
 from ws_gateway.control.api.edge import Edge, OpenRequests
+from ws_gateway.control.api.tracing import Tracing
 from ws_gateway.control.guard import Guard
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.keys import KeyService
@@ -72,6 +74,7 @@ def create_app(
     app = _routed()
     app.state.collaborators = Collaborators(subscriptions, health, operations, keys, contract)
     app.add_middleware(Edge, guard=guard, requests=requests or OpenRequests())
+    app.add_middleware(Tracing)  # the last that is added is the outermost
     return app
 
 
@@ -85,9 +88,11 @@ class _DescribedApp(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
-        document = super().openapi()
-        document["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
-        return document
+        if self.openapi_schema is None:
+            document = super().openapi()
+            document["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
+            document_edge(document)
+        return super().openapi()
 
 
 def _routed() -> FastAPI:
@@ -107,6 +112,7 @@ def _routed() -> FastAPI:
     app.include_router(queues.router)
     app.include_router(key_endpoints.router)
     app.include_router(key_endpoints.audit)
+    app.include_router(logs.router)
     app.include_router(probes.router)
     app.include_router(contract_files.router)
     return app

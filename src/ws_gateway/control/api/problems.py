@@ -17,6 +17,7 @@ from starlette.routing import Match
 from ws_gateway.control.guard import KEY_HEADER
 from ws_gateway.control.schemas import Problem
 from ws_gateway.errors import DatabaseLost, Forbidden, Rejected, Throttled, Unauthorized
+from ws_gateway.runtime.tracing import current_trace_id
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
@@ -51,7 +52,8 @@ def problem(
     trace_id: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """Build the answer."""
+    """Build the answer; without a trace of its own it bears that of the request."""
+    trace_id = trace_id or current_trace_id()
     body = Problem(
         type=f"urn:ws-gateway:problem:{code}",
         title=HTTPStatus(status).phrase,
@@ -169,6 +171,8 @@ def _methods_of(request: Request) -> list[str]:
         scope = {**_BARE_SCOPE, "path": request.scope["path"], "method": method.value}
         if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
             found.append(method.value)
+    if HTTPMethod.GET.value in found:  # the edge serves it as GET
+        found.append(HTTPMethod.HEAD.value)
     return sorted(found)
 
 
@@ -242,7 +246,9 @@ def _allowed(fault: Mapping[str, Any]) -> list[str] | None:
 
 def _bounded(found: object) -> object:
     """Repeat a caller's input only as far as it helps."""
-    if found is None or isinstance(found, bool | int | float):
+    if found is None or isinstance(found, bool | int):
+        return found
+    if isinstance(found, float) and math.isfinite(found):  # JSON has no other numbers
         return found
     text = found if isinstance(found, str) else repr(found)
     # A half surrogate can be read from JSON but not be written again.
