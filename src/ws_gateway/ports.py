@@ -6,7 +6,7 @@ the only module that knows which object stands behind a seam.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -176,6 +176,14 @@ class InstrumentList(Protocol):
         """Say which categories list a symbol; never waits.
 
         Trades of options are named by their base coin, everything else by the symbol.
+        """
+
+    async def misspelt(
+        self, channel: Channel, symbol: str, categories: Collection[Category]
+    ) -> list[str]:
+        """Name the symbols that one was probably meant to be which none of these lists names.
+
+        Empty if it is listed, if nothing is like it, or if that cannot be told.
         """
 
 

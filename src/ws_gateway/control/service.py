@@ -124,6 +124,8 @@ class SubscriptionService:
         """
         require(caller, Scope.SUBSCRIPTIONS_WRITE)
         require_service(caller, wish.requesting_service)
+        self._require(wish.channel, wish.category)
+        await self._refuse_misspelt(wish)
         topic, chosen_by = self._topic_of(wish)
         subscription, is_new = await self._store.add(
             topic, wish.requesting_service, chosen_by, wish.delivery, by=caller
@@ -220,6 +222,27 @@ class SubscriptionService:
             chosen_by = _why_of(topic, wish.category)
             self._require(wish.channel, wish.category or topic.category, chosen_by)
         return topic, chosen_by
+
+    async def _refuse_misspelt(self, wish: Wish) -> None:
+        """Refuse a symbol that is nearly one that is listed: the venue would say no, but later."""
+        if self._instruments is None or not wish.symbol or wish.channel in POOLED:
+            return
+        offered = CHANNEL_CATEGORIES.get(wish.channel, ())
+        enabled = self._policy.enabled_categories
+        categories = [each for each in offered if each in enabled]
+        if wish.category is not None:
+            categories = [each for each in categories if each is wish.category]
+        near = await self._instruments.misspelt(wish.channel, wish.symbol, categories)
+        if near:
+            where = f" of {wish.category}" if wish.category else ""
+            raise Rejected(
+                f"no instruments list{where} names {wish.symbol}; "
+                f"did you mean {' or '.join(near)}?",
+                code="symbol_unknown",
+                field="symbol",
+                found=wish.symbol,
+                allowed=near,
+            )
 
     def _require(
         self, channel: Channel, category: Category | None, chosen_by: str | None = None
