@@ -113,6 +113,7 @@ async def control_room(
         epoch="01TEST",
     )
     ring = KeyRing(PostgresKeys(store.statements))
+    await ring.read()
     app = create_app(
         subscriptions=SubscriptionService(store, reconciler, policy),
         health=reporter,

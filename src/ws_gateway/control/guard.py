@@ -109,9 +109,11 @@ class Guard:
         if word is None:
             raise self._refusal("api_key_missing", f"send the key as {KEY_HEADER}")
         parts = read_key(word) if all(other == word for other in given) else None
-        known = self._ring.known(parts.id) if self._ring and parts else None
-        if parts is not None and _proves(parts, known):
-            return self._stored(known, is_reading=is_reading)
+        known = None
+        if self._ring is not None and parts is not None:
+            known = self._ring.known(parts.id)
+            if stored := _proved(parts, known):
+                return self._let_in(self._ring, stored, is_reading=is_reading)
         place = _place(address)
         if (wait := self._failures.wait_seconds(place, self._monotonic())) > 0:
             raise Throttled(
@@ -122,9 +124,9 @@ class Guard:
         if self._is_bootstrap(given):
             return BOOTSTRAP
         if self._ring is not None and parts is not None and known is None:
-            found = await self._ring.look_up(parts.id)
-            if _proves(parts, found):
-                return self._stored(found, is_reading=is_reading)
+            stored = _proved(parts, await self._ring.look_up(parts.id))
+            if stored is not None:
+                return self._let_in(self._ring, stored, is_reading=is_reading)
         self._failures.take(place, self._monotonic())
         _log.info("control.key_refused", address=address, key_id=parts.id if parts else None)
         raise self._refusal("api_key_wrong", f"{KEY_HEADER} is no key of this gateway")
@@ -146,9 +148,8 @@ class Guard:
             )
         return Unauthorized(detail, code=code)
 
-    def _stored(self, stored: StoredKey | None, *, is_reading: bool) -> Caller:
+    def _let_in(self, ring: KeyRing, stored: StoredKey, *, is_reading: bool) -> Caller:
         """Let the holder of a stored key in, if it is of use."""
-        assert stored is not None and self._ring is not None  # noqa: S101, PT018 - it was proved
         key = stored.key
         match key.state(self._utc_now()):
             case KeyState.REVOKED:
@@ -157,7 +158,7 @@ class Guard:
                 raise Unauthorized(f"the key {key.id} has expired", code="api_key_expired")
             case KeyState.ACTIVE:
                 pass
-        age = self._ring.age_seconds
+        age = ring.age_seconds
         if age > (KNOWN_SECONDS if is_reading else FRESH_SECONDS):
             raise DatabaseLost(
                 f"whether key {key.id} is still of use was last read {age:.0f} s ago"
@@ -165,7 +166,7 @@ class Guard:
         caller = key.to_caller()
         if not caller.is_admin:
             self._count(caller)
-        self._ring.used(key.id)
+        ring.used(key.id)
         return caller
 
     def _count(self, caller: Caller) -> None:
@@ -181,10 +182,10 @@ class Guard:
             )
 
 
-def _proves(parts: KeyParts, stored: StoredKey | None) -> bool:
-    """Say in constant time whether a key's secret is the stored one's."""
+def _proved(parts: KeyParts, stored: StoredKey | None) -> StoredKey | None:
+    """Return the stored key if the secret is its own; found out in constant time."""
     expected = _NOBODY if stored is None else stored.secret_hash
-    return hmac.compare_digest(parts.digest, expected)
+    return stored if hmac.compare_digest(parts.digest, expected) else None
 
 
 def _place(address: str) -> str:

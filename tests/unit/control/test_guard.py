@@ -43,7 +43,9 @@ class Door:
         return NOON + timedelta(seconds=self.seconds)
 
     async def make(self, **wishes: Any) -> IssuedKey:
-        """Make a key as an administrator does."""
+        """Make a key as an administrator does, at a gateway that has started."""
+        if self.ring.age_seconds == float("inf"):
+            await self.ring.read()
         return await self.keys.create(ADMIN, name="made", **wishes)
 
     async def knock(
@@ -55,9 +57,11 @@ class Door:
 
     async def refusal(self, word: str | bytes, *, address: str = HOME) -> str:
         """Come with a key that is refused; answers the code."""
-        with pytest.raises((Unauthorized, Forbidden, Throttled)) as caught:
+        try:
             await self.knock(word, address=address)
-        return str(caught.value.code)
+        except (Unauthorized, Forbidden, Throttled) as exc:
+            return exc.code
+        raise AssertionError("let in")
 
 
 def other_secret(word: str) -> str:
@@ -72,7 +76,7 @@ async def test_a_stored_key_lets_in_who_it_is_of() -> None:
     caller = await door.knock(issued.word.get_secret_value())
     assert (caller.key_id, caller.name) == (issued.key.id, "made")
     assert caller.scopes == {Scope.BALANCES_READ}
-    assert caller.services == {"a", "b"}
+    assert caller.services == frozenset({"a", "b"})
 
 
 async def test_the_first_administrator_key_goes_on_beside_stored_ones() -> None:
@@ -100,7 +104,7 @@ async def test_expired_and_revoked_are_said_to_who_has_the_secret_alone() -> Non
     short, gone = await door.make(expires_in_seconds=60), await door.make()
     await door.keys.revoke(ADMIN, gone.key.id)
     door.seconds = 59.0
-    assert await door.knock(short.word.get_secret_value())
+    await door.knock(short.word.get_secret_value())
     door.seconds = 60.0
     await door.ring.read()
     assert await door.refusal(short.word.get_secret_value()) == "api_key_expired"
@@ -130,7 +134,7 @@ async def test_without_any_key_everything_is_refused_until_one_is_made() -> None
     await door.ring.read()
     assert await door.refusal("anything") == "api_key_not_configured"
     word = (await door.make()).word.get_secret_value()
-    assert await door.knock(word)
+    await door.knock(word)
     assert await door.refusal("anything") == "api_key_wrong"
 
 
@@ -177,10 +181,10 @@ async def test_an_address_that_guesses_has_to_wait_and_locks_out_nobody_else() -
     assert 0 < caught.value.retry_after_seconds <= 20
     assert await door.refusal(make_key()[1].get_secret_value()) == "too_many_wrong_keys"
     assert door.store.asked == asked  # nor is the database asked any more
-    assert await door.knock(word)
-    assert await door.knock("first", address="192.0.2.8")
+    await door.knock(word)
+    await door.knock("first", address="192.0.2.8")
     door.seconds += caught.value.retry_after_seconds
-    assert await door.knock("first")
+    await door.knock("first")
 
 
 async def test_keys_that_were_once_right_are_no_guesses() -> None:
@@ -190,7 +194,7 @@ async def test_keys_that_were_once_right_are_no_guesses() -> None:
     await door.keys.revoke(ADMIN, issued.key.id)
     for _ in range(5):
         assert await door.refusal(issued.word.get_secret_value()) == "api_key_revoked"
-    assert await door.knock("first")
+    await door.knock("first")
 
 
 @pytest.mark.parametrize(
@@ -233,8 +237,8 @@ async def test_administrators_are_not_counted() -> None:
     door = Door(limits=Limits(requests_per_second=0.001, requests_burst=1))
     admin = await door.make(scopes=[Scope.ADMIN])
     for _ in range(5):
-        assert await door.knock("first")
-        assert await door.knock(admin.word.get_secret_value())
+        await door.knock("first")
+        await door.knock(admin.word.get_secret_value())
 
 
 async def test_a_successor_shares_name_scopes_services_and_quota() -> None:
@@ -254,9 +258,9 @@ async def test_a_successor_shares_name_scopes_services_and_quota() -> None:
     for seconds, old_is_of_use in ((559.0, True), (560.0, False)):
         door.seconds = seconds
         await door.ring.read()
-        assert await door.knock(new.word.get_secret_value())
+        await door.knock(new.word.get_secret_value())
         if old_is_of_use:
-            assert await door.knock(old.word.get_secret_value())
+            await door.knock(old.word.get_secret_value())
         else:
             assert await door.refusal(old.word.get_secret_value()) == "api_key_expired"
 
