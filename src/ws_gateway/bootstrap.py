@@ -28,6 +28,7 @@ from ws_gateway.control.api.server import HttpServer, listening
 from ws_gateway.control.figures import Figures
 from ws_gateway.control.guard import Guard
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.memory import LedgerMemory
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
@@ -329,6 +330,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
             care = build_queue_care(settings, store, path)
             policy = Policy.of(settings)
             reconciler = observer.reconciler = Reconciler(store, path.feed, policy)
+            memory = LedgerMemory(store, reconciler, reconciler.status)
             figures = Figures(
                 path.counters, lambda: path.publisher.in_flight, lambda: path.spool.observed
             )
@@ -338,11 +340,12 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
             app = create_app(
                 subscriptions=SubscriptionService(
                     store,
-                    reconciler,
+                    memory,
                     policy,
                     desk.instruments,
                     care.steward,
                     asked_by=path.asked_by,
+                    memory=memory,
                 ),
                 health=HealthReporter(
                     store=store,
@@ -359,7 +362,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 levels=telemetry.levels,
                 contract=render(_site(settings)),
             )
-            control = _Control(store, reconciler, care, requests, HttpServer(app))
+            control = _Control(store, reconciler, memory, care, requests, HttpServer(app))
             try:
                 is_drained = await _run_rooms(path, desk, control, listener, stop)
             finally:
@@ -384,6 +387,7 @@ class _Control:
 
     store: PostgresSubscriptions
     reconciler: Reconciler
+    memory: LedgerMemory
     care: QueueCare
     requests: OpenRequests
     http: HttpServer
@@ -421,6 +425,7 @@ async def _run_rooms(
             rooms.create_task(desk.instruments.run(), name="instruments"),
             rooms.create_task(desk.maintenance.run(), name="maintenance"),
             rooms.create_task(control.care.run(), name="queues"),
+            rooms.create_task(control.memory.run(), name="memory"),
         ]
         if path.credential_files is not None:
             aside.append(rooms.create_task(path.credential_files.run(), name="credentials"))

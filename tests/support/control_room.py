@@ -16,6 +16,7 @@ from support.callers import guarded
 from support.memory_feed import MemoryDelivery, MemoryFeed
 from ws_gateway.control.api.app import create_app
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.memory import LedgerMemory
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
@@ -53,6 +54,7 @@ class Api:
     http: httpx.AsyncClient
     feed: MemoryFeed
     pool: asyncpg.Pool
+    memory: LedgerMemory
 
     async def add(self, **wish: Any) -> httpx.Response:
         """Post a wish; a linear ticker of strategy-1 where nothing else is said."""
@@ -83,8 +85,9 @@ async def control_room(database_url: str, policy: Policy = POLICY) -> AsyncItera
     store, feed = PostgresSubscriptions(pool), MemoryFeed()
     reconciler = Reconciler(store, feed, policy)
     feed.observer = reconciler
+    memory = LedgerMemory(store, reconciler, reconciler.status)
     app = create_app(
-        subscriptions=SubscriptionService(store, reconciler, policy),
+        subscriptions=SubscriptionService(store, memory, policy, memory=memory),
         health=HealthReporter(
             store=store,
             feed=feed,
@@ -102,7 +105,9 @@ async def control_room(database_url: str, policy: Policy = POLICY) -> AsyncItera
         httpx.AsyncClient(base_url=url, headers=headers) as http,
     ):
         group.create_task(reconciler.run())
-        yield Api(http, feed, pool)
+        remembering = group.create_task(memory.run())
+        yield Api(http, feed, pool, memory)
+        remembering.cancel()
         reconciler.stop()
     await pool.close()
 
