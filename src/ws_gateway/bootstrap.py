@@ -30,6 +30,7 @@ from ws_gateway.control.guard import Guard, Limits
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.keyring import KeyRing
 from ws_gateway.control.keys import KeyService
+from ws_gateway.control.memory import LedgerMemory
 from ws_gateway.control.operations import Operations
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
@@ -334,6 +335,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
             care = build_queue_care(settings, store, path)
             policy = Policy.of(settings)
             reconciler = observer.reconciler = Reconciler(store, path.feed, policy)
+            memory = LedgerMemory(store, reconciler, reconciler.status)
             figures = Figures(
                 path.counters, lambda: path.publisher.in_flight, lambda: path.spool.observed
             )
@@ -353,11 +355,12 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
             app = create_app(
                 subscriptions=SubscriptionService(
                     store,
-                    reconciler,
+                    memory,
                     policy,
                     desk.instruments,
                     care.steward,
                     asked_by=path.asked_by,
+                    memory=memory,
                 ),
                 health=reporter,
                 operations=Operations(reporter, PostgresAudit(store.statements), telemetry.levels),
@@ -367,7 +370,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 contract=render(_site(settings)),
             )
             server = HttpServer(app, settings.http_trusted_proxies)
-            control = _Control(store, reconciler, ring, care, requests, server)
+            control = _Control(store, reconciler, memory, ring, care, requests, server)
             try:
                 is_drained = await _run_rooms(path, desk, control, listener, stop)
             finally:
@@ -408,6 +411,7 @@ class _Control:
 
     store: PostgresSubscriptions
     reconciler: Reconciler
+    memory: LedgerMemory
     ring: KeyRing
     care: QueueCare
     requests: OpenRequests
@@ -448,6 +452,7 @@ async def _run_rooms(
             rooms.create_task(desk.instruments.run(), name="instruments"),
             rooms.create_task(desk.maintenance.run(), name="maintenance"),
             rooms.create_task(control.care.run(), name="queues"),
+            rooms.create_task(control.memory.run(), name="memory"),
         ]
         if path.credential_files is not None:
             aside.append(rooms.create_task(path.credential_files.run(), name="credentials"))

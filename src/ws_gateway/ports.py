@@ -284,6 +284,9 @@ class SubscriptionStore(Protocol):
     ) -> list[Subscription]:
         """Forget all of one service; answers what they were."""
 
+    async def fingerprint(self) -> str:
+        """Return a word that differs whenever the wishes differ; their states do not count."""
+
     async def desired_topics(self) -> set[Topic]:
         """Return the distinct topics of all wishes."""
 

@@ -19,6 +19,7 @@ from ws_gateway.control.guard import Guard, Limits
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.keyring import KeyRing
 from ws_gateway.control.keys import KeyService
+from ws_gateway.control.memory import LedgerMemory
 from ws_gateway.control.operations import Operations
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
@@ -59,6 +60,7 @@ class Api:
     http: httpx.AsyncClient
     feed: MemoryFeed
     pool: asyncpg.Pool
+    memory: LedgerMemory
     url: str
 
     def client(self, key: str | None) -> httpx.AsyncClient:
@@ -104,6 +106,7 @@ async def control_room(
     store, feed = PostgresSubscriptions(pool), MemoryFeed()
     reconciler = Reconciler(store, feed, policy)
     feed.observer = reconciler
+    memory = LedgerMemory(store, reconciler, reconciler.status)
     reporter = HealthReporter(
         store=store,
         feed=feed,
@@ -115,7 +118,7 @@ async def control_room(
     ring = KeyRing(PostgresKeys(store.statements))
     await ring.read()
     app = create_app(
-        subscriptions=SubscriptionService(store, reconciler, policy),
+        subscriptions=SubscriptionService(store, memory, policy, memory=memory),
         health=reporter,
         operations=Operations(reporter, PostgresAudit(store.statements)),
         keys=KeyService(PostgresKeys(store.statements), ring),
@@ -128,8 +131,10 @@ async def control_room(
         httpx.AsyncClient(base_url=url, headers=headers) as http,
     ):
         group.create_task(reconciler.run())
+        remembering = group.create_task(memory.run())
         group.create_task(ring.run())
-        yield Api(http, feed, pool, url)
+        yield Api(http, feed, pool, memory, url)
+        remembering.cancel()
         reconciler.stop()
         ring.stop()
     await pool.close()

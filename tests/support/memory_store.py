@@ -97,6 +97,11 @@ class MemorySubscriptions:
             self.changed_by.append((by, row.topic))
         return gone
 
+    async def fingerprint(self) -> str:
+        """Return a word that differs whenever the wishes differ."""
+        self._reach()
+        return " ".join(f"{row.id}{row.delivery}" for row in self._rows.values())
+
     async def desired_topics(self) -> set[Topic]:
         """Return the distinct topics of all wishes."""
         self._reach()

@@ -23,17 +23,21 @@ from ws_gateway.domain.topic import (
     Topic,
     build_topic,
 )
-from ws_gateway.errors import Rejected
+from ws_gateway.errors import DatabaseLost, Rejected
 from ws_gateway.ports import (
     DedicatedQueues,
     InstrumentList,
     SubscriptionFilter,
     SubscriptionStore,
 )
+from ws_gateway.runtime.tracing import note
 
 # Words that are letters, digits, _ and -, joined by single dots: the service becomes part of the
 # name of a queue, which people type and which patterns of permissions and policies match.
 _QUEUE_WORDS = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+
+MEMORY = "memory"
+"""Where an answer came from while the database was away."""
 
 _log = structlog.get_logger(__name__)
 
@@ -46,6 +50,18 @@ class WishListener(Protocol):
 
     def wishes_removed(self) -> None:
         """Act on the removal of wishes."""
+
+
+class LedgerCopy(Protocol):
+    """What the ledger held when it was last heard. Every call raises `DatabaseLost` if unsure."""
+
+    def get(self, subscription_id: UUID) -> Subscription | None:
+        """Return one, or None."""
+
+    def page(
+        self, wanted: SubscriptionFilter, *, after: UUID | None, limit: int
+    ) -> list[Subscription]:
+        """Return up to `limit` in order of creation, beginning behind `after`."""
 
 
 class TraceKeeper(Protocol):
@@ -94,6 +110,7 @@ class SubscriptionService:
         instruments: what the venue lists; None if nobody asks it.
         queues: who makes wishes for queues come true; None serves the shared ones alone.
         asked_by: told which request asked for a topic; None tells nobody.
+        memory: answers reads while the database is away; None leaves them unanswered.
     """
 
     def __init__(
@@ -105,6 +122,7 @@ class SubscriptionService:
         queues: DedicatedQueues | None = None,
         *,
         asked_by: TraceKeeper | None = None,
+        memory: LedgerCopy | None = None,
     ) -> None:
         self._store = store
         self._listener = listener
@@ -112,6 +130,7 @@ class SubscriptionService:
         self._instruments = instruments
         self._queues = queues
         self._asked_by = asked_by
+        self._memory = memory
 
     async def add(self, caller: Caller, wish: Wish) -> tuple[Subscription, bool]:
         """Store a wish; answers it and whether it is new.
@@ -149,7 +168,13 @@ class SubscriptionService:
     async def get(self, caller: Caller, subscription_id: UUID) -> Subscription | None:
         """Return one, or None."""
         require(caller, Scope.SUBSCRIPTIONS_READ)
-        found = await self._store.get(subscription_id)
+        try:
+            found = await self._store.get(subscription_id)
+        except DatabaseLost:
+            if self._memory is None:
+                raise
+            found = self._memory.get(subscription_id)
+            note(source=MEMORY)
         if found is None or not caller.speaks_for(found.requesting_service):
             return None
         return found
@@ -163,7 +188,13 @@ class SubscriptionService:
             require_service(caller, wanted.requesting_service)
         wanted = replace(wanted, services=caller.services)
         # One more than asked for tells whether another page follows.
-        rows = await self._store.page(wanted, after=after, limit=limit + 1)
+        try:
+            rows = await self._store.page(wanted, after=after, limit=limit + 1)
+        except DatabaseLost:
+            if self._memory is None:
+                raise
+            rows = self._memory.page(wanted, after=after, limit=limit + 1)
+            note(source=MEMORY)
         items = rows[:limit]
         return Page(items, items[-1].id if len(rows) > limit else None)
 

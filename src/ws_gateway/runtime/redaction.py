@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
@@ -106,7 +107,7 @@ def _is_secret(name: object, value: object) -> bool:
 
 
 def _forms(value: str) -> set[str]:
-    escaped = value.encode("unicode_escape").decode("ascii")
     forms = {value, quote(value, safe=""), quote(value), quote_plus(value), repr(value)[1:-1]}
-    forms |= {escaped, value.replace("\\", "\\\\").replace('"', '\\"')}
+    forms |= {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    forms.add(value.encode("unicode_escape").decode("ascii"))
     return {form for form in forms if len(form) >= SHORTEST}

@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Self
 
@@ -16,6 +17,8 @@ _VERSION_0 = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _LATER = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _SAMPLED = 1
 _LONGEST = 512
+
+_notes: ContextVar[dict[str, str] | None] = ContextVar("notes", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +78,20 @@ def current_trace_id() -> str | None:
     return None if trace_id is None else str(trace_id)
 
 
+def note(**facts: str) -> None:
+    """Add facts to the line about what is being served here; outside of any, nothing happens."""
+    notes = _notes.get()
+    if notes is not None:
+        notes |= facts
+
+
 @contextmanager
-def tracing(trace_id: str) -> Iterator[None]:
-    """Write this trace into every log line meanwhile."""
-    with structlog.contextvars.bound_contextvars(trace_id=trace_id):
-        yield
+def tracing(trace_id: str) -> Iterator[dict[str, str]]:
+    """Write this trace into every log line meanwhile; yields what `note` adds."""
+    notes: dict[str, str] = {}
+    token = _notes.set(notes)
+    try:
+        with structlog.contextvars.bound_contextvars(trace_id=trace_id):
+            yield notes
+    finally:
+        _notes.reset(token)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -65,11 +65,10 @@ class Statements:
             await fetch("BEGIN")
             try:
                 yield fetch
-            except asyncio.CancelledError:
-                connection.terminate()
-                raise
-            except DatabaseLost:
-                connection.terminate()  # it may be half-way through a statement
+            except (asyncio.CancelledError, DatabaseLost):
+                # It may be half-way through a statement, or cut off by one already.
+                with suppress(asyncpg.InterfaceError):
+                    connection.terminate()
                 raise
             except BaseException:
                 await fetch("ROLLBACK")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPMethod, HTTPStatus
 from typing import Any, cast
@@ -17,7 +18,7 @@ from starlette.routing import Match
 from ws_gateway.control.guard import KEY_HEADER
 from ws_gateway.control.schemas import Problem
 from ws_gateway.errors import DatabaseLost, Forbidden, Rejected, Throttled, Unauthorized
-from ws_gateway.runtime.tracing import current_trace_id
+from ws_gateway.runtime.tracing import current_trace_id, note
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
@@ -54,6 +55,7 @@ def problem(
 ) -> JSONResponse:
     """Build the answer; without a trace of its own it bears that of the request."""
     trace_id = trace_id or current_trace_id()
+    note(code=code)
     body = Problem(
         type=f"urn:ws-gateway:problem:{code}",
         title=HTTPStatus(status).phrase,
@@ -216,6 +218,15 @@ def _not_called_json(request: Request) -> Response:
     )
 
 
+_BOUNDS = (
+    ("ge", "at least"),
+    ("gt", "more than"),
+    ("le", "at most"),
+    ("lt", "less than"),
+    ("min_length", "a length of at least"),
+    ("max_length", "a length of at most"),
+)
+
 _CODES = {"missing": "field_missing", "extra_forbidden": "field_unknown"}
 
 
@@ -237,11 +248,18 @@ def _told(fault: Mapping[str, Any]) -> str:
 
 
 def _allowed(fault: Mapping[str, Any]) -> list[str] | None:
-    """Read the members of an enumeration out of pydantic's sentence: `'a', 'b' or 'c'`."""
-    if fault["type"] != "enum":
-        return None
-    expected = str(fault["ctx"]["expected"]).replace(" or ", ", ")
-    return [word.strip("'") for word in expected.split(", ")]
+    """Say what would have been taken, as far as the rule that refused it tells."""
+    context = fault.get("ctx", {})
+    if fault["type"] == "enum":  # pydantic's sentence: `'a', 'b' or 'c'`
+        expected = str(context["expected"]).replace(" or ", ", ")
+        return [word.strip("'") for word in expected.split(", ")]
+    if fault["type"] == "string_pattern_mismatch":
+        capitals = str(fault["input"]).upper()
+        if _field(fault) == "symbol" and re.fullmatch(context["pattern"], capitals):
+            return [capitals]
+        return [str(context["pattern"])]
+    bounds = [f"{words} {context[name]}" for name, words in _BOUNDS if name in context]
+    return bounds or None
 
 
 def _bounded(found: object) -> object:

@@ -12,6 +12,7 @@ from ws_gateway.domain.caller import Caller
 from ws_gateway.runtime.tracing import Trace, tracing
 
 TRACEPARENT = "traceparent"
+SOURCE_HEADER = "x-served-from"
 
 _TRACEPARENT = TRACEPARENT.encode()
 _SERVER_ERROR = 500
@@ -22,8 +23,10 @@ _log = structlog.get_logger(__name__)
 class _Watched:
     """Sends the answer with its trace, and remembers what was sent."""
 
-    def __init__(self, send: Send, trace: Trace) -> None:
+    def __init__(self, send: Send, trace: Trace, notes: dict[str, str], *, is_bare: bool) -> None:
         self._send = send
+        self.notes = notes
+        self._is_bare = is_bare
         self._header = (_TRACEPARENT, trace.traceparent.encode())
         self.status: int | None = None
         self.sent_bytes = 0
@@ -31,9 +34,12 @@ class _Watched:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message = {**message, "headers": [*message.get("headers", ()), self._header]}
+            headers = [*message.get("headers", ()), self._header]
+            if (source := self.notes.get("source")) is not None:
+                headers.append((SOURCE_HEADER.encode(), source.encode()))
+            message = {**message, "headers": headers}
         elif message["type"] == "http.response.body":
-            self.sent_bytes += len(message.get("body", b""))
+            self.sent_bytes += 0 if self._is_bare else len(message.get("body", b""))
         await self._send(message)
 
 
@@ -53,9 +59,9 @@ class Tracing:
             await self._app(scope, receive, send)
             return
         trace = Trace.begin([value for name, value in scope["headers"] if name == _TRACEPARENT])
-        answer = _Watched(send, trace)
         began_at = time.monotonic()
-        with tracing(trace.trace_id):
+        with tracing(trace.trace_id) as notes:
+            answer = _Watched(send, trace, notes, is_bare=scope["method"] == "HEAD")
             try:
                 await self._app(scope, receive, answer)
             finally:
@@ -74,6 +80,7 @@ def _tell(scope: Scope, answer: _Watched, seconds: float) -> None:
         ms=round(seconds * 1000, 2),
         key=_key_name(scope),
         bytes=answer.sent_bytes,
+        **answer.notes,
     )
 
 
