@@ -33,13 +33,25 @@ def _service(request: Request) -> SubscriptionService:
 Service = Annotated[SubscriptionService, Depends(_service)]
 
 
+# What can be done with an answer, for people and for programs that follow it.
+_LINKS = {
+    name: {"operationId": name, "parameters": {"subscription_id": "$response.body#/id"}}
+    for name in ("get_subscription", "remove_subscription")
+}
+
+
 @router.post(
     "",
     status_code=HTTPStatus.CREATED,
     summary="Ask for a topic",
     response_description="Stored; it is new.",
     responses={
-        200: {"model": SubscriptionAnswer, "description": "The same already stands."},
+        200: {
+            "model": SubscriptionAnswer,
+            "description": "The same already stands.",
+            "links": _LINKS,
+        },
+        201: {"links": _LINKS},
         **problems_of(400, 413, 415, 422, 503),
     },
 )
