@@ -30,8 +30,15 @@ several services want is subscribed once and dropped when the last of them leave
 survive restarts. `GET /asyncapi.json` and `GET /schemas/{event_class}.json` say what arrives.
 
 Everything below `/api` needs the key of `WSG_API_KEY` in the header `X-API-Key`. Every error is an
-`application/problem+json` (RFC 9457) with a stable `code`, the `field` at fault, what was `found`
-and what is `allowed`.
+`application/problem+json` (RFC 9457) with a stable `code`, the `field` at fault, what was `found`,
+what is `allowed`, and the `trace_id` of the request.
+
+Send a W3C `traceparent` to go on with a trace of yours; every answer has one. HEAD is served where
+GET is. Path and query may have 8 KiB, all headers 16 KiB, a body 64 KiB and 32 levels of nesting.
+
+While PostgreSQL is away, writes are answered 503 with `Retry-After` and may be sent again without
+harm; subscriptions are read from memory where that is known to be true, and the answer then has
+`X-Served-From: memory`. While RabbitMQ is away, every call works, and events wait.
 """
 
 

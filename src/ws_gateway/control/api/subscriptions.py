@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -40,6 +40,16 @@ _LINKS = {
 }
 
 
+_READ: dict[str, Any] = {
+    "headers": {
+        "X-Served-From": {
+            "description": "`memory` while the database is away; else absent.",
+            "schema": {"type": "string", "enum": ["memory"]},
+        }
+    }
+}
+
+
 @router.post(
     "",
     status_code=HTTPStatus.CREATED,
@@ -69,7 +79,7 @@ async def add_subscription(
     return SubscriptionAnswer.of(subscription)
 
 
-@router.get("", summary="List subscriptions", responses=problems_of(422, 503))
+@router.get("", summary="List subscriptions", responses={200: _READ, **problems_of(422, 503)})
 async def list_subscriptions(
     query: Annotated[ListQuery, Query()], caller: SubscriptionReader, service: Service
 ) -> SubscriptionList:
@@ -80,7 +90,11 @@ async def list_subscriptions(
     )
 
 
-@router.get("/{subscription_id}", summary="See one", responses=problems_of(404, 422, 503))
+@router.get(
+    "/{subscription_id}",
+    summary="See one",
+    responses={200: _READ, **problems_of(404, 422, 503)},
+)
 async def get_subscription(
     subscription_id: UUID, caller: SubscriptionReader, service: Service
 ) -> SubscriptionAnswer:
