@@ -27,8 +27,9 @@ _COLUMNS = (
 # changes nothing. The row was there before if it does not carry the id just made.
 _ADD = f"""
     INSERT INTO subscriptions
-        (id, category, topic, channel, symbol, parameter, requesting_service, chosen_by, delivery)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, 'shared'))
+        (id, category, topic, channel, symbol, parameter, requesting_service, chosen_by, delivery,
+         trace_id)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, 'shared'), $10)
     ON CONFLICT (topic, coalesce(category, ''), requesting_service)
         DO UPDATE SET delivery = coalesce($9, subscriptions.delivery)
     RETURNING {_COLUMNS}
@@ -134,6 +135,7 @@ class PostgresSubscriptions:
                 requesting_service,
                 chosen_by,
                 delivery,
+                None if by is None else by.trace_id,
             )
             subscription = _subscription(rows[0])
             is_new = subscription.id == new_id

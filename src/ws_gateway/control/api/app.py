@@ -35,7 +35,14 @@ or one made with it or with `ws-gateway keys create`. Each operation names the s
 `admin` stands for all. A key that is bound to services sees and changes their subscriptions alone:
 another service's name is answered 403 (`foreign_service`), the id of its subscription 404. Every
 error is an `application/problem+json` (RFC 9457) with a stable `code`, the `field` at fault, what
-was `found` and what is `allowed`.
+was `found`, what is `allowed`, and the `trace_id` of the request.
+
+Send a W3C `traceparent` to go on with a trace of yours; every answer has one. HEAD is served where
+GET is. Path and query may have 8 KiB, all headers 16 KiB, a body 64 KiB and 32 levels of nesting.
+
+While PostgreSQL is away, writes are answered 503 with `Retry-After` and may be sent again without
+harm; subscriptions are read from memory where that is known to be true, and the answer then has
+`X-Served-From: memory`. While RabbitMQ is away, every call works, and events wait.
 """
 
 

@@ -69,7 +69,17 @@ async def get_readiness(reporter: Reporter, response: Response) -> Readiness:
 @guarded.get(
     "/connections",
     summary="Compare what is wanted with what there is",
-    responses=problems_of(422),
+    responses={
+        200: {
+            "links": {
+                "replace_connection": {
+                    "operationId": "replace_connection",
+                    "parameters": {"name": "$response.body#/connections/0/name"},
+                }
+            }
+        },
+        **problems_of(422),
+    },
 )
 async def list_connections(
     query: Annotated[ConnectionsQuery, Query()], caller: SubscriptionReader, operations: Operating

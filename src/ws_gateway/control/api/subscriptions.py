@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -33,13 +33,35 @@ def _service(request: Request) -> SubscriptionService:
 Service = Annotated[SubscriptionService, Depends(_service)]
 
 
+# What can be done with an answer, for people and for programs that follow it.
+_LINKS = {
+    name: {"operationId": name, "parameters": {"subscription_id": "$response.body#/id"}}
+    for name in ("get_subscription", "remove_subscription")
+}
+
+
+_READ: dict[str, Any] = {
+    "headers": {
+        "X-Served-From": {
+            "description": "`memory` while the database is away; else absent.",
+            "schema": {"type": "string", "enum": ["memory"]},
+        }
+    }
+}
+
+
 @router.post(
     "",
     status_code=HTTPStatus.CREATED,
     summary="Ask for a topic",
     response_description="Stored; it is new.",
     responses={
-        200: {"model": SubscriptionAnswer, "description": "The same already stands."},
+        200: {
+            "model": SubscriptionAnswer,
+            "description": "The same already stands.",
+            "links": _LINKS,
+        },
+        201: {"links": _LINKS},
         **problems_of(400, 413, 415, 422, 503),
     },
 )
@@ -57,7 +79,7 @@ async def add_subscription(
     return SubscriptionAnswer.of(subscription)
 
 
-@router.get("", summary="List subscriptions", responses=problems_of(422, 503))
+@router.get("", summary="List subscriptions", responses={200: _READ, **problems_of(422, 503)})
 async def list_subscriptions(
     query: Annotated[ListQuery, Query()], caller: SubscriptionReader, service: Service
 ) -> SubscriptionList:
@@ -68,7 +90,11 @@ async def list_subscriptions(
     )
 
 
-@router.get("/{subscription_id}", summary="See one", responses=problems_of(404, 422, 503))
+@router.get(
+    "/{subscription_id}",
+    summary="See one",
+    responses={200: _READ, **problems_of(404, 422, 503)},
+)
 async def get_subscription(
     subscription_id: UUID, caller: SubscriptionReader, service: Service
 ) -> SubscriptionAnswer:
