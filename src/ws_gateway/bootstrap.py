@@ -28,7 +28,6 @@ from ws_gateway.control.api.server import HttpServer, listening
 from ws_gateway.control.figures import Figures
 from ws_gateway.control.guard import Guard
 from ws_gateway.control.health import HealthReporter
-from ws_gateway.control.memory import LedgerMemory
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
@@ -52,6 +51,7 @@ from ws_gateway.ports import TopicObserver
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.identity import TraceIds, new_epoch
 from ws_gateway.runtime.telemetry import Telemetry
+from ws_gateway.storage.changes import LedgerChanges
 from ws_gateway.storage.database import migrate, open_pool
 from ws_gateway.storage.embedded import EmbeddedPostgres
 from ws_gateway.storage.queues import PostgresQueues
@@ -322,15 +322,14 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
         ExceptionGroup: a defect of ours ended a room, and with it the gateway.
     """
     with listening(settings.http_host, settings.http_port) as listener, _unstarted_if_stopped():
-        async with _database(settings, stop) as store:
+        async with _database(settings, stop) as (store, changes):
             await _or_stop(_require_broker(settings), stop)
             observer = _LateObserver()
             desk = build_desk(settings)
             path = build_data_path(settings, observer, desk, telemetry)
             care = build_queue_care(settings, store, path)
             policy = Policy.of(settings)
-            reconciler = observer.reconciler = Reconciler(store, path.feed, policy)
-            memory = LedgerMemory(store, reconciler, reconciler.status)
+            reconciler = observer.reconciler = Reconciler(store, path.feed, policy, care.steward)
             figures = Figures(
                 path.counters, lambda: path.publisher.in_flight, lambda: path.spool.observed
             )
@@ -340,12 +339,13 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
             app = create_app(
                 subscriptions=SubscriptionService(
                     store,
-                    memory,
+                    reconciler,
                     policy,
                     desk.instruments,
                     care.steward,
+                    streams=path.runner,
+                    quota=settings.quota_subscriptions,
                     asked_by=path.asked_by,
-                    memory=memory,
                 ),
                 health=HealthReporter(
                     store=store,
@@ -362,7 +362,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 levels=telemetry.levels,
                 contract=render(_site(settings)),
             )
-            control = _Control(store, reconciler, memory, care, requests, HttpServer(app))
+            control = _Control(store, changes, reconciler, care, requests, HttpServer(app))
             try:
                 is_drained = await _run_rooms(path, desk, control, listener, stop)
             finally:
@@ -386,8 +386,8 @@ class _Control:
     """The side door, joined: what may have to be told not to wait any longer."""
 
     store: PostgresSubscriptions
+    changes: LedgerChanges
     reconciler: Reconciler
-    memory: LedgerMemory
     care: QueueCare
     requests: OpenRequests
     http: HttpServer
@@ -425,7 +425,7 @@ async def _run_rooms(
             rooms.create_task(desk.instruments.run(), name="instruments"),
             rooms.create_task(desk.maintenance.run(), name="maintenance"),
             rooms.create_task(control.care.run(), name="queues"),
-            rooms.create_task(control.memory.run(), name="memory"),
+            rooms.create_task(control.changes.run(control.reconciler), name="changes"),
         ]
         if path.credential_files is not None:
             aside.append(rooms.create_task(path.credential_files.run(), name="credentials"))
@@ -502,12 +502,12 @@ def _unstarted_if_stopped() -> Iterator[None]:
 @asynccontextmanager
 async def _database(
     settings: Settings, stop: asyncio.Event
-) -> AsyncIterator[PostgresSubscriptions]:
+) -> AsyncIterator[tuple[PostgresSubscriptions, LedgerChanges]]:
     async with database_url(settings) as url:
         await _or_stop(migrate(url), stop)
         pool = await _or_stop(open_pool(url), stop)
         try:
-            yield PostgresSubscriptions(pool)
+            yield PostgresSubscriptions(pool), LedgerChanges(url, rng=SystemRandom())
         finally:
             try:
                 await asyncio.wait_for(pool.close(), GOODBYE_SECONDS)

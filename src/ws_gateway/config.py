@@ -182,6 +182,9 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(
         None, description="First administrator key of the HTTP API; without it all is refused."
     )
+    quota_subscriptions: int = Field(
+        10_000, ge=1, description="Most subscriptions of one service; more is answered with 429."
+    )
     http_host: str = Field("127.0.0.1", description="Address the HTTP API listens on.")
     http_port: int = Field(
         8080, ge=0, le=65535, description="Port of the HTTP API; 0 takes a free one."

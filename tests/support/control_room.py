@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import asyncpg
@@ -16,11 +17,11 @@ from support.callers import guarded
 from support.memory_feed import MemoryDelivery, MemoryFeed
 from ws_gateway.control.api.app import create_app
 from ws_gateway.control.health import HealthReporter
-from ws_gateway.control.memory import LedgerMemory
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
 from ws_gateway.domain.topic import Category
+from ws_gateway.storage.changes import LedgerChanges
 from ws_gateway.storage.database import open_pool
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
 
@@ -54,7 +55,6 @@ class Api:
     http: httpx.AsyncClient
     feed: MemoryFeed
     pool: asyncpg.Pool
-    memory: LedgerMemory
 
     async def add(self, **wish: Any) -> httpx.Response:
         """Post a wish; a linear ticker of strategy-1 where nothing else is said."""
@@ -79,15 +79,16 @@ class Api:
 
 
 @asynccontextmanager
-async def control_room(database_url: str, policy: Policy = POLICY) -> AsyncIterator[Api]:
+async def control_room(
+    database_url: str, policy: Policy = POLICY, *, quota: int | None = None
+) -> AsyncIterator[Api]:
     """Serve the API with its reconciler running on a migrated database."""
     pool = await open_pool(database_url)
     store, feed = PostgresSubscriptions(pool), MemoryFeed()
     reconciler = Reconciler(store, feed, policy)
     feed.observer = reconciler
-    memory = LedgerMemory(store, reconciler, reconciler.status)
     app = create_app(
-        subscriptions=SubscriptionService(store, memory, policy, memory=memory),
+        subscriptions=SubscriptionService(store, reconciler, policy, quota=quota),
         health=HealthReporter(
             store=store,
             feed=feed,
@@ -105,9 +106,9 @@ async def control_room(database_url: str, policy: Policy = POLICY) -> AsyncItera
         httpx.AsyncClient(base_url=url, headers=headers) as http,
     ):
         group.create_task(reconciler.run())
-        remembering = group.create_task(memory.run())
-        yield Api(http, feed, pool, memory)
-        remembering.cancel()
+        hearing = group.create_task(LedgerChanges(database_url, rng=Random(1)).run(reconciler))
+        yield Api(http, feed, pool)
+        hearing.cancel()
         reconciler.stop()
     await pool.close()
 

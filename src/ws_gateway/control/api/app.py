@@ -110,6 +110,7 @@ def _routed() -> FastAPI:
     )
     problems.register(app)
     app.include_router(subscriptions.router)
+    app.include_router(subscriptions.sets)
     app.include_router(probes.guarded)
     app.include_router(queues.router)
     app.include_router(logs.router)
