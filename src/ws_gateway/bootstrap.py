@@ -30,7 +30,6 @@ from ws_gateway.control.guard import Guard, Limits
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.keyring import KeyRing
 from ws_gateway.control.keys import KeyService
-from ws_gateway.control.memory import LedgerMemory
 from ws_gateway.control.operations import Operations
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
@@ -56,6 +55,7 @@ from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.identity import TraceIds, new_epoch
 from ws_gateway.runtime.telemetry import Telemetry
 from ws_gateway.storage.audit import PostgresAudit
+from ws_gateway.storage.changes import LedgerChanges
 from ws_gateway.storage.database import migrate, open_pool
 from ws_gateway.storage.embedded import EmbeddedPostgres
 from ws_gateway.storage.keys import PostgresKeys
@@ -327,15 +327,14 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
         ExceptionGroup: a defect of ours ended a room, and with it the gateway.
     """
     with listening(settings.http_host, settings.http_port) as listener, _unstarted_if_stopped():
-        async with _database(settings, stop) as store:
+        async with _database(settings, stop) as (store, changes):
             await _or_stop(_require_broker(settings), stop)
             observer = _LateObserver()
             desk = build_desk(settings)
             path = build_data_path(settings, observer, desk, telemetry)
             care = build_queue_care(settings, store, path)
             policy = Policy.of(settings)
-            reconciler = observer.reconciler = Reconciler(store, path.feed, policy)
-            memory = LedgerMemory(store, reconciler, reconciler.status)
+            reconciler = observer.reconciler = Reconciler(store, path.feed, policy, care.steward)
             figures = Figures(
                 path.counters, lambda: path.publisher.in_flight, lambda: path.spool.observed
             )
@@ -355,12 +354,13 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
             app = create_app(
                 subscriptions=SubscriptionService(
                     store,
-                    memory,
+                    reconciler,
                     policy,
                     desk.instruments,
                     care.steward,
+                    streams=path.runner,
+                    quota=settings.quota_subscriptions,
                     asked_by=path.asked_by,
-                    memory=memory,
                 ),
                 health=reporter,
                 operations=Operations(reporter, PostgresAudit(store.statements), telemetry.levels),
@@ -370,7 +370,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 contract=render(_site(settings)),
             )
             server = HttpServer(app, settings.http_trusted_proxies)
-            control = _Control(store, reconciler, memory, ring, care, requests, server)
+            control = _Control(store, changes, reconciler, ring, care, requests, server)
             try:
                 is_drained = await _run_rooms(path, desk, control, listener, stop)
             finally:
@@ -410,8 +410,8 @@ class _Control:
     """The side door, joined: what may have to be told not to wait any longer."""
 
     store: PostgresSubscriptions
+    changes: LedgerChanges
     reconciler: Reconciler
-    memory: LedgerMemory
     ring: KeyRing
     care: QueueCare
     requests: OpenRequests
@@ -452,7 +452,7 @@ async def _run_rooms(
             rooms.create_task(desk.instruments.run(), name="instruments"),
             rooms.create_task(desk.maintenance.run(), name="maintenance"),
             rooms.create_task(control.care.run(), name="queues"),
-            rooms.create_task(control.memory.run(), name="memory"),
+            rooms.create_task(control.changes.run(control.reconciler), name="changes"),
         ]
         if path.credential_files is not None:
             aside.append(rooms.create_task(path.credential_files.run(), name="credentials"))
@@ -529,12 +529,12 @@ def _unstarted_if_stopped() -> Iterator[None]:
 @asynccontextmanager
 async def _database(
     settings: Settings, stop: asyncio.Event
-) -> AsyncIterator[PostgresSubscriptions]:
+) -> AsyncIterator[tuple[PostgresSubscriptions, LedgerChanges]]:
     async with database_url(settings) as url:
         await _or_stop(migrate(url), stop)
         pool = await _or_stop(open_pool(url), stop)
         try:
-            yield PostgresSubscriptions(pool)
+            yield PostgresSubscriptions(pool), LedgerChanges(url, rng=SystemRandom())
         finally:
             try:
                 await asyncio.wait_for(pool.close(), GOODBYE_SECONDS)

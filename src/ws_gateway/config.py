@@ -207,6 +207,9 @@ class Settings(BaseSettings):
         description="Comma-separated addresses of reverse proxies whose X-Forwarded-For is"
         " believed; * believes anybody.",
     )
+    quota_subscriptions: int = Field(
+        10_000, ge=1, description="Most subscriptions of one service; more is answered with 429."
+    )
     http_host: str = Field("127.0.0.1", description="Address the HTTP API listens on.")
     http_port: int = Field(
         8080, ge=0, le=65535, description="Port of the HTTP API; 0 takes a free one."

@@ -8,7 +8,8 @@ GatewayError
 │   └── Throttled         the caller asked too often, or has too much
 ├── Rejected          somebody said no, and will say no again
 │   ├── Unauthorized      nobody known asks
-│   └── Forbidden         who asks is known, and may not
+│   ├── Forbidden         who asks is known, and may not
+│   └── Contradiction     two wishes that cannot both be true; both are named
 ├── Quarantine        bytes that could not be understood; keep them, go on
 └── Fatal             a person must act before the process can run
     └── ConfigError       a setting is missing, malformed or unknown
@@ -105,6 +106,10 @@ class Unauthorized(Rejected):
 
 class Forbidden(Rejected):
     """The caller is known, and may not do this."""
+
+
+class Contradiction(Rejected):
+    """Two wishes cannot both be true; the text names both."""
 
 
 class Quarantine(GatewayError):

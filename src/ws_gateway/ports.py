@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from ws_gateway.domain.audit import AuditEntry, AuditFilter
@@ -209,6 +209,12 @@ class Feed(Protocol):
     def wanted(self) -> Mapping[Topic, SubscriptionState]:
         """Return every topic asked for with its state."""
 
+    def state(self, topic: Topic) -> SubscriptionState | None:
+        """Return the state of one topic, None if it is not asked for."""
+
+    def carriers(self, topic: Topic) -> Sequence[str]:
+        """Name the connections that were asked for a topic and did not refuse it."""
+
     def connections(self) -> list[ConnectionStatus]:
         """Return one status per connection that exists."""
 
@@ -218,6 +224,30 @@ class Feed(Protocol):
         Answers whether a connection of that name exists. If the successor does not come up, the
         connection stays.
         """
+
+
+# ── control → pipeline ────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """What came of a topic since the process began.
+
+    Attributes:
+        events: that were given a place in the stream; markers, repeats and deltas that had no
+            book to apply to are not counted.
+        last_event_at_us: when the newest of them was read from the socket, µs.
+    """
+
+    events: int
+    last_event_at_us: int
+
+
+class StreamReport(Protocol):
+    """What the pipeline says of its streams."""
+
+    def stream(self, topic: Topic) -> StreamStatus | None:
+        """Say what came of a topic, None if nothing did."""
 
 
 # ── control → storage ─────────────────────────────────────────────────────────────────────────
@@ -238,6 +268,50 @@ class SubscriptionFilter:
     state: SubscriptionState | None = None
     services: frozenset[str] | None = None
 
+    def fits(self, row: Subscription) -> bool:
+        """Say whether a subscription is among those."""
+        return (
+            self.requesting_service in (None, row.requesting_service)
+            and self.channel in (None, row.topic.channel)
+            and self.category in (None, row.topic.category)
+            and self.symbol in (None, row.topic.symbol)
+            and self.state in (None, row.state)
+            and (self.services is None or row.requesting_service in self.services)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One topic that a service wants, ready to be stored.
+
+    Attributes:
+        chosen_by: why this category.
+        delivery: which queue; None is shared.
+        ttl_seconds: how long the lease is, None for none.
+    """
+
+    topic: Topic
+    chosen_by: str
+    delivery: Delivery | None = None
+    ttl_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetChange:
+    """What making a service's whole set true did; `unchanged` counts what stood as wanted."""
+
+    added: list[Subscription]
+    removed: list[Subscription]
+    changed: list[Subscription]
+    unchanged: int
+
+
+class Fingerprint(NamedTuple):
+    """What tells whether two copies of the ledger hold the same wishes."""
+
+    rows: int
+    revisions: int
+
 
 class SubscriptionStore(Protocol):
     """The ledger of desired subscriptions. Every call may raise `DatabaseLost`.
@@ -253,9 +327,14 @@ class SubscriptionStore(Protocol):
         chosen_by: str,
         delivery: Delivery | None = None,
         *,
+        ttl_seconds: int | None = None,
+        quota: int | None = None,
         by: Caller | None = None,
     ) -> tuple[Subscription, bool]:
         """Store a wish; answers it and whether it is new.
+
+        A wish that stands already keeps its delivery and its lease where none was named; a lease
+        is renewed.
 
         Args:
             topic: what is wanted.
@@ -263,16 +342,43 @@ class SubscriptionStore(Protocol):
             chosen_by: why this category.
             delivery: which queue; None leaves a wish that stands as it is, and is shared for a
                 new one.
+            ttl_seconds: how long the lease is; None leaves a wish that stands as it is, and is
+                none for a new one.
+            quota: most subscriptions of that service, None for no bound.
             by: who changes it.
+
+        Raises:
+            Contradiction: it stands with another delivery than the one named.
+            Throttled: it would be one too many.
         """
+
+    async def replace(
+        self, requesting_service: str, wanted: Sequence[Wanted], *, by: Caller | None = None
+    ) -> SetChange:
+        """Make these, each of another topic, all that a service wants, in one step.
+
+        What is not named is the default: shared, and no lease. What stands as wanted is renewed.
+        """
+
+    async def renew(self, requesting_service: str) -> tuple[int, datetime | None]:
+        """Begin every lease of a service anew; answers how many, and when the first ends."""
 
     async def get(self, subscription_id: UUID) -> Subscription | None:
         """Return one, or None."""
+
+    async def get_all(self, ids: Sequence[UUID]) -> list[Subscription]:
+        """Return those of these that exist."""
 
     async def page(
         self, wanted: SubscriptionFilter, *, after: UUID | None, limit: int
     ) -> list[Subscription]:
         """Return up to `limit` in a stable order, beginning behind `after`."""
+
+    async def everything(self) -> tuple[Fingerprint, list[Subscription]]:
+        """Return the ledger as it was at one moment; gives way to others in between."""
+
+    async def fingerprint(self) -> Fingerprint:
+        """Return what `everything` would be known by."""
 
     async def remove(
         self, subscription_id: UUID, *, by: Caller | None = None
@@ -284,11 +390,11 @@ class SubscriptionStore(Protocol):
     ) -> list[Subscription]:
         """Forget all of one service; answers what they were."""
 
-    async def fingerprint(self) -> str:
-        """Return a word that differs whenever the wishes differ; their states do not count."""
+    async def remove_expired(self) -> tuple[list[Subscription], float | None]:
+        """Forget every lease that ended; answers what they were, and seconds to the next end."""
 
-    async def desired_topics(self) -> set[Topic]:
-        """Return the distinct topics of all wishes."""
+    async def begin_leases(self) -> None:
+        """Begin every lease anew: nobody could renew it lately."""
 
     async def set_state(
         self, changes: Mapping[Topic, tuple[SubscriptionState, str | None]]
@@ -363,6 +469,23 @@ class AuditTrail(Protocol):
         """Return up to `limit`, newest first, beginning behind `before`."""
 
 
+class RowChange(NamedTuple):
+    """A row of the ledger that somebody changed; `revision` is None if it is gone."""
+
+    id: UUID
+    revision: int | None
+
+
+class ChangeListener(Protocol):
+    """Told what anybody changed in the ledger; called synchronously, never waits."""
+
+    def rows_changed(self, changes: Sequence[RowChange]) -> None:
+        """Take note of these."""
+
+    def ledger_doubtful(self) -> None:
+        """Take note that changes may have been missed."""
+
+
 # ── delivery → storage ────────────────────────────────────────────────────────────────────────
 
 
@@ -386,7 +509,7 @@ class QueueLedger(Protocol):
     """Which queues are wanted, and which were declared. Every call may raise `DatabaseLost`."""
 
     async def wishes(self) -> Sequence[tuple[str, Topic, Delivery]]:
-        """Return who wants which topic how."""
+        """Return who wants which topic how; of shared ones one topic per service and channel."""
 
     async def declared(self) -> Sequence[DeclaredQueue]:
         """Return what was recorded and not forgotten."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import asyncpg
@@ -19,13 +20,13 @@ from ws_gateway.control.guard import Guard, Limits
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.keyring import KeyRing
 from ws_gateway.control.keys import KeyService
-from ws_gateway.control.memory import LedgerMemory
 from ws_gateway.control.operations import Operations
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
 from ws_gateway.domain.topic import Category
 from ws_gateway.storage.audit import PostgresAudit
+from ws_gateway.storage.changes import LedgerChanges
 from ws_gateway.storage.database import open_pool
 from ws_gateway.storage.keys import PostgresKeys
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
@@ -60,7 +61,6 @@ class Api:
     http: httpx.AsyncClient
     feed: MemoryFeed
     pool: asyncpg.Pool
-    memory: LedgerMemory
     url: str
 
     def client(self, key: str | None) -> httpx.AsyncClient:
@@ -99,14 +99,17 @@ class Api:
 
 @asynccontextmanager
 async def control_room(
-    database_url: str, policy: Policy = POLICY, limits: Limits | None = None
+    database_url: str,
+    policy: Policy = POLICY,
+    *,
+    limits: Limits | None = None,
+    quota: int | None = None,
 ) -> AsyncIterator[Api]:
     """Serve the API with its reconciler running on a migrated database."""
     pool = await open_pool(database_url)
     store, feed = PostgresSubscriptions(pool), MemoryFeed()
     reconciler = Reconciler(store, feed, policy)
     feed.observer = reconciler
-    memory = LedgerMemory(store, reconciler, reconciler.status)
     reporter = HealthReporter(
         store=store,
         feed=feed,
@@ -118,7 +121,7 @@ async def control_room(
     ring = KeyRing(PostgresKeys(store.statements))
     await ring.read()
     app = create_app(
-        subscriptions=SubscriptionService(store, memory, policy, memory=memory),
+        subscriptions=SubscriptionService(store, reconciler, policy, quota=quota),
         health=reporter,
         operations=Operations(reporter, PostgresAudit(store.statements)),
         keys=KeyService(PostgresKeys(store.statements), ring),
@@ -131,10 +134,10 @@ async def control_room(
         httpx.AsyncClient(base_url=url, headers=headers) as http,
     ):
         group.create_task(reconciler.run())
-        remembering = group.create_task(memory.run())
+        hearing = group.create_task(LedgerChanges(database_url, rng=Random(1)).run(reconciler))
         group.create_task(ring.run())
-        yield Api(http, feed, pool, memory, url)
-        remembering.cancel()
+        yield Api(http, feed, pool, url)
+        hearing.cancel()
         reconciler.stop()
         ring.stop()
     await pool.close()

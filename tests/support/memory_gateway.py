@@ -65,6 +65,7 @@ class Gateway:
         """Store wishes, look at the ledger once, and let the venue say what it made of them."""
         for topic in topics:
             await self.store.add(topic, "s", "explicit")
+        self.reconciler.ledger_doubtful()
         await self.reconciler._reconcile()
         for topic in topics:
             self.feed.answer(topic, state)

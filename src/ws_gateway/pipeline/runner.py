@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from ws_gateway.domain.event import Event, GapReason, Kind, Observation, marker_payload
 from ws_gateway.domain.topic import Lane, Topic
 from ws_gateway.pipeline.sequence import BookContinuity, Verdict
-from ws_gateway.ports import EventOutlet, Resync
+from ws_gateway.ports import EventOutlet, Resync, StreamStatus
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.patience import Patience
 
@@ -32,8 +32,10 @@ class _Stream:
         "broken",
         "detail",
         "hole",
+        "last_at_us",
         "last_id",
         "last_update_id",
+        "markers",
         "patience",
         "recent",
         "sequence",
@@ -43,6 +45,9 @@ class _Stream:
     def __init__(self, topic: Topic, detail: str) -> None:
         self.topic = topic
         self.sequence = 0
+        # What of the numbers is no fact, and when the newest fact was read, µs.
+        self.markers = 0
+        self.last_at_us = 0
         self.book = BookContinuity() if topic.has_update_ids else None
         # Only for books of depth 1, which tell the same snapshot again when nothing changes.
         self.last_update_id: int | None = None
@@ -109,6 +114,7 @@ class Runner:
                 return
             self._resume(stream, observation.trace_id)
         stream.sequence += 1
+        stream.last_at_us = observation.received_at
         if not self._outlet.offer(Event(observation, self._epoch, stream.sequence)):
             stream.sequence -= 1
             self._shed(stream)
@@ -117,6 +123,13 @@ class Runner:
         """Count a further copy of a fact that was taken already."""
         self._counters.received += 1
         self._counters.suppressed["duplicate"] += 1
+
+    def stream(self, topic: Topic) -> StreamStatus | None:
+        """Say what came of a topic, None if nothing did."""
+        stream = self._streams.get(topic.key)
+        if stream is None or not stream.last_at_us:
+            return None
+        return StreamStatus(stream.sequence - stream.markers, stream.last_at_us)
 
     def last_update_id(self, topic: Topic) -> int | None:
         """Return the newest update id of an unbroken book; None while a snapshot is awaited."""
@@ -324,6 +337,7 @@ class Runner:
         """Put a marker at the stream's next place; without room it becomes part of the hole."""
         now_us = self._clock_us()
         stream.sequence += 1
+        stream.markers += 1
         self._counters.markers += 1
         topic = stream.topic
         marker = Observation(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import asyncpg
@@ -17,6 +17,14 @@ _RECORD = """
     INSERT INTO audit_log
         (id, actor_id, actor_name, action, subject, before, after, trace_id, address)
     VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb, $8, $9)
+"""
+
+_RECORD_ALL = """
+    INSERT INTO audit_log
+        (id, actor_id, actor_name, action, subject, before, after, trace_id, address)
+    SELECT told.id, $1, $2, told.action, told.subject, told.before::jsonb, told.after::jsonb, $3, $4
+    FROM unnest($5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[])
+        AS told (id, action, subject, before, after)
 """
 
 _PAGE = """
@@ -33,6 +41,9 @@ _PAGE = """
 
 Facts = Mapping[str, object]
 """What a thing was or became, ready for JSON; never a secret."""
+
+Entry = tuple[str, str, Facts | None, Facts | None]
+"""Action, subject, before and after of one change among many."""
 
 _next_id = rising_ids()
 
@@ -71,6 +82,24 @@ async def record(
         by.trace_id,
         by.address,
     )
+
+
+async def record_all(fetch: Fetch, by: Caller, entries: Sequence[Entry]) -> None:
+    """Note many changes of one transaction in one statement; the rest is as for `record`."""
+    if not entries:
+        return
+    rows = [
+        (
+            _next_id(),
+            action,
+            subject,
+            None if before is None else json.dumps(before),
+            None if after is None else json.dumps(after),
+        )
+        for action, subject, before, after in entries
+    ]
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    await fetch(_RECORD_ALL, by.key_id, by.name, by.trace_id, by.address, *columns)
 
 
 class PostgresAudit:

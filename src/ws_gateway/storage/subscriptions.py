@@ -2,81 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 
 from ws_gateway.domain.caller import Caller
 from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
-from ws_gateway.domain.topic import Category, Channel, Topic
-from ws_gateway.ports import SubscriptionFilter
-from ws_gateway.storage.audit import record
+from ws_gateway.domain.topic import Topic
+from ws_gateway.errors import Contradiction, Throttled
+from ws_gateway.ports import Fingerprint, SetChange, SubscriptionFilter, Wanted
+from ws_gateway.storage import copies, service_sets
 from ws_gateway.storage.identity import rising_ids
+from ws_gateway.storage.rows import COLUMNS, note, readable, storable, subscription_of
+from ws_gateway.storage.service_sets import ONE_AT_A_TIME
 from ws_gateway.storage.statements import Fetch, Statements
 
-MAX_ERROR_CHARS = 1000
-"""Longest `last_error` that is kept."""
-
-_COLUMNS = (
-    "id, category, topic, channel, symbol, parameter, requesting_service, "
-    "chosen_by, state, last_error, created_at, state_since, delivery"
-)
-
-# DO UPDATE, because DO NOTHING answers no row; without a wish for the delivery the assignment
-# changes nothing. The row was there before if it does not carry the id just made.
 _ADD = f"""
     INSERT INTO subscriptions
         (id, category, topic, channel, symbol, parameter, requesting_service, chosen_by, delivery,
-         trace_id)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, 'shared'), $10)
-    ON CONFLICT (topic, coalesce(category, ''), requesting_service)
-        DO UPDATE SET delivery = coalesce($9, subscriptions.delivery)
-    RETURNING {_COLUMNS}
+         ttl_seconds, trace_id)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, 'shared'), $10, $11)
+    RETURNING {COLUMNS}
 """  # noqa: S608 - built from constants alone
 
-# One at a time per service, so that what a wish was before is what it was just before.
-_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('wish of ' || $1, 0))"
+_RENEW = f"""
+    UPDATE subscriptions
+    SET ttl_seconds = coalesce($2, ttl_seconds),
+        expires_at = now() + make_interval(secs => coalesce($2, ttl_seconds))
+    WHERE id = $1
+    RETURNING {COLUMNS}
+"""  # noqa: S608 - same
 
 _STOOD = f"""
-    SELECT {_COLUMNS} FROM subscriptions
+    SELECT {COLUMNS} FROM subscriptions
     WHERE topic = $1 AND coalesce(category, '') = $2 AND requesting_service = $3
 """  # noqa: S608 - same
 
-_GET = f"SELECT {_COLUMNS} FROM subscriptions WHERE id = $1"  # noqa: S608 - same
+_HELD = """
+    SELECT count(*) AS held, extract(epoch FROM min(expires_at) - now())::float8 AS seconds
+    FROM subscriptions WHERE requesting_service = $1
+"""
 
-_PAGE = f"""
-    SELECT {_COLUMNS} FROM subscriptions
-    WHERE ($1::uuid IS NULL OR id > $1)
-      AND ($2::text IS NULL OR requesting_service = $2)
-      AND ($3::text IS NULL OR channel = $3)
-      AND ($4::text IS NULL OR category = $4)
-      AND ($5::text IS NULL OR symbol = $5)
-      AND ($6::text IS NULL OR state = $6)
-      AND ($7::text[] IS NULL OR requesting_service = ANY($7))
-    ORDER BY id
-    LIMIT $8
-"""  # noqa: S608 - same
+_GET = f"SELECT {COLUMNS} FROM subscriptions WHERE id = $1"  # noqa: S608 - same
 
 _REMOVE = f"""
     DELETE FROM subscriptions
     WHERE id = $1 AND ($2::text[] IS NULL OR requesting_service = ANY($2))
-    RETURNING {_COLUMNS}
+    RETURNING {COLUMNS}
 """  # noqa: S608 - same
 
 _REMOVE_SERVICE = f"""
-    DELETE FROM subscriptions WHERE requesting_service = $1 RETURNING {_COLUMNS}
+    DELETE FROM subscriptions WHERE requesting_service = $1 RETURNING {COLUMNS}
 """  # noqa: S608 - same
-
-# Made where the rows are, so that looking costs the gateway nothing. A wish never changes but in
-# its delivery.
-_FINGERPRINT = """
-    SELECT count(*) || ':' || coalesce(md5(string_agg(id::text || delivery, '' ORDER BY id)), '')
-        AS mark
-    FROM subscriptions
-"""
-
-_DESIRED = "SELECT DISTINCT category, topic, channel, symbol, parameter FROM subscriptions"
 
 # Only rows that differ, so that `state_since` keeps its meaning and repeats cost no writes.
 _SET_STATE = """
@@ -93,6 +72,9 @@ _RESET_STATES = """
     UPDATE subscriptions SET state = 'requested', last_error = NULL, state_since = now()
     WHERE state <> 'requested'
 """
+
+_QUOTA_RETRY_SECONDS = 60.0
+"""When a service at its bound may try again, if none of what it has ends by itself."""
 
 
 class PostgresSubscriptions:
@@ -117,38 +99,59 @@ class PostgresSubscriptions:
         chosen_by: str,
         delivery: Delivery | None = None,
         *,
+        ttl_seconds: int | None = None,
+        quota: int | None = None,
         by: Caller | None = None,
     ) -> tuple[Subscription, bool]:
         """Store a wish; answers it and whether it is new."""
-        new_id = self._next_id()
+        wanted = Wanted(topic, chosen_by, delivery, ttl_seconds)
+        identity = (topic.name, topic.category or "", requesting_service)
         async with self.statements.transaction() as fetch:
-            await fetch(_ONE_AT_A_TIME, requesting_service)
-            stood = await fetch(_STOOD, topic.name, topic.category or "", requesting_service)
+            await fetch(ONE_AT_A_TIME, requesting_service)
+            stood = await fetch(_STOOD, *identity)
+            if stood:
+                return await _keep(fetch, subscription_of(stood[0]), wanted, by), False
+            if quota is not None:
+                await _require_room(fetch, requesting_service, quota)
             rows = await fetch(
                 _ADD,
-                new_id,
+                self._next_id(),
                 topic.category,
                 topic.name,
                 topic.channel,
                 topic.symbol,
                 topic.parameter,
                 requesting_service,
-                chosen_by,
-                delivery,
+                wanted.chosen_by,
+                wanted.delivery,
+                wanted.ttl_seconds,
                 None if by is None else by.trace_id,
             )
-            subscription = _subscription(rows[0])
-            is_new = subscription.id == new_id
-            before = _subscription(stood[0]) if stood else None
-            if by is not None and _facts(before) != _facts(subscription):
-                verb = "subscription.change" if before else "subscription.add"
-                await _note(fetch, by, verb, before, subscription)
-        return subscription, is_new
+            subscription = subscription_of(rows[0])
+            if by is not None:
+                await note(fetch, by, "subscription.add", None, subscription)
+        return subscription, True
+
+    async def replace(
+        self, requesting_service: str, wanted: Sequence[Wanted], *, by: Caller | None = None
+    ) -> SetChange:
+        """Make these all that a service wants, in one step."""
+        return await service_sets.replace(
+            self.statements, self._next_id, requesting_service, wanted, by
+        )
+
+    async def renew(self, requesting_service: str) -> tuple[int, datetime | None]:
+        """Begin every lease of a service anew; answers how many, and when the first ends."""
+        return await service_sets.renew(self.statements, requesting_service)
 
     async def get(self, subscription_id: UUID) -> Subscription | None:
         """Return one, or None."""
         rows = await self.fetch(_GET, subscription_id)
-        return _subscription(rows[0]) if rows else None
+        return subscription_of(rows[0]) if rows else None
+
+    async def get_all(self, ids: Sequence[UUID]) -> list[Subscription]:
+        """Return those of these that exist."""
+        return await copies.some(self.statements, ids)
 
     async def page(
         self, wanted: SubscriptionFilter, *, after: UUID | None, limit: int
@@ -157,18 +160,16 @@ class PostgresSubscriptions:
 
         `after` need not exist any more.
         """
-        rows = await self.fetch(
-            _PAGE,
-            after,
-            wanted.requesting_service,
-            wanted.channel,
-            wanted.category,
-            wanted.symbol,
-            wanted.state,
-            None if wanted.services is None else sorted(wanted.services),
-            limit,
-        )
-        return [_subscription(row) for row in rows]
+        statement, values = _page_of(wanted, after, limit)
+        return list(readable(await self.fetch(statement, *values)))
+
+    async def everything(self) -> tuple[Fingerprint, list[Subscription]]:
+        """Return the ledger as it was at one moment; gives way to others in between."""
+        return await copies.everything(self.statements)
+
+    async def fingerprint(self) -> Fingerprint:
+        """Return what `everything` would be known by."""
+        return await copies.fingerprint(self.statements)
 
     async def remove(
         self, subscription_id: UUID, *, by: Caller | None = None
@@ -177,9 +178,9 @@ class PostgresSubscriptions:
         services = None if by is None or by.services is None else sorted(by.services)
         async with self.statements.transaction() as fetch:
             rows = await fetch(_REMOVE, subscription_id, services)
-            gone = _subscription(rows[0]) if rows else None
+            gone = subscription_of(rows[0]) if rows else None
             if by is not None and gone is not None:
-                await _note(fetch, by, "subscription.remove", gone, None)
+                await note(fetch, by, "subscription.remove", gone, None)
         return gone
 
     async def remove_service(
@@ -188,19 +189,19 @@ class PostgresSubscriptions:
         """Forget all of one service; answers what they were, in order of creation."""
         async with self.statements.transaction() as fetch:
             rows = await fetch(_REMOVE_SERVICE, requesting_service)
-            gone = sorted((_subscription(row) for row in rows), key=lambda one: one.id)
+            gone = sorted(readable(rows), key=lambda one: one.id)
             if by is not None:
                 for one in gone:
-                    await _note(fetch, by, "subscription.remove", one, None)
+                    await note(fetch, by, "subscription.remove", one, None)
         return gone
 
-    async def fingerprint(self) -> str:
-        """Return a word that differs whenever the wishes differ."""
-        return str((await self.statements.fetch(_FINGERPRINT))[0]["mark"])
+    async def remove_expired(self) -> tuple[list[Subscription], float | None]:
+        """Forget every lease that ended; answers what they were, and seconds to the next end."""
+        return await service_sets.remove_expired(self.statements)
 
-    async def desired_topics(self) -> set[Topic]:
-        """Return the distinct topics of all wishes."""
-        return {topic_of(row) for row in await self.fetch(_DESIRED)}
+    async def begin_leases(self) -> None:
+        """Begin every lease anew: nobody could renew it lately."""
+        await service_sets.begin_leases(self.statements)
 
     async def set_state(
         self, changes: Mapping[Topic, tuple[SubscriptionState, str | None]]
@@ -209,7 +210,7 @@ class PostgresSubscriptions:
         if not changes:
             return
         news = [
-            (topic.category or "", topic.name, state.value, _storable(error))
+            (topic.category or "", topic.name, state.value, storable(error))
             for topic, (state, error) in changes.items()
         ]
         await self.fetch(_SET_STATE, *(list(column) for column in zip(*news, strict=True)))
@@ -235,55 +236,63 @@ class PostgresSubscriptions:
         return await self.statements.fetch(statement, *values)
 
 
-async def _note(
-    fetch: Fetch, by: Caller, action: str, before: Subscription | None, after: Subscription | None
-) -> None:
-    """Write a change of one wish into the audit trail."""
-    about = after or before
-    subject = "" if about is None else str(about.id)
-    await record(fetch, by, action, subject, before=_facts(before), after=_facts(after))
+async def _keep(
+    fetch: Fetch, stood: Subscription, wanted: Wanted, by: Caller | None
+) -> Subscription:
+    """Leave a wish as it stands, but for its lease.
+
+    Raises:
+        Contradiction: it stands with another delivery than the one named.
+    """
+    if wanted.delivery is not None and wanted.delivery is not stood.delivery:
+        raise Contradiction(
+            f"{stood.requesting_service} already has {stood.topic.name} with delivery "
+            f"{stood.delivery} (subscription {stood.id}); this asks for it with delivery "
+            f"{wanted.delivery}. Delete that one first, or PUT the service's whole set",
+            code="delivery_contradicts",
+            field="delivery",
+            found=wanted.delivery.value,
+            allowed=[stood.delivery.value],
+        )
+    if wanted.ttl_seconds is None and stood.ttl_seconds is None:
+        return stood
+    rows = await fetch(_RENEW, stood.id, wanted.ttl_seconds)
+    renewed = subscription_of(rows[0])
+    if by is not None and renewed.ttl_seconds != stood.ttl_seconds:
+        await note(fetch, by, "subscription.change", stood, renewed)
+    return renewed
 
 
-def _facts(subscription: Subscription | None) -> dict[str, str | None] | None:
-    """Tell what a service asked for; what became of it is no change anybody made."""
-    if subscription is None:
-        return None
-    return {
-        "topic": subscription.topic.name,
-        "category": subscription.topic.category,
-        "requesting_service": subscription.requesting_service,
-        "delivery": subscription.delivery,
-    }
+async def _require_room(fetch: Fetch, requesting_service: str, quota: int) -> None:
+    (row,) = await fetch(_HELD, requesting_service)
+    if row["held"] >= quota:
+        seconds = row["seconds"]
+        raise Throttled(
+            f"{requesting_service} has {row['held']} subscriptions, and may have {quota}; "
+            "delete some, or let a lease end",
+            code="quota_exceeded",
+            retry_after_seconds=_QUOTA_RETRY_SECONDS if seconds is None else max(1.0, seconds),
+        )
 
 
-def _storable(words: str | None) -> str | None:
-    """Make foreign words fit a text column: no NUL, no half of a surrogate pair, bounded."""
-    if words is None:
-        return None
-    return words.encode("utf-8", "replace").decode().replace("\0", "")[:MAX_ERROR_CHARS]
-
-
-def _subscription(row: asyncpg.Record) -> Subscription:
-    return Subscription(
-        id=UUID(int=row["id"].int),  # the driver's own subclass stays in this room
-        topic=topic_of(row),
-        requesting_service=row["requesting_service"],
-        state=SubscriptionState(row["state"]),
-        chosen_by=row["chosen_by"],
-        last_error=row["last_error"],
-        created_at=row["created_at"],
-        state_since=row["state_since"],
-        delivery=Delivery(row["delivery"]),
-    )
-
-
-def topic_of(row: asyncpg.Record) -> Topic:
-    """Read a topic out of its columns."""
-    category = row["category"]
-    return Topic(
-        row["topic"],
-        None if category is None else Category(category),
-        Channel(row["channel"]),
-        row["symbol"],
-        row["parameter"],
-    )
+def _page_of(
+    wanted: SubscriptionFilter, after: UUID | None, limit: int
+) -> tuple[str, list[object]]:
+    """Write the statement of a page: with only the filters there are, so that indexes serve."""
+    services = None if wanted.services is None else sorted(wanted.services)
+    filters = [
+        ("id > ${}", after),
+        ("requesting_service = ${}", wanted.requesting_service),
+        ("channel = ${}", wanted.channel),
+        ("category = ${}", wanted.category),
+        ("symbol = ${}", wanted.symbol),
+        ("state = ${}", wanted.state),
+        ("requesting_service = ANY(${}::text[])", services),
+    ]
+    given = [(words, value) for words, value in filters if value is not None]
+    conditions = [words.format(number) for number, (words, _) in enumerate(given, 1)]
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    statement = f"""
+        SELECT {COLUMNS} FROM subscriptions {where} ORDER BY id LIMIT ${len(given) + 1}
+    """  # noqa: S608 - values are parameters
+    return statement, [*(value for _, value in given), limit]

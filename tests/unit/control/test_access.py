@@ -78,12 +78,15 @@ async def test_a_foreign_subscription_does_not_exist_for_a_bound_key(
     use: SubscriptionService,
 ) -> None:
     """Its id is answered as one that nobody ever had, it is in no list, and it stays."""
-    foreign, _ = await use.add(ADMIN, wish("foreign"))
-    own, _ = await use.add(OWN, wish("own"))
-    assert await use.get(OWN, foreign.id) is None
-    assert await use.remove(OWN, foreign.id) is None
-    assert (await use.page(OWN, ANY, after=None, limit=10)).items == [own]
-    assert await use.get(ADMIN, foreign.id) == foreign
+    foreign = (await use.add(ADMIN, wish("foreign")))[0].subscription.id
+    own = (await use.add(OWN, wish("own")))[0].subscription.id
+    assert await use.get(OWN, foreign) is None
+    assert await use.remove(OWN, foreign) is None
+    page = await use.page(OWN, ANY, after=None, limit=10)
+    assert [one.subscription.id for one in page.items] == [own]
+    kept = await use.get(ADMIN, foreign)
+    assert kept is not None
+    assert kept.subscription.id == foreign
 
 
 async def test_only_administrators_see_and_change_keys() -> None:

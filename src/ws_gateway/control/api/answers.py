@@ -12,11 +12,15 @@ _MEANINGS = {
     403: "The key lacks the scope or does not speak for the service, or no key is configured.",
     404: "There is none of that name.",
     408: "The body did not arrive in time.",
-    413: "The body is larger than 64 KiB.",
+    409: "It contradicts what stands, or itself; both sides are named.",
+    413: "The body is larger than 64 KiB, or 4 MiB for a service's whole set.",
     414: "Path and query are longer than 8 KiB.",
     415: "The body is not sent as JSON.",
     422: "A field is missing, malformed, or asks for what does not exist.",
-    429: "Too many requests of this service, or too many wrong keys; wait `Retry-After` seconds.",
+    429: (
+        "Too many requests or subscriptions of this service, or too many wrong keys of this "
+        "address; wait `Retry-After` seconds."
+    ),
     431: "The headers are larger than 16 KiB.",
     500: "A defect of the gateway; `trace_id` finds it in its log.",
     503: (

@@ -115,6 +115,7 @@ def _routed() -> FastAPI:
     )
     problems.register(app)
     app.include_router(subscriptions.router)
+    app.include_router(subscriptions.sets)
     app.include_router(probes.guarded)
     app.include_router(queues.router)
     app.include_router(key_endpoints.router)

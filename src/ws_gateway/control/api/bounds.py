@@ -21,9 +21,14 @@ MAX_NESTING = 32
 """How deep arrays and objects of a body may lie in each other; ours need three."""
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_SET_BYTES = 4 * 1024 * 1024
+"""The same of a service's whole set, which may name ten thousand subscriptions."""
+
 MAX_DRAIN_BYTES = 1024 * 1024
 """How much of a body too large is read and thrown away: a caller that is cut off while it sends
 sees a broken connection instead of the answer."""
+
+_SETS_PATH = "/api/v1/services/"
 
 BODY_SECONDS = 10.0
 """Longest wait for a body; a caller that dawdles would hold a connection for nothing."""
@@ -67,8 +72,9 @@ def headers_too_large(instance: str | None, found: int | None) -> Response:
 
 async def read_body(scope: Scope, receive: Receive) -> bytes | Response:
     """Take the whole body in, or answer why it is not taken."""
+    most = _most_bytes(scope)
     announced = dict(scope["headers"]).get(b"content-length", b"0")
-    if announced.isdigit() and int(announced) > MAX_DRAIN_BYTES:
+    if announced.isdigit() and int(announced) > most + MAX_DRAIN_BYTES:
         return _too_large(scope)
     body = bytearray()
     received = 0
@@ -86,13 +92,13 @@ async def read_body(scope: Scope, receive: Receive) -> bytes | Response:
                     )
                 piece = message.get("body", b"")
                 received += len(piece)
-                if received <= MAX_BODY_BYTES:
+                if received <= most:
                     body += piece
                 if not message.get("more_body", False):
-                    if received > MAX_BODY_BYTES:
+                    if received > most:
                         return _too_large(scope)
                     return bytes(body) if _nesting(body) <= MAX_NESTING else _too_deep(scope)
-                if received > MAX_DRAIN_BYTES:
+                if received > most + MAX_DRAIN_BYTES:
                     return _too_large(scope)
     except TimeoutError:
         return problem(
@@ -104,14 +110,20 @@ async def read_body(scope: Scope, receive: Receive) -> bytes | Response:
         )
 
 
+def _most_bytes(scope: Scope) -> int:
+    is_set = scope["method"] == "PUT" and scope["path"].startswith(_SETS_PATH)
+    return MAX_SET_BYTES if is_set else MAX_BODY_BYTES
+
+
 def _too_large(scope: Scope) -> Response:
+    most = _most_bytes(scope)
     return problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        f"a body may have {MAX_BODY_BYTES} bytes",
+        f"a body may have {most} bytes",
         code="body_too_large",
         instance=scope["path"],
         field="body",
-        allowed=[f"at most {MAX_BODY_BYTES} bytes"],
+        allowed=[f"at most {most} bytes"],
         headers={"Connection": "close"},
     )
 

@@ -17,7 +17,14 @@ from starlette.routing import Match
 
 from ws_gateway.control.guard import KEY_HEADER
 from ws_gateway.control.schemas import Problem
-from ws_gateway.errors import DatabaseLost, Forbidden, Rejected, Throttled, Unauthorized
+from ws_gateway.errors import (
+    Contradiction,
+    DatabaseLost,
+    Forbidden,
+    Rejected,
+    Throttled,
+    Unauthorized,
+)
 from ws_gateway.runtime.tracing import current_trace_id, note
 
 CONTENT_TYPE = "application/problem+json"
@@ -92,7 +99,9 @@ def problem_of(exc: Exception, instance: str) -> Response:
         case Forbidden():
             return _refused(HTTPStatus.FORBIDDEN, exc, instance)
         case Rejected():
-            return _refused(HTTPStatus.UNPROCESSABLE_ENTITY, exc, instance)
+            is_conflict = isinstance(exc, Contradiction)
+            status = HTTPStatus.CONFLICT if is_conflict else HTTPStatus.UNPROCESSABLE_ENTITY
+            return _refused(status, exc, instance)
         case NotFound():
             return problem(HTTPStatus.NOT_FOUND, str(exc), code=exc.code, instance=instance)
         case Throttled():
