@@ -12,7 +12,7 @@ UV_COMPILE := $(BIN)/uv pip compile --no-config --universal --python-version 3.1
 	--custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format fuzz bench bench-venue contract lock up down clean
+.PHONY: help demo run test check format fuzz bench bench-venue bench-control contract lock up down clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 13
@@ -44,6 +44,9 @@ bench: $(VENV)  ## measure against the budgets, beside the broker's own ceiling
 
 bench-venue: $(VENV)  ## measure reconnects and cost per topic; ARGS="--parts soak --faults all"
 	@$(BIN)/python bench/venue_life.py $(ARGS)
+
+bench-control: $(VENV)  ## measure pages, POST to first event, reads beside a load, a full start
+	@$(DEVSTACK) run -- $(BIN)/python bench/control.py $(ARGS)
 
 contract: $(VENV)  ## write docs/contract and docs/openapi.json anew
 	@$(BIN)/python -m ws_gateway.contract docs/contract
