@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from random import SystemRandom
 from typing import Any, TypeVar
 
 import structlog
@@ -27,9 +28,13 @@ from ws_gateway.control.api.app import create_app
 from ws_gateway.control.api.edge import OpenRequests
 from ws_gateway.control.api.server import HttpServer, listening
 from ws_gateway.control.figures import Figures
+from ws_gateway.control.guard import Guard, Limits
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.keyring import KeyRing
+from ws_gateway.control.keys import KeyService
 from ws_gateway.control.metrics.metric import Meters
 from ws_gateway.control.metrics.scrape import Scrape
+from ws_gateway.control.operations import Operations
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
@@ -38,8 +43,12 @@ from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import BrokerLost, ConfigError
 from ws_gateway.runtime.loop_lag import LoopLag
+from ws_gateway.runtime.telemetry import Telemetry
+from ws_gateway.storage.audit import PostgresAudit
+from ws_gateway.storage.changes import LedgerChanges
 from ws_gateway.storage.database import migrate, open_pool
 from ws_gateway.storage.embedded import EmbeddedPostgres
+from ws_gateway.storage.keys import PostgresKeys
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
 
 T = TypeVar("T")
@@ -72,27 +81,32 @@ class _LateObserver:
         self.reconciler.topic_changed(topic, state, error)
 
 
-async def serve(settings: Settings, stop: asyncio.Event) -> None:
+async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -> None:
     """Run the gateway until `stop` is set, then drain and leave; a stop ends the start too.
+
+    Args:
+        settings: what to serve, and with whom.
+        stop: ends it.
+        telemetry: of the process, for what changes it at run time.
 
     Raises:
         ConfigError: something outside refused at start; a person must act.
         ExceptionGroup: a defect of ours ended a room, and with it the gateway.
     """
     with listening(settings.http_host, settings.http_port) as listener, _unstarted_if_stopped():
-        async with _database(settings, stop) as store:
+        async with _database(settings, stop) as (store, changes):
             await _or_stop(_require_broker(settings), stop)
             observer = _LateObserver()
             desk = build_desk(settings)
-            path = build_data_path(settings, observer, desk)
+            path = build_data_path(settings, observer, desk, telemetry)
             care = build_queue_care(settings, store, path)
             policy = Policy.of(settings)
-            reconciler = observer.reconciler = Reconciler(store, path.feed, policy)
+            reconciler = observer.reconciler = Reconciler(store, path.feed, policy, care.steward)
             figures = Figures(
                 path.counters, lambda: path.publisher.in_flight, lambda: path.spool.observed
             )
-            if settings.api_key is None:
-                log.warning("gateway.api_closed", why="WSG_API_KEY is unset, so all is refused")
+            ring = KeyRing(PostgresKeys(store.statements))
+            await _or_stop(_read_keys(ring, settings), stop)
             requests = OpenRequests()
             meters = Meters(
                 counters=path.counters,
@@ -102,7 +116,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 clock=desk.clock,
                 spool_max_bytes=settings.spool_max_bytes,
             )
-            health = HealthReporter(
+            reporter = HealthReporter(
                 store=store,
                 feed=path.feed,
                 delivery=path.publisher,
@@ -114,15 +128,27 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             )
             app = create_app(
                 subscriptions=SubscriptionService(
-                    store, reconciler, policy, desk.instruments, care.steward
+                    store,
+                    reconciler,
+                    policy,
+                    desk.instruments,
+                    care.steward,
+                    streams=path.runner,
+                    quota=settings.quota_subscriptions,
+                    asked_by=path.asked_by,
                 ),
-                health=health,
-                scrape=Scrape(health, meters),
-                api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+                health=reporter,
+                scrape=Scrape(reporter, meters),
+                operations=Operations(reporter, PostgresAudit(store.statements), telemetry.levels),
+                keys=KeyService(PostgresKeys(store.statements), ring),
+                guard=Guard(settings.api_key, ring, _limits(settings)),
                 requests=requests,
                 contract=render(_site(settings)),
             )
-            control = _Control(store, reconciler, care, meters.loop, requests, HttpServer(app))
+            server = HttpServer(app, settings.http_trusted_proxies)
+            control = _Control(
+                store, changes, reconciler, ring, care, meters.loop, requests, server
+            )
             try:
                 is_drained = await _run_rooms(path, desk, control, listener, stop)
             finally:
@@ -132,6 +158,22 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             else:
                 lost = path.publisher.in_flight
                 log.error("gateway.stopped_with_loss", lost=lost, **figures.now())
+
+
+async def _read_keys(ring: KeyRing, settings: Settings) -> None:
+    """Know the keys before the first request; say if nobody can get in."""
+    await ring.read()
+    if settings.api_key is None and ring.is_known_empty:
+        why = "WSG_API_KEY is unset and there is no other key, so all is refused"
+        log.warning("gateway.api_closed", why=why)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        requests_per_second=settings.requests_per_second,
+        requests_burst=settings.requests_burst,
+        failures_per_minute=settings.wrong_keys_per_minute,
+    )
 
 
 def _site(settings: Settings) -> Site:
@@ -146,7 +188,9 @@ class _Control:
     """The side door, joined: what may have to be told not to wait any longer."""
 
     store: PostgresSubscriptions
+    changes: LedgerChanges
     reconciler: Reconciler
+    ring: KeyRing
     care: QueueCare
     loop: LoopLag
     requests: OpenRequests
@@ -155,6 +199,7 @@ class _Control:
     def stop(self) -> None:
         """Begin nothing new."""
         self.reconciler.stop()
+        self.ring.stop()
         self.http.stop()
 
     def give_up(self) -> None:
@@ -180,6 +225,7 @@ async def _run_rooms(
         publishing = rooms.create_task(path.publisher.run(), name="publisher")
         feeding = rooms.create_task(path.feed.run(), name="feed")
         reconciling = rooms.create_task(control.reconciler.run(), name="reconciler")
+        keying = rooms.create_task(control.ring.run(), name="keys")
         serving = rooms.create_task(control.http.serve(sockets=[listener]), name="http")
         aside = [
             rooms.create_task(desk.instruments.run(), name="instruments"),
@@ -187,6 +233,7 @@ async def _run_rooms(
             rooms.create_task(desk.clock.run(), name="clock"),
             rooms.create_task(control.loop.run(), name="loop lag"),
             rooms.create_task(control.care.run(), name="queues"),
+            rooms.create_task(control.changes.run(control.reconciler), name="changes"),
         ]
         if path.credential_files is not None:
             aside.append(rooms.create_task(path.credential_files.run(), name="credentials"))
@@ -207,7 +254,7 @@ async def _run_rooms(
         control.stop()
         for task in aside:  # they hold nothing that could be lost
             task.cancel()
-        await _end_intake(control, feeding, reconciling, serving)
+        await _end_intake(control, feeding, reconciling, keying, serving)
         left = ends_at - 2 * GOODBYE_SECONDS - asyncio.get_running_loop().time()
         drained = await path.publisher.drain(left)
         await path.publisher.close(GOODBYE_SECONDS)
@@ -263,12 +310,12 @@ def _unstarted_if_stopped() -> Iterator[None]:
 @asynccontextmanager
 async def _database(
     settings: Settings, stop: asyncio.Event
-) -> AsyncIterator[PostgresSubscriptions]:
+) -> AsyncIterator[tuple[PostgresSubscriptions, LedgerChanges]]:
     async with database_url(settings) as url:
         await _or_stop(migrate(url), stop)
         pool = await _or_stop(open_pool(url), stop)
         try:
-            yield PostgresSubscriptions(pool)
+            yield PostgresSubscriptions(pool), LedgerChanges(url, rng=SystemRandom())
         finally:
             try:
                 await asyncio.wait_for(pool.close(), GOODBYE_SECONDS)

@@ -25,7 +25,6 @@ from ws_gateway.config import QueueType
 from ws_gateway.delivery.quarantine import Quarantine
 from ws_gateway.delivery.topology import QUARANTINE, Names
 from ws_gateway.ports import BrokerState
-from ws_gateway.runtime.identity import TraceIds
 
 
 @asynccontextmanager
@@ -117,12 +116,16 @@ async def test_private_event_is_routed_by_its_record(amqp_url: str, amqp_prefix:
 async def test_unreadable_frame_reaches_its_queue(amqp_url: str, amqp_prefix: str) -> None:
     """Quarantined bytes arrive with reason and origin, and stay out of the balance."""
     async with delivering(amqp_url, amqp_prefix) as rig:
-        quarantine = Quarantine(
-            rig.publisher, counters=rig.counters, clock_us=now_us, new_trace_id=TraceIds()
-        )
+        quarantine = Quarantine(rig.publisher, counters=rig.counters, clock_us=now_us)
         await rig.until_ready()
         async with consuming(amqp_url, rig.names.queue(QUARANTINE)) as consumer:
-            quarantine.quarantine(reason="malformed", origin="linear", detail="bad", raw=b"\xff{")
+            quarantine.quarantine(
+                reason="malformed",
+                origin="linear",
+                detail="bad",
+                raw=b"\xff{",
+                trace_id="0af7651916cd43dd8448eb211c80319c",
+            )
             await eventually(lambda: len(consumer.messages) == 1)
         (kept,) = consumer.envelopes
         assert (kept["reason"], kept["origin"], kept["raw_base64"]) == (

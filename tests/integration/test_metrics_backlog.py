@@ -10,15 +10,19 @@ import httpx
 import pytest
 
 from support.backlog_stage import BacklogStage, slow_consumer, watching
+from support.callers import guarded
 from support.delivery_rig import TRADES
 from support.memory_feed import MemoryFeed
+from support.memory_keys import MemoryKeys, MemoryTrail
 from support.memory_store import MemorySubscriptions
 from support.scraped import Scraped, scrape
 from ws_gateway.control.api.app import create_app
 from ws_gateway.control.figures import Figures
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.keys import KeyService
 from ws_gateway.control.metrics.metric import Meters
 from ws_gateway.control.metrics.scrape import Scrape
+from ws_gateway.control.operations import Operations
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
@@ -45,7 +49,9 @@ async def scraping(stage: BacklogStage) -> AsyncIterator[httpx.AsyncClient]:
         subscriptions=SubscriptionService(store, reconciler, policy),
         health=health,
         scrape=Scrape(health, Meters(counters=rig.counters)),
-        api_key="k",
+        operations=Operations(health, MemoryTrail()),
+        keys=KeyService(MemoryKeys(MemoryTrail())),
+        guard=guarded("k"),
     )
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:

@@ -39,6 +39,8 @@ async def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:
     await migrate(empty_database_url)
     await migrate(empty_database_url)
     assert await tables(empty_database_url) == {
+        "api_keys",
+        "audit_log",
         "dedicated_queues",
         "schema_migrations",
         "subscriptions",

@@ -119,7 +119,15 @@ class FeedStage:
         """Take note of a new state."""
         self.changes.append((topic, state, error))
 
-    def quarantine(self, *, reason: str, origin: str, detail: str, raw: bytes) -> None:  # noqa: ARG002
+    def quarantine(
+        self,
+        *,
+        reason: str,
+        origin: str,
+        detail: str,  # noqa: ARG002
+        raw: bytes,
+        trace_id: str,  # noqa: ARG002
+    ) -> None:
         """Keep what could not be read."""
         self.quarantined.append((reason, origin, raw))
 

@@ -53,6 +53,16 @@ class MemoryFeed:
         """Return every topic asked for with its state."""
         return dict(self._topics)
 
+    def state(self, topic: Topic) -> SubscriptionState | None:
+        """Return the state of one topic, None if it is not asked for."""
+        return self._topics.get(topic)
+
+    def carriers(self, topic: Topic) -> Sequence[str]:
+        """Name one connection per endpoint, as if there were no more."""
+        state = self._topics.get(topic)
+        is_carried = state not in (None, SubscriptionState.REQUESTED, SubscriptionState.REJECTED)
+        return [topic.endpoint.value] if is_carried else []
+
     def connections(self) -> list[ConnectionStatus]:
         """Return what the test set."""
         return list(self.statuses)

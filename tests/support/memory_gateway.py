@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from support.callers import guarded
 from support.memory_feed import (
     MemoryBacklog,
     MemoryClock,
@@ -14,12 +15,15 @@ from support.memory_feed import (
     MemoryFeed,
     MemoryNotices,
 )
+from support.memory_keys import MemoryKeys, MemoryTrail
 from support.memory_store import MemorySubscriptions
 from ws_gateway.control.api.app import create_app
 from ws_gateway.control.figures import Figures
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.keys import KeyService
 from ws_gateway.control.metrics.metric import Meters
 from ws_gateway.control.metrics.scrape import Scrape
+from ws_gateway.control.operations import Operations
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
@@ -49,6 +53,7 @@ class Gateway:
         self.meters = Meters(counters=self.counters, topics=self.reconciler.times, clock=self.clock)
         self.reconciler.stop()  # its loop does not run, so news need no timer
         self.feed.observer = self.reconciler
+        self.trail = MemoryTrail()
         health = HealthReporter(
             store=self.store,
             feed=self.feed,
@@ -65,7 +70,9 @@ class Gateway:
             subscriptions=SubscriptionService(self.store, self.reconciler, policy),
             health=health,
             scrape=Scrape(health, self.meters, monotonic=lambda: self.now),
-            api_key="k",
+            operations=Operations(health, self.trail),
+            keys=KeyService(MemoryKeys(self.trail)),
+            guard=guarded("k"),
         )
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway")
 
@@ -73,6 +80,7 @@ class Gateway:
         """Store wishes, look at the ledger once, and let the venue say what it made of them."""
         for topic in topics:
             await self.store.add(topic, "s", "explicit")
+        self.reconciler.ledger_doubtful()
         await self.reconciler._reconcile()
         for topic in topics:
             self.feed.answer(topic, state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import SystemRandom
 
@@ -23,10 +24,12 @@ from ws_gateway.ports import TopicObserver
 from ws_gateway.runtime.clock import clock_us
 from ws_gateway.runtime.counters import Counters, VenueTally
 from ws_gateway.runtime.identity import TraceIds, new_epoch
+from ws_gateway.runtime.telemetry import Telemetry
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.context import SessionContext
-from ws_gateway.venue.credentials import CredentialFiles, CredentialUser
+from ws_gateway.venue.credentials import CredentialFiles
 from ws_gateway.venue.feed import BybitFeed, Endpoints
+from ws_gateway.venue.frame_lines import AskedBy
 from ws_gateway.venue.succession import Replacing
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -40,6 +43,7 @@ class DataPath:
         tally: what connecting to the venue met.
         times: how long events take from hop to hop.
         credential_files: what renews the feed's credentials; None without any.
+        asked_by: which request asked for a topic.
     """
 
     feed: BybitFeed
@@ -51,9 +55,12 @@ class DataPath:
     runner: Runner
     epoch: str
     credential_files: CredentialFiles | None
+    asked_by: AskedBy
 
 
-def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> DataPath:
+def build_data_path(
+    settings: Settings, observer: TopicObserver, desk: Desk, telemetry: Telemetry
+) -> DataPath:
     """Join venue → pipeline → delivery; nothing connects until the parts are run."""
     counters, tally = Counters(), VenueTally()
     times = HopTimes(lambda: desk.clock.offset_ms)
@@ -92,7 +99,7 @@ def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> 
         times=times,
     )
     credentials = _credentials(settings)
-    resync = _LateResync()
+    resync, asked_by = _LateResync(), AskedBy()
     runner = Runner(
         outlet=publisher,
         resync=resync,
@@ -108,9 +115,7 @@ def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> 
             # Not to be taken for the real thing by whoever reads /health.
             environment=settings.bybit_ws_url or settings.bybit_environment.value,
             sink=runner,
-            unreadable=Quarantine(
-                publisher, counters=counters, clock_us=clock_us, new_trace_id=new_trace_id
-            ),
+            unreadable=Quarantine(publisher, counters=counters, clock_us=clock_us),
             observer=observer,
             rng=rng,
             clock_us=clock_us,
@@ -118,14 +123,21 @@ def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> 
             doctor=desk.inquiry,
             notices=desk.maintenance,
             tally=tally,
+            sampling=telemetry.sampling,
+            asked_by=asked_by,
         ),
         credentials=credentials,
         redundancy=settings.redundancy,
         replacing=Replacing(max_age=settings.connection_max_age_hours * 3600),
     )
     resync.feed = feed
-    files = None if credentials is None else _credential_files(settings, credentials, feed)
-    return DataPath(feed, publisher, spool, counters, tally, times, runner, epoch, files)
+
+    def renew(fresh: Credentials) -> None:
+        telemetry.secrets.add(fresh.key, fresh.secret)
+        feed.renew_credentials(fresh)
+
+    files = None if credentials is None else _credential_files(settings, credentials, renew)
+    return DataPath(feed, publisher, spool, counters, tally, times, runner, epoch, files, asked_by)
 
 
 class _LateResync:
@@ -149,11 +161,11 @@ def _credentials(settings: Settings) -> Credentials | None:
 
 
 def _credential_files(
-    settings: Settings, credentials: Credentials, user: CredentialUser
+    settings: Settings, credentials: Credentials, renew: Callable[[Credentials], None]
 ) -> CredentialFiles:
     return CredentialFiles(
         key_file=settings.file_of("bybit_api_key"),
         secret_file=settings.file_of("bybit_api_secret"),
         current=credentials,
-        renew=user.renew_credentials,
+        renew=renew,
     )

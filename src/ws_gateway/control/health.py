@@ -12,7 +12,8 @@ from typing import Any
 
 from ws_gateway import __version__
 from ws_gateway.control.endpoints import EndpointView, Reason, view_endpoints
-from ws_gateway.control.reconciler import Reconciler, ReconcilerStatus, TopicStatus
+from ws_gateway.control.reconciler import Reconciler
+from ws_gateway.control.topic_states import ReconcilerStatus, TopicStatus
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Channel, Endpoint, Topic
 from ws_gateway.errors import DatabaseLost

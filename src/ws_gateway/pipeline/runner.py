@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from ws_gateway.domain.event import Event, GapReason, Kind, Observation, marker_payload
 from ws_gateway.domain.topic import Lane, Topic
 from ws_gateway.pipeline.sequence import BookContinuity, Verdict
-from ws_gateway.ports import EventOutlet, Resync
+from ws_gateway.ports import EventOutlet, Resync, StreamStatus
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.patience import Patience
 
@@ -32,8 +32,10 @@ class _Stream:
         "broken",
         "detail",
         "hole",
+        "last_at_us",
         "last_id",
         "last_update_id",
+        "markers",
         "patience",
         "recent",
         "sequence",
@@ -43,6 +45,9 @@ class _Stream:
     def __init__(self, topic: Topic, detail: str) -> None:
         self.topic = topic
         self.sequence = 0
+        # What of the numbers is no fact, and when the newest fact was read, µs.
+        self.markers = 0
+        self.last_at_us = 0
         self.book = BookContinuity() if topic.has_update_ids else None
         # Only for books of depth 1, which tell the same snapshot again when nothing changes.
         self.last_update_id: int | None = None
@@ -107,8 +112,9 @@ class Runner:
             if stream.book is not None and not has_snapshot:
                 self._withhold(stream)
                 return
-            self._resume(stream)
+            self._resume(stream, observation.trace_id)
         stream.sequence += 1
+        stream.last_at_us = observation.received_at
         if not self._outlet.offer(Event(observation, self._epoch, stream.sequence)):
             stream.sequence -= 1
             self._shed(stream)
@@ -117,6 +123,13 @@ class Runner:
         """Count a further copy of a fact that was taken already."""
         self._counters.received += 1
         self._counters.suppressed["duplicate"] += 1
+
+    def stream(self, topic: Topic) -> StreamStatus | None:
+        """Say what came of a topic, None if nothing did."""
+        stream = self._streams.get(topic.key)
+        if stream is None or not stream.last_at_us:
+            return None
+        return StreamStatus(stream.sequence - stream.markers, stream.last_at_us)
 
     def last_update_id(self, topic: Topic) -> int | None:
         """Return the newest update id of an unbroken book; None while a snapshot is awaited."""
@@ -221,7 +234,7 @@ class Runner:
                     GapReason.SEQUENCE,
                     f"update id {fact.update_id} after {before}; a fresh snapshot was asked for",
                 )
-                self._announce(stream)
+                self._announce(stream, fact.trace_id)
             self._withhold(stream)
             return False
         if verdict is Verdict.RESETS and stream.broken is None:
@@ -264,21 +277,24 @@ class Runner:
         if stream.broken is None:
             stream.broken, stream.detail, stream.announced = reason, detail, False
 
-    def _announce(self, stream: _Stream) -> None:
-        """Put the gap marker of the present break into the stream, once."""
+    def _announce(self, stream: _Stream, trace_id: str | None = None) -> None:
+        """Put the gap marker of the present break into the stream, once.
+
+        It bears the trace of the frame that showed the break, if one did.
+        """
         if stream.announced or stream.broken is None:
             return
         stream.announced = True
         if stream.hole is not None:
             self._close_hole(stream)  # no marker may stand before the one that names the hole
-        self._mark(stream, Kind.GAP, stream.broken, None, stream.detail)
+        self._mark(stream, Kind.GAP, stream.broken, None, stream.detail, trace_id=trace_id)
 
-    def _resume(self, stream: _Stream) -> None:
-        self._announce(stream)
+    def _resume(self, stream: _Stream, trace_id: str) -> None:
+        self._announce(stream, trace_id)
         reason = stream.broken
         if reason is not None:
             stream.broken = stream.asked_at = None
-            self._mark(stream, Kind.RESUMED, reason, None, "data flows")
+            self._mark(stream, Kind.RESUMED, reason, None, "data flows", trace_id=trace_id)
 
     def _shed(self, stream: _Stream) -> None:
         """Give an event that found no room its number, and remember the hole."""
@@ -316,10 +332,13 @@ class Runner:
         reason: GapReason,
         hole: tuple[int, int] | None,
         detail: str,
+        *,
+        trace_id: str | None = None,
     ) -> None:
         """Put a marker at the stream's next place; without room it becomes part of the hole."""
         now_us = self._clock_us()
         stream.sequence += 1
+        stream.markers += 1
         self._counters.markers += 1
         topic = stream.topic
         marker = Observation(
@@ -331,7 +350,7 @@ class Runner:
             now_us // 1000,
             None,
             now_us,
-            self._new_trace_id(),
+            trace_id or self._new_trace_id(),
             None,
             marker_payload(kind, reason.value, hole, detail),
         )

@@ -8,11 +8,18 @@ from typing import Any
 from ws_gateway.domain.subscription import Delivery
 from ws_gateway.domain.topic import EventClass, Topic
 from ws_gateway.ports import DeclaredQueue
-from ws_gateway.storage.subscriptions import PostgresSubscriptions, topic_of
+from ws_gateway.storage.rows import topic_of
+from ws_gateway.storage.subscriptions import PostgresSubscriptions
 
+# Of what is shared only who reads which class matters, and there may be thousands of topics.
 _WISHES = """
-    SELECT DISTINCT requesting_service, category, topic, channel, symbol, parameter, delivery
-    FROM subscriptions
+    SELECT requesting_service, category, topic, channel, symbol, parameter, delivery
+    FROM subscriptions WHERE delivery = 'dedicated'
+    UNION ALL (
+        SELECT DISTINCT ON (requesting_service, channel)
+            requesting_service, category, topic, channel, symbol, parameter, delivery
+        FROM subscriptions WHERE delivery = 'shared'
+    )
 """
 
 _DECLARED = "SELECT name, requesting_service, event_class, bindings, is_ours FROM dedicated_queues"
@@ -33,7 +40,7 @@ class PostgresQueues:
         self._fetch: Callable[..., Awaitable[list[Any]]] = subscriptions.fetch
 
     async def wishes(self) -> list[tuple[str, Topic, Delivery]]:
-        """Return who wants which topic how."""
+        """Return who wants which topic how; of shared ones one topic per service and channel."""
         rows = await self._fetch(_WISHES)
         return [
             (row["requesting_service"], topic_of(row), Delivery(row["delivery"])) for row in rows

@@ -145,6 +145,16 @@ class BybitFeed:
             states |= shard.states()
         return states
 
+    def state(self, topic: Topic) -> SubscriptionState | None:
+        """Return the state of one topic, None if it is not asked for."""
+        shard = self._shard_of.get(topic)
+        return None if shard is None else shard.told(topic)[0]
+
+    def carriers(self, topic: Topic) -> list[str]:
+        """Name the connections that were asked for a topic and did not refuse it."""
+        shard = self._shard_of.get(topic)
+        return [] if shard is None else shard.told(topic)[1]
+
     def connections(self) -> list[ConnectionStatus]:
         """Return one status per connection that exists."""
         return [status for shard in self._shards() for status in shard.connections()]

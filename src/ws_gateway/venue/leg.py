@@ -20,6 +20,11 @@ _BEST_FIRST = (
 """What a topic is, of what it is on each socket: the first of these that holds on any."""
 
 
+_CARRIED = frozenset(
+    {SubscriptionState.ACTIVE, SubscriptionState.STALLED, SubscriptionState.PENDING}
+)
+
+
 class Leg:
     """One socket of a shard.
 
@@ -46,6 +51,10 @@ class Leg:
         """Return a topic's state on this socket, None if it is not asked for here."""
         told = self.states.get(topic)
         return None if told is None else told[0]
+
+    def carries(self, topic: Topic) -> bool:
+        """Say whether a topic was asked for on this socket and not refused."""
+        return self.state(topic) in _CARRIED
 
     def note(self, topic: Topic, state: SubscriptionState, error: str | None, now: float) -> None:
         """Take note of a topic's state on this socket; `now` is monotonic seconds."""

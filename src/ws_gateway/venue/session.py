@@ -18,6 +18,7 @@ from ws_gateway.venue.attempts import Attempts
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.connection import VenueSocket, open_socket
 from ws_gateway.venue.context import SessionContext
+from ws_gateway.venue.frame_lines import FrameLines
 from ws_gateway.venue.observations import read_observations
 from ws_gateway.venue.owner import FactSink, SessionOwner
 from ws_gateway.venue.protocol import Conversation, Phase
@@ -59,6 +60,8 @@ class Session:
         self._url = url
         self._conversation = conversation
         self._context = context
+        self._sampling = context.sampling
+        self._lines = FrameLines(name, conversation.endpoint, context.sampling, context.asked_by)
         self._attempts = attempts
         self._owner = owner
         self._endpoint = conversation.endpoint.value
@@ -289,23 +292,28 @@ class Session:
         context = self._context
         received_at = context.clock_us()
         topic: Topic | None = None
+        trace_id: str | None = None
         try:
             self.heard_at = now = time.monotonic()
             data = self._conversation.receive(raw, now)
             if data is not None:
                 topic, frame = data
-                for fact in read_observations(topic, frame, received_at, context.new_trace_id()):
+                trace_id = context.new_trace_id()
+                for fact in read_observations(topic, frame, received_at, trace_id):
                     self.sink.accept(fact)
         except Quarantine as exc:
-            self._quarantine(exc, topic, raw)
+            trace_id = trace_id or context.new_trace_id()
+            self._quarantine(exc, topic, raw, trace_id)
+        if self._sampling.is_on:
+            self._lines.received(topic, len(raw), trace_id)
         if self._conversation.has_results:
             self._carry_out()
         elif self._state is not _STREAMING:
             self._note_phase()
 
-    def _quarantine(self, exc: Quarantine, topic: Topic | None, raw: bytes) -> None:
+    def _quarantine(self, exc: Quarantine, topic: Topic | None, raw: bytes, trace_id: str) -> None:
         self._context.unreadable.quarantine(
-            reason=exc.reason, origin=self.name, detail=exc.detail, raw=raw
+            reason=exc.reason, origin=self.name, detail=exc.detail, raw=raw, trace_id=trace_id
         )
         broken = [topic] if topic is not None else []
         if exc.is_lost:
@@ -320,6 +328,8 @@ class Session:
         for request in self._conversation.take_output():
             if self._socket is not None:
                 self._socket.send(request)
+                if self._sampling.is_on:
+                    self._lines.sent(request)
         self._report_changes()
         self._note_phase()
         self._arm()

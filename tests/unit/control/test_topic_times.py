@@ -45,7 +45,8 @@ async def test_a_topic_that_is_refused_or_given_up_is_not_timed() -> None:
         await gateway.want(BOOK)
         gateway.feed.answer(BOOK, State.REJECTED, "no")
         gateway.now = 500.0
-        assert gateway.reconciler.wish_added(BOOK) is not None
+        row, _ = await gateway.store.add(BOOK, "s", "explicit")
+        assert gateway.reconciler.wish_added(row) is not None
         gateway.now = 501.0
         gateway.feed.answer(BOOK, State.ACTIVE)
         assert told(gateway) == ((1, 1.0), (0, 0.0))

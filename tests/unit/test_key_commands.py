@@ -1,0 +1,34 @@
+"""How the commands on keys read their options, without a database."""
+
+from __future__ import annotations
+
+import pytest
+
+from ws_gateway.config import load_settings
+from ws_gateway.errors import Fatal
+from ws_gateway.key_commands import KeyWishes, create_key, parse_duration
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("45s", 45), ("30m", 1800), ("24h", 86_400), ("90d", 7_776_000), ("2w", 1_209_600)],
+)
+def test_durations_are_a_number_and_a_unit(text: str, seconds: int) -> None:
+    """Seconds, minutes, hours, days, weeks."""
+    assert parse_duration("--expires-in", text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "h", "-1h", "1.5h", "1 h", "1y", "1h30m", "9999999999s"])
+def test_anything_else_is_refused_in_one_sentence(text: str) -> None:
+    """It names the option, what was found, and how to write it."""
+    with pytest.raises(Fatal) as caught:
+        parse_duration("--overlap", text)
+    assert str(caught.value).startswith(f"--overlap: found {text!r}; write a duration like")
+
+
+async def test_a_malformed_duration_is_told_before_anything_is_opened() -> None:
+    """Neither a database is started nor a key made."""
+    settings = load_settings({"WSG_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"})
+    wishes = KeyWishes("n", (), (), "soon", None, None)
+    with pytest.raises(Fatal, match="--expires-in"):
+        await create_key(settings, wishes, as_json=False)
