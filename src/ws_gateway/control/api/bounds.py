@@ -35,8 +35,9 @@ BODY_SECONDS = 10.0
 
 MAX_SHOWN_PATH = 200
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
-_BRACKET = re.compile(rb"[\[\]{}]")
+_NO_MARKS = bytes(set(range(256)) - set(b'[]{}"'))
+_ALIKE = bytes.maketrans(b"{}", b"[]")
+_STRING = re.compile(rb'"[^"]*"?')
 
 
 def refusal(scope: Scope) -> Response | None:
@@ -97,7 +98,7 @@ async def read_body(scope: Scope, receive: Receive) -> bytes | Response:
                 if not message.get("more_body", False):
                     if received > most:
                         return _too_large(scope)
-                    return bytes(body) if _nesting(body) <= MAX_NESTING else _too_deep(scope)
+                    return _too_deep(scope) if _is_too_deep(body) else bytes(body)
                 if received > most + MAX_DRAIN_BYTES:
                     return _too_large(scope)
     except TimeoutError:
@@ -142,15 +143,22 @@ def replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-def _nesting(body: bytes | bytearray) -> int:
-    """Count how deep brackets lie in each other, without those in strings."""
+def _is_too_deep(body: bytes | bytearray) -> bool:
+    """Say whether brackets lie too deep in each other, without those in strings.
+
+    Made of operations on the whole body, for a set of subscriptions may have megabytes, and frames
+    come meanwhile. What is not balanced is left to whoever reads it as JSON, unless it is deep.
+    """
     if body.count(b"[") + body.count(b"{") <= MAX_NESTING:
-        return 0  # as nearly always; counting these costs next to nothing
-    depth = deepest = 0
-    for found in _BRACKET.finditer(_STRING.sub(b"", body)):
-        depth += 1 if found[0] in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
+        return False
+    bare = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_ALIKE, _NO_MARKS)
+    bare = _STRING.sub(b"", bare.replace(b'""', b""))
+    for _ in range(MAX_NESTING):
+        outer = bare.replace(b"[]", b"")  # the innermost of each, so one level at a time
+        if len(outer) == len(bare):  # not balanced, or empty
+            return bare.count(b"[") > MAX_NESTING
+        bare = outer
+    return b"[" in bare
 
 
 def _too_deep(scope: Scope) -> Response:
