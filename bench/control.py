@@ -149,14 +149,17 @@ async def pages(seconds: float) -> Figures:  # noqa: ARG001 - it walks the whole
         await connection.execute(
             """
             INSERT INTO subscriptions (category, topic, channel, symbol, requesting_service)
-            SELECT 'linear', 'tickers.S' || n, 'ticker', 'S' || n, 'service-' || s
-            FROM generate_series(1, $1) AS s, generate_series(1, $2) AS n
+            SELECT 'linear', 'tickers.' || symbol, 'ticker', symbol, 'service-' || s
+            FROM generate_series(1, $1) AS s, generate_series(1, $2) AS n,
+                 LATERAL (SELECT 'SIM' || lpad(n::text, 4, '0') || 'USDT' AS symbol) AS named
             """,
             SERVICES,
             ROWS // SERVICES,
         )
 
-    async with stage([str(HERE / "venue.py"), "{port}"], fill) as (gateway, _, _):
+    simulator = ["-m", "bybit_sim", "--port", "{port}", "--rate", "0.01"]
+    simulator += ["--symbols", str(ROWS // SERVICES)]
+    async with stage(simulator, fill) as (gateway, _, _):
         await _until_ready(gateway)
         walked: list[float] = []
         query: dict[str, Any] = {"limit": 100}
@@ -172,7 +175,7 @@ async def pages(seconds: float) -> Figures:  # noqa: ARG001 - it walks the whole
         for number in range(1, 101):
             filters = {
                 "service": {"requesting_service": f"service-{number}"},
-                "symbol": {"symbol": f"S{number}"},
+                "symbol": {"symbol": f"SIM{number:04}USDT"},
                 "channel": {"channel": "ticker"},
                 "state": {"state": "rejected"},
                 "none": {"symbol": "NOSUCH"},
@@ -189,7 +192,7 @@ async def pages(seconds: float) -> Figures:  # noqa: ARG001 - it walks the whole
 
 async def first(seconds: float) -> Figures:  # noqa: ARG001 - it is counted, not timed
     """Ask for topics one after the other, and wait for the first event of each."""
-    simulator = ["-m", "bybit_sim", "--port", "{port}", "--symbols", "60", "--rate", "20"]
+    simulator = ["-m", "bybit_sim", "--port", "{port}", "--symbols", "60", "--rate", "4"]
     async with stage(simulator) as (gateway, _, _):
         await _until_ready(gateway)
         connection = await aio_pika.connect(os.environ["WSG_AMQP_URL"])

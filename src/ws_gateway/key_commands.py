@@ -53,8 +53,12 @@ async def create_key(settings: Settings, wishes: KeyWishes, *, as_json: bool) ->
         Rejected: no key can be like that.
     """
     life = None if wishes.expires_in is None else parse_duration("--expires-in", wishes.expires_in)
+    overlap = DEFAULT_OVERLAP_SECONDS
+    if wishes.overlap is not None:
+        overlap = parse_duration("--overlap", wishes.overlap)
+    _check(wishes)
     async with _keys(settings) as keys:
-        issued = await _made(keys, wishes, life)
+        issued = await _made(keys, wishes, life, overlap)
     answer = IssuedKeyAnswer.told(issued, _now())
     if as_json:
         typer.echo(json.dumps(answer.model_dump(mode="json")))
@@ -103,27 +107,29 @@ def parse_duration(option: str, text: str) -> int:
     return int(found[1]) * _UNITS[found[2]]
 
 
-async def _made(keys: KeyService, wishes: KeyWishes, life: int | None) -> IssuedKey:
+def _check(wishes: KeyWishes) -> None:
+    """Refuse options that say nothing together, before anything is opened."""
     if wishes.rotates is None:
         if wishes.name is None:
             raise Fatal("--name: missing; say what people shall call the key")
         if wishes.overlap is not None:
             raise Fatal("--overlap: has a meaning beside --rotates only; leave it out")
-        return await keys.create(
-            _caller(),
-            name=wishes.name,
-            scopes=wishes.scopes or DEFAULT_SCOPES,
-            services=wishes.services,
-            expires_in_seconds=life,
-        )
-    if wishes.name is not None or wishes.services or wishes.scopes:
+    elif wishes.name is not None or wishes.services or wishes.scopes:
         raise Fatal(
             "--rotates: the successor has name, services and scopes of the old key; leave out "
             "--name, --service and --scope"
         )
-    overlap = DEFAULT_OVERLAP_SECONDS
-    if wishes.overlap is not None:
-        overlap = parse_duration("--overlap", wishes.overlap)
+
+
+async def _made(keys: KeyService, wishes: KeyWishes, life: int | None, overlap: int) -> IssuedKey:
+    if wishes.rotates is None:
+        return await keys.create(
+            _caller(),
+            name=wishes.name or "",
+            scopes=wishes.scopes or DEFAULT_SCOPES,
+            services=wishes.services,
+            expires_in_seconds=life,
+        )
     issued = await keys.rotate(
         _caller(), wishes.rotates, overlap_seconds=overlap, expires_in_seconds=life
     )

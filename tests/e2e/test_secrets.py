@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,11 +27,11 @@ WRONG_SECRET = "bybWr0ngSecretZyXw4321"
 SECRETS = (API_KEY, BYBIT_KEY, BYBIT_SECRET, AMQP_PASSWORD, DATABASE_PASSWORD, WRONG_SECRET)
 
 
-def find_secrets(text: str) -> list[str]:
+def find_secrets(text: str, created: Iterable[str] = ()) -> list[str]:
     """Name the secrets a text holds, as they are or as URLs write them."""
     return [
         secret
-        for secret in SECRETS
+        for secret in (*SECRETS, *created)
         if any(form in text for form in (secret, quote(secret, safe=""), quote(secret)))
     ]
 
@@ -112,6 +113,7 @@ async def test_no_secret_is_in_any_output_answer_message_or_row(
             assert messages > 0
             # Whoever puts a secret where none belongs is answered, but nothing else has it.
             await gateway.http.get(f"/api/v1/subscriptions/{BYBIT_SECRET}")
+            created = await _created_keys(gateway.http, site, settings, tmp_path, texts)
             texts["rows"] = await rows(site.database_url)
 
             own_broker.stop()
@@ -142,7 +144,10 @@ async def test_no_secret_is_in_any_output_answer_message_or_row(
     ):
         _, out, err = await run_command([command], {**environ, **changed}, tmp_path)
         texts[f"{command} {'refused' if changed else ''}"] = out + err
-    assert {name: found for name, text in texts.items() if (found := find_secrets(text))} == {}
+    # Of a key that was created nothing but its public id is told again.
+    secret_parts = [key.rpartition("_")[2] for key in created]
+    told = {name: find_secrets(text, secret_parts) for name, text in texts.items()}
+    assert {name: found for name, found in told.items() if found} == {}
 
 
 def _whole(answer: httpx.Response) -> str:
@@ -163,6 +168,44 @@ async def _messages_of(site: Site, url: str, http: httpx.AsyncClient, texts: dic
         ]
     texts["messages"] = "\n".join(kept)
     return len(kept)
+
+
+async def _created_keys(
+    http: httpx.AsyncClient,
+    site: Site,
+    settings: dict[str, str],
+    folder: Path,
+    texts: dict[str, str],
+) -> list[str]:
+    """Create keys in every way there is, use them rightly and wrongly; answers them."""
+    made = await http.post("/api/v1/keys", json={"name": "made", "scopes": ["subscriptions:read"]})
+    assert made.status_code == 201, made.text
+    rotation = await http.post(f"/api/v1/keys/{made.json()['id']}/rotation", json={})
+    assert rotation.status_code == 201, rotation.text
+    environ = {**site.settings, **settings}
+    words = ["keys", "create", "--name", "typed", "--json"]
+    code, out, err = await run_command(words, environ, folder)
+    assert code == 0, err
+    texts["keys create"] = err
+    keys = [made.json()["key"], rotation.json()["key"], json.loads(out)["key"]]
+    for key in keys:
+        mine = {"X-API-Key": key}
+        bad = [
+            await http.get("/api/v1/subscriptions", headers=mine),
+            await http.get("/api/v1/keys", headers=mine),
+            await http.delete("/api/v1/subscriptions/by-service/x", headers=mine),
+            await http.get("/api/v1/subscriptions", headers={"X-API-Key": f"{key}x"}),
+        ]
+        assert bad[0].status_code == 200, bad[0].text
+        assert (bad[1].status_code, bad[3].status_code) == (403, 401)
+        # A key where none belongs is told to whoever sent it, and to nobody else.
+        await http.get(f"/api/v1/subscriptions/{key}")
+        await http.post("/api/v1/subscriptions", json={"requesting_service": key})
+        for number, answer in enumerate(bad):
+            texts[f"with {key[:16]}: {number}"] = _whole(answer)
+    for path in ("/api/v1/keys", "/api/v1/audit"):
+        texts[path] = _whole(await http.get(path))
+    return keys
 
 
 async def _refused_login(site: Site, venue_url: str, settings: dict[str, str]) -> str:

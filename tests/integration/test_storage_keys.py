@@ -168,7 +168,7 @@ async def test_what_ended_long_ago_is_read_no_more(pool: asyncpg.Pool) -> None:
 
 async def test_a_block_that_fails_or_is_cancelled_changes_nothing(pool: asyncpg.Pool) -> None:
     """All of a transaction counts or none; the pool is of use afterwards."""
-    statements, new = Statements(pool), new_key()
+    statements, new, inserted = Statements(pool), new_key(), asyncio.Event()
     insert = "INSERT INTO api_keys (id, name, secret_hash, scopes) VALUES ($1, 'n', $2, '{admin}')"
 
     async def failing() -> None:
@@ -179,17 +179,17 @@ async def test_a_block_that_fails_or_is_cancelled_changes_nothing(pool: asyncpg.
     async def hanging() -> None:
         async with statements.transaction() as fetch:
             await fetch(insert, new.id, new.secret_hash)
-            await fetch("SELECT pg_sleep(60)")
+            inserted.set()
+            await asyncio.Event().wait()
 
     with pytest.raises(ZeroDivisionError):
         await failing()
     task = asyncio.create_task(hanging())
-    await asyncio.sleep(0.1)
+    await inserted.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await PostgresKeys(statements).find(new.id) is None
-    other = new_key()  # the server goes on sleeping, and holds the first one's id meanwhile
     async with statements.transaction() as fetch:
-        await fetch(insert, other.id, other.secret_hash)
-    assert await PostgresKeys(statements).find(other.id) is not None
+        await fetch(insert, new.id, new.secret_hash)
+    assert await PostgresKeys(statements).find(new.id) is not None

@@ -46,6 +46,7 @@ class KeyRing:
         self._monotonic = monotonic
         self._utc_now = utc_now
         self._keys: dict[str, StoredKey] = {}
+        self._learned: dict[str, StoredKey] = {}
         self._uses: dict[str, datetime] = {}
         self._read_at: float | None = None
         self._stopping = asyncio.Event()
@@ -77,7 +78,7 @@ class KeyRing:
 
     def learn(self, stored: StoredKey) -> None:
         """Take note of what a key is now."""
-        self._keys[stored.key.id] = stored
+        self._keys[stored.key.id] = self._learned[stored.key.id] = stored
 
     def used(self, key_id: str) -> None:
         """Take note that a key was just used."""
@@ -94,7 +95,11 @@ class KeyRing:
             DatabaseLost: what was known stays known.
         """
         began = self._monotonic()
-        self._keys = {one.key.id: one for one in await self._store.usable()}
+        # What is learned while the store answers is newer than its answer: a key revoked meanwhile
+        # must not come back, nor one made meanwhile be forgotten.
+        self._learned.clear()
+        keys = {one.key.id: one for one in await self._store.usable()}
+        self._keys = {**keys, **self._learned}
         self._read_at = began
 
     async def run(self) -> None:

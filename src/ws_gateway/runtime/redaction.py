@@ -28,6 +28,10 @@ _PAIR = re.compile(
     r"(?P<value>\"[^\"]*\"|'[^']*'|[^\s,;&)}\]]+)"
 )
 
+# A key of the HTTP API: its id is public, what follows is not. Keys are told once and kept nowhere,
+# so they are known by their form alone.
+_API_KEY = re.compile(r"(wsg_[0-9a-z]{12}_)[0-9a-z]{20,}")
+
 _EVENT = re.compile(r"[a-z_]+\.[a-z0-9_]+")
 _OURS = frozenset({"level", "timestamp", "trace_id"})
 """Fields that hold nothing from outside; a password like `info` would tear them apart."""
@@ -68,6 +72,8 @@ class Secrets:
             text = self._pattern.sub(REDACTED, text)
         if "://" in text and "@" in text:
             text = _URL_LOGIN.sub(REDACTED, text)
+        if "wsg_" in text:
+            text = _API_KEY.sub(rf"\1{REDACTED}", text)
         if "=" in text or ":" in text:
             text = _PAIR.sub(lambda found: f"{found['name']}{REDACTED}", text)
         return text

@@ -286,11 +286,13 @@ def _page_of(
         ("channel = ${}", wanted.channel),
         ("category = ${}", wanted.category),
         ("symbol = ${}", wanted.symbol),
-        ("state = ${}", wanted.state),
         ("requesting_service = ANY(${}::text[])", services),
     ]
     given = [(words, value) for words, value in filters if value is not None]
     conditions = [words.format(number) for number, (words, _) in enumerate(given, 1)]
+    if wanted.state is not None:
+        # Its word itself, because a plan for any state could not use the index of some.
+        conditions.append(f"state = '{SubscriptionState(wanted.state).value}'")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     statement = f"""
         SELECT {COLUMNS} FROM subscriptions {where} ORDER BY id LIMIT ${len(given) + 1}

@@ -10,6 +10,7 @@ from support.callers import ADMIN
 from support.memory_keys import MemoryKeys
 from ws_gateway.control.keyring import KeyRing
 from ws_gateway.control.keys import KeyService
+from ws_gateway.domain.key import StoredKey
 
 
 @pytest.fixture
@@ -57,6 +58,39 @@ async def test_uses_that_could_not_be_written_are_written_later(
 async def _was_used(store: MemoryKeys, key_id: str) -> bool:
     stored = await store.find(key_id)
     return stored is not None and stored.key.last_used_at is not None
+
+
+class SlowKeys(MemoryKeys):
+    """A store whose answer is on its way for as long as the test likes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_read, self.may_answer = asyncio.Event(), asyncio.Event()
+
+    async def usable(self) -> list[StoredKey]:
+        """Read, and answer later."""
+        answer = await super().usable()
+        self.is_read.set()
+        await self.may_answer.wait()
+        return answer
+
+
+async def test_a_key_revoked_while_the_keys_are_read_stays_revoked() -> None:
+    """An answer that was under way undoes nothing: neither a revocation nor a new key."""
+    store = SlowKeys()
+    ring = KeyRing(store)
+    keys = KeyService(store, ring)
+    old = (await keys.create(ADMIN, name="old")).key
+    reading = asyncio.create_task(ring.read())
+    await store.is_read.wait()
+    await keys.revoke(ADMIN, old.id)
+    new = (await keys.create(ADMIN, name="new")).key
+    store.may_answer.set()
+    await reading
+    known = ring.known(old.id)
+    assert known is not None
+    assert known.key.revoked_at is not None
+    assert ring.known(new.id) is not None
 
 
 async def test_a_ring_that_was_never_read_is_infinitely_old(store: MemoryKeys) -> None:

@@ -64,6 +64,7 @@ def test_a_known_secret_goes_in_every_form(secrets: Secrets, text: str) -> None:
     [
         ("amqp://u:p@h:5672/v refused", f"amqp://{REDACTED}@h:5672/v refused"),
         ("see postgresql://u:p%40x@h/db", f"see postgresql://{REDACTED}@h/db"),
+        (f"wsg_3k9f2m7q1xzd_{'x7' * 26} fails", f"wsg_3k9f2m7q1xzd_{REDACTED} fails"),
         ("X-API-Key: abcdef", f"X-API-Key: {REDACTED}"),
         ('{"password": "abc d", "host": "h"}', f'{{"password": {REDACTED}, "host": "h"}}'),
         ("api_secret=abc&x=1", f"api_secret={REDACTED}&x=1"),
