@@ -39,7 +39,7 @@ format: $(VENV)  ## format, and mend what lint can mend
 fuzz: $(VENV)  ## throw changed frames at the decoder; SECONDS=60, ARGS="--seed 1"
 	@PYTHONPATH=tests $(BIN)/python -m fuzz.fuzz_frames --seconds $(or $(SECONDS),60) $(ARGS)
 
-bench: $(VENV)  ## measure against the budgets, beside the broker's own ceiling
+bench: $(VENV)  ## measure beside the broker's ceiling and other stacks; ARGS="--with-cryptofeed"
 	@$(DEVSTACK) run -- $(BIN)/python bench/run.py $(ARGS)
 
 bench-venue: $(VENV)  ## measure reconnects and cost per topic; ARGS="--parts soak --faults all"

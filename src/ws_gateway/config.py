@@ -158,7 +158,10 @@ class Settings(BaseSettings):
         description="A publish unconfirmed for so long means the broker is lost.",
     )
     publish_window: int = Field(
-        20_000, ge=1, description="Most events sent to the broker and not yet confirmed."
+        2_000,
+        ge=1,
+        description="Most events sent to the broker and not yet confirmed; a private event waits"
+        " behind as many.",
     )
     buffer_max_events: int = Field(
         200_000,

@@ -12,7 +12,7 @@ from struct import Struct
 
 import msgspec
 
-from ws_gateway.domain.event import Event, Observation
+from ws_gateway.domain.event import Event, Kind, Observation, Source
 from ws_gateway.domain.routing import routing_key
 
 PUBLISH_CHANNEL = 1
@@ -44,7 +44,6 @@ _u64 = Struct(">Q").pack
 _u8 = Struct(">B").pack
 
 _MAX_ADDRESSES = 50_000
-_MAX_MIDDLES = 16
 _QUARANTINE_CLASS = "quarantine"
 
 
@@ -58,11 +57,10 @@ class Address:
 
     __slots__ = (
         "_after_epoch",
-        "_after_id",
         "_content_const",
         "_fixed_size",
         "_method_frame",
-        "_middles",
+        "_said",
         "_tail",
         "lane",
         "routing_key",
@@ -76,14 +74,13 @@ class Address:
         self._method_frame = publish_frame(exchange, self.routing_key)
         self._content_const, self._tail = _properties(event_class)
         self._fixed_size = _content_size(self._content_const, self._tail)
-        self._after_id = _after_id(event_class)
+        self._said = _said(event_class)
         self._after_epoch = b'","category":%b,"symbol":%b,"topic":%b,"account":%b,"epoch":"' % (
             _json(observation.category),
             _json(observation.symbol),
             _json(topic.name),
             _json(account if topic.is_private else None),
         )
-        self._middles: dict[tuple[str, str, str], bytes] = {}
 
     def body(self, event: Event) -> bytes:
         """Build the JSON envelope; the payload's bytes are copied, never re-encoded."""
@@ -92,10 +89,11 @@ class Address:
     def _body(self, event: Event, trace_id: bytes) -> bytes:
         fact = event.observation
         matched = fact.matched_at
-        what = (fact.kind, fact.source, event.epoch)
         return _BODY_FORMAT % (
             _json(fact.event_id),
-            self._middles.get(what) or self._middle(*what),
+            self._said[fact.kind, fact.source],
+            self._after_epoch,
+            event.epoch.encode(),
             event.sequence,
             b',"conflated":%d' % event.conflated if event.conflated else b"",
             fact.timestamp,
@@ -104,22 +102,6 @@ class Address:
             trace_id,
             fact.payload,
         )
-
-    def _middle(self, kind: str, source: str, epoch: str) -> bytes:
-        """Build what is the same in all of a stream's events of one kind, and keep it."""
-        if len(self._middles) >= _MAX_MIDDLES:
-            self._middles.clear()  # a process has one epoch, so this is never met
-        middle = self._middles[kind, source, epoch] = b"".join(
-            (
-                self._after_id,
-                kind.encode(),
-                b'","source":"',
-                source.encode(),
-                self._after_epoch,
-                epoch.encode(),
-            )
-        )
-        return middle
 
     def frames(self, event: Event) -> bytes:
         """Build the whole AMQP message: method, content header and body frames."""
@@ -214,14 +196,20 @@ def quarantine_frames(
 # What is the same in many streams is one object for all of them: with thousands of streams, copies
 # would not stay in the processor's cache.
 _BODY_FORMAT = (
-    b'{"schema":%d' % SCHEMA_VERSION + b',"event_id":%b%b","sequence":%d%b,"timestamp":%d,'
+    b'{"schema":%d' % SCHEMA_VERSION + b',"event_id":%b%b%b%b","sequence":%d%b,"timestamp":%d,'
     b'"matched_at":%b,"received_at":%d,"trace_id":"%b","payload":%b}'
 )
 
 
 @cache
-def _after_id(event_class: str) -> bytes:
-    return b',"event_type":%b,"kind":"' % _json(event_class)
+def _said(event_class: str) -> dict[tuple[str, str], bytes]:
+    """Return what stands between identity and category, by kind and source."""
+    before = b',"event_type":%b,"kind":"' % _json(event_class)
+    return {
+        (kind, source): b'%b%b","source":"%b' % (before, kind.encode(), source.encode())
+        for kind in Kind
+        for source in Source
+    }
 
 
 @cache

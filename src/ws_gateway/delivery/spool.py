@@ -299,7 +299,7 @@ class Spool:
     async def _load(self) -> None:
         outbox = self._outbox
         most = self._load_most
-        while outbox.private_waiting < most // 2 and outbox.private_held < 2 * most:
+        while outbox.private_waiting < most // 2 and self._loaded < 2 * most:
             if self._is_read:
                 self._load_pending()
                 return
@@ -321,6 +321,11 @@ class Spool:
             for position, record in batch.records:
                 self._take(position, record)
             self.flush()
+
+    @property
+    def _loaded(self) -> int:
+        """Count the private messages in memory that are on their way to the broker."""
+        return self._outbox.private_held - len(self._pending)
 
     def _take(self, position: Position, record: Record) -> None:
         self.observed -= record.is_observed

@@ -172,6 +172,26 @@ async def test_a_full_disk_is_said_and_memory_holds(
     die(stage)
 
 
+async def test_many_events_a_full_disk_refused_go_on_when_the_broker_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many wait for the disk, they are delivered from memory, in order, without it."""
+
+    def full(file: int, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    stage = await opened(tmp_path, max_events=10_000)
+    monkeypatch.setattr(spool_log, "_write_all", full)
+    await step(stage)
+    for _ in range(60):
+        feed(stage, 50)
+        await step(stage)
+    bodies = await deliver(stage)
+    assert problems(bodies) == []
+    assert (stage.counters.confirmed, stage.counters.shed) == (3000, {})
+    die(stage)
+
+
 async def test_a_stop_during_an_outage_leaves_private_events_on_disk(tmp_path: Path) -> None:
     """They are spooled then, not lost."""
     stage = await opened(tmp_path)
