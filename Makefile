@@ -59,6 +59,7 @@ contract: $(VENV)  ## write docs/contract, docs/openapi.json and docs/metrics.md
 lock: $(VENV)  ## lock the dependencies anew; UPGRADE=1 takes newer ones
 	@$(UV_COMPILE) pyproject.toml -o requirements/runtime.txt
 	@$(UV_COMPILE) pyproject.toml --extra dev -o requirements/dev.txt
+	@echo 'setuptools>=77' | $(UV_COMPILE) - -o requirements/build.txt
 
 up:  ## start RabbitMQ to stay
 	@$(DEVSTACK) up

@@ -207,6 +207,24 @@ def revoke_key_command(
 
 
 @app.command()
+def doctor(
+    as_json: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--json", help="One object for machines.")
+    ] = False,
+    alive: Annotated[  # noqa: FBT002 - same
+        bool, typer.Option("--alive", help="Only ask the running gateway's /livez; for containers.")
+    ] = False,
+) -> None:
+    """Look at all the gateway stands on; one line each, with what to do. Exit code 1: not well."""
+    from ws_gateway.doctor.examination import examine, is_alive  # noqa: PLC0415 - only needed here
+
+    settings = _settings(LogFormat.CONSOLE)
+    if alive:
+        raise typer.Exit(EXIT_OK if is_alive(settings) else EXIT_DEFECT)
+    _run(lambda _stop: examine(settings, as_json=as_json))
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(f"ws-gateway {__version__}")

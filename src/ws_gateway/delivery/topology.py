@@ -172,6 +172,24 @@ async def missing_queues(link: Link, names: Names) -> list[str]:
     return missing
 
 
+async def look_at_queues(
+    link: Link, names: Names, queue_type: QueueType
+) -> tuple[list[str], list[str]]:
+    """Look at the shared queues and make none; answers those missing, and a sentence per drift.
+
+    Raises:
+        BrokerLost: the connection went away.
+    """
+    missing = await missing_queues(link, names)
+    drifted = []
+    for queue in names.queues():
+        if queue not in missing:
+            standing = await _declare(link, queue, queue_arguments(queue_type))
+            if standing.problem is not None:
+                drifted.append(standing.problem)
+    return missing, drifted
+
+
 async def _declare(link: Link, queue: str, wanted: FieldTable) -> Standing:
     """Declare a queue, and where another stands find out what it has.
 
