@@ -55,6 +55,7 @@ contract: $(VENV)  ## write docs/contract, docs/openapi.json and docs/metrics.md
 	@$(BIN)/python -m ws_gateway.contract docs/contract
 	@$(BIN)/python -m ws_gateway.control.api.openapi > docs/openapi.json
 	@$(BIN)/python -m ws_gateway.control.metrics > docs/metrics.md
+	@$(BIN)/python tools/dashboards.py deploy/grafana/dashboards
 
 lock: $(VENV)  ## lock the dependencies anew; UPGRADE=1 takes newer ones
 	@$(UV_COMPILE) pyproject.toml -o requirements/runtime.txt
