@@ -13,6 +13,7 @@ import yaml
 
 import dashboards
 from ws_gateway.config import PREFIX, Settings
+from ws_gateway.control.metrics.table import METRICS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 KUBERNETES = CHECKOUT / "deploy" / "kubernetes"
@@ -27,7 +28,7 @@ def _documents(path: Path) -> Iterator[dict[str, Any]]:
     yield from yaml.safe_load_all(path.read_text("utf-8"))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=[path.name for path in FILES])
 def test_every_setting_that_is_named_exists(path: Path) -> None:
     """An unknown one would be an error at the start of the gateway."""
     named = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", path.read_text("utf-8")))
