@@ -17,18 +17,15 @@ from ws_gateway.control.metrics.table import METRICS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 KUBERNETES = CHECKOUT / "deploy" / "kubernetes"
-FILES = [
-    "Dockerfile",
-    "compose.yaml",
-    *sorted(f"deploy/kubernetes/{p.name}" for p in KUBERNETES.iterdir()),
-]
+FILES = [CHECKOUT / "Dockerfile", CHECKOUT / "compose.yaml", *sorted(KUBERNETES.iterdir())]
+PROBES = {"liveness": "/livez", "readiness": "/readyz", "startup": "/livez"}
 
 
 def _documents(path: Path) -> Iterator[dict[str, Any]]:
     yield from yaml.safe_load_all(path.read_text("utf-8"))
 
 
-@pytest.mark.parametrize("path", FILES, ids=[path.name for path in FILES])
+@pytest.mark.parametrize("path", FILES, ids=[each.name for each in FILES])
 def test_every_setting_that_is_named_exists(path: Path) -> None:
     """An unknown one would be an error at the start of the gateway."""
     named = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", path.read_text("utf-8")))
@@ -82,11 +79,7 @@ def test_the_pod_is_probed_bound_in_and_not_evicted() -> None:
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    probes = {
-        name: container[f"{name}Probe"]["httpGet"]["path"]
-        for name in ("liveness", "readiness", "startup")
-    }
-    assert probes == {"liveness": "/livez", "readiness": "/readyz", "startup": "/livez"}
+    assert {name: container[f"{name}Probe"]["httpGet"]["path"] for name in PROBES} == PROBES
     assert pod["terminationGracePeriodSeconds"] >= 10
     labels = found["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
     assert found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
