@@ -2,7 +2,7 @@
 PYTHON ?= python3
 SECONDS ?=
 ARGS ?=
-WORKERS ?= 2
+WORKERS ?= 4
 
 VENV := .venv/installed-from
 BIN := .venv/bin

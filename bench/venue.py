@@ -191,7 +191,8 @@ class Socket(WSListener):
                 rounds.append(self._filled(self._round))
             flood.note_sent(len(rounds) * count)
             wire.write(b"".join(rounds))
-            await asyncio.sleep(0)
+            # Credit comes a few times a second; sent at once it would make one read of it all.
+            await asyncio.sleep(IDLE_SECONDS if flood.rate is None else 0)
 
     async def _send_orders(self, transport: WSTransport) -> None:
         """Send one order at a time, evenly; what is late is not made up for."""

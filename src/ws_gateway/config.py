@@ -158,7 +158,7 @@ class Settings(BaseSettings):
         description="A publish unconfirmed for so long means the broker is lost.",
     )
     publish_window: int = Field(
-        2_000,
+        5_000,
         ge=1,
         description="Most events sent to the broker and not yet confirmed; a private event waits"
         " behind as many.",
