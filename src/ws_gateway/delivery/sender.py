@@ -28,7 +28,7 @@ _BUSY = 500  # so many unanswered messages mean that the broker is behind
 _GATHER_SECONDS = 0.002
 _BATCH_MOST = 1000  # messages in one write; more would pile up copies in this process
 _PRIVATE_SHARE = 0.1  # of the window, so that a private event finds a place in any public flood
-_MOMENT_SECONDS = 0.2  # a broker that owes an answer for longer is not well
+_MOMENT_SECONDS = 0.05  # a broker that owes an answer for longer is not well
 _PRIVATE = Lane.PRIVATE  # named once: it is compared with per event
 
 
