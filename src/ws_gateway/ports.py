@@ -89,6 +89,12 @@ class LossObserver(Protocol):
     def events_lost(self, lost: Sequence[tuple[Topic, int]], detail: str) -> None:
         """Announce the holes that these events, by topic and sequence, leave in their streams."""
 
+    def stretch_lost(self, topic: Topic, first: int, last: int, detail: str) -> bool:
+        """Announce a stretch of one stream, in which some events may have arrived.
+
+        Answers whether it was: a book that was mended too often of late waits for its turn.
+        """
+
     def room_again(self) -> None:
         """Announce the holes that opened while there was no room."""
 
@@ -390,6 +396,8 @@ class DeliveryStatus:
         lanes: the same by lane, private first.
         spool_error: why the disk takes no private events, None while it does.
         spool_bytes: what the spool takes up on disk.
+        refused_per_second: messages that some queue refused, over the last ten seconds.
+        held_private: private events that wait in memory because their stream is refused.
     """
 
     state: BrokerState
@@ -400,6 +408,8 @@ class DeliveryStatus:
     lanes: tuple[LaneStatus, ...] = field(default=())
     spool_error: str | None = None
     spool_bytes: int = 0
+    refused_per_second: float = 0.0
+    held_private: int = 0
 
 
 class QueueKind(StrEnum):
@@ -422,6 +432,8 @@ class AlertCode(StrEnum):
     """Messages gather, and nobody consumes them."""
     SLOW_CONSUMER = "slow_consumer"
     """Consumers take less than is published."""
+    REFUSING = "refusing"
+    """Full, and declared to refuse (`reject-publish`) instead of dropping its oldest."""
 
 
 @dataclass(frozen=True, slots=True)

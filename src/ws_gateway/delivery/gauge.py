@@ -50,6 +50,7 @@ class Look:
         kind: whose it is.
         is_awaited: some service asked for what it holds.
         keeps_read: consuming takes nothing out of it; a stream.
+        refuses: when full it refuses, instead of dropping its oldest.
     """
 
     at: float
@@ -61,6 +62,7 @@ class Look:
     kind: QueueKind = QueueKind.DEDICATED
     is_awaited: bool = True
     keeps_read: bool = False
+    refuses: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ class Gauge:
         self._remember(look)
         self.was_read = self.was_read or look.consumers > 0
         self._judge_capacity(look)
+        self._judge_refusing(look)
         self._judge_unread(look)
         self._judge_slow(look)
 
@@ -207,6 +210,15 @@ class Gauge:
             self._raise(code, look, f"{look.depth} of at most {limit} messages ({share} %)")
         elif look.depth < thresholds.clear_share * limit:
             self._clear(code)
+
+    def _judge_refusing(self, look: Look) -> None:
+        """Tell that what is published here comes back refused, which also others pay for."""
+        limit, code = look.max_length, AlertCode.REFUSING
+        if limit is None or not look.refuses or look.depth < self._thresholds.near_share * limit:
+            self._clear(code)
+        elif look.depth >= limit:
+            detail = f"full with {look.depth} messages, and it refuses more (reject-publish)"
+            self._raise(code, look, detail)
 
     def _judge_unread(self, look: Look) -> None:
         """Tell that messages gather and nobody consumes them.

@@ -308,6 +308,8 @@ class Publisher:
             problems=self._problems,
             spool_error=None if self._spool is None else self._spool.last_error,
             spool_bytes=0 if self._spool is None else self._spool.size_bytes,
+            refused_per_second=self._sender.refusals.per_second(time.monotonic()),
+            held_private=self._outbox.held,
             lanes=tuple(
                 LaneStatus(
                     lane=queue.lane,
