@@ -91,6 +91,7 @@ class Gauge:
         self._thresholds = thresholds or Thresholds()
         self._window: deque[Look] = deque()
         self._history: deque[tuple[float, int]] = deque()
+        self._quiet_until = 0.0  # the last look at which nothing had been published
         self._unread_from: Look | None = None
         self._dropped_before = 0
         self._peak = 0
@@ -190,8 +191,14 @@ class Gauge:
         while len(window) > 2 and window[1].at <= look.at - self._thresholds.window_seconds:  # noqa: PLR2004
             window.popleft()
         history, published = self._history, look.published_before
-        if published is None or (history and history[-1][1] == published):
+        if published is None:
             return
+        if history and history[-1][1] == published:
+            self._quiet_until = look.at
+            return
+        if history and self._quiet_until > history[-1][0]:
+            # What comes now was published after that, however long nothing had been.
+            history.append((self._quiet_until, history[-1][1]))
         history.append((look.at, published))
         if len(history) > _MOST_STEPS:
             old = [history.popleft() for _ in range(_MOST_STEPS // 2)]
