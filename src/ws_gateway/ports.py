@@ -387,11 +387,26 @@ class LaneStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueProblem:
+    """A shared queue, or the exchange, that is not as it should be.
+
+    Attributes:
+        subject: its name.
+        detail: one sentence, with what to do.
+        is_blocking: events do not get there; False for what is used as it is.
+    """
+
+    subject: str
+    detail: str
+    is_blocking: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryStatus:
     """Delivery as `/health` shows it.
 
     Attributes:
-        problems: sentences about drifted or missing queues; empty when all is well.
+        problems: drifted or missing queues; empty when all is well.
         buffered_events, buffered_bytes: accepted and not yet confirmed.
         lanes: the same by lane, private first.
         spool_error: why the disk takes no private events, None while it does.
@@ -404,7 +419,7 @@ class DeliveryStatus:
     last_error: str | None
     buffered_events: int
     buffered_bytes: int
-    problems: tuple[str, ...] = field(default=())
+    problems: tuple[QueueProblem, ...] = field(default=())
     lanes: tuple[LaneStatus, ...] = field(default=())
     spool_error: str | None = None
     spool_bytes: int = 0
@@ -454,6 +469,7 @@ class QueueStatus:
         bindings: routing keys that fill it.
         queue_type: as it stands.
         problem: one sentence if it stands with other arguments or cannot be looked at.
+        is_current: the broker can be asked; else everything is of `looked_at`, without alerts.
         depth: messages ready; those given to consumers are not counted.
         consumer_names, unacknowledged, policy: told by the management API alone.
         oldest_age_seconds: how long its oldest ready message has been in it.
@@ -471,6 +487,7 @@ class QueueStatus:
     bindings: tuple[str, ...]
     queue_type: str
     problem: str | None = None
+    is_current: bool = True
     looked_at: datetime | None = None
     depth: int | None = None
     consumers: int | None = None

@@ -284,7 +284,9 @@ async def test_queue_redeclared_and_bound_by_hand_is_told_once_and_forgiven(
             await channel.queue_declare(name, durable=True, arguments={"x-max-length": 5})
             await channel.queue_bind(name, rig.names.exchange, "trade.#")
             await eventually(lambda: len(rig.publisher.status().problems) == 1)
-            assert name in rig.publisher.status().problems[0]
+            (problem,) = rig.publisher.status().problems
+            assert (problem.subject, problem.is_blocking) == (name, False)
+            assert name in problem.detail
             async with consuming(amqp_url, rig.names.queue("ticker")) as tickers:
                 rig.feed(3, TICKER)
                 await eventually(lambda: len(tickers.facts) == 3)

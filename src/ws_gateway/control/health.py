@@ -236,7 +236,10 @@ def _database_reasons(error: str | None, subscriptions: ReconcilerStatus) -> lis
 
 
 def _delivery_reasons(delivery: DeliveryStatus) -> list[Reason]:
-    reasons = [Reason("queue_problem", "broker", problem) for problem in delivery.problems]
+    reasons = [
+        Reason("queue_problem", one.subject, one.detail, is_blocking=one.is_blocking)
+        for one in delivery.problems
+    ]
     if delivery.state is not BrokerState.READY:
         because = f": {delivery.last_error}" if delivery.last_error else ""
         code = "broker_blocked" if delivery.state is BrokerState.BLOCKED else "broker_lost"

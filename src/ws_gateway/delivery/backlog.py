@@ -196,6 +196,8 @@ class BacklogMonitor:
 
     def _note_absent(self, queue: _Watched, exc: Exception) -> None:
         self._arguments.pop(queue.name, None)
+        if (gauge := self._gauges.pop(queue.name, None)) is not None:
+            self._tell_cleared(queue.name, gauge.alerts)
         self._problems[queue.name] = f"queue {queue.name} cannot be looked at ({exc})"
         if queue.wanted is not None and queue.name in self._keeper.standing:
             log.error("delivery.queue_missing", queue=queue.name, remedy="declared again, empty")
@@ -292,6 +294,8 @@ class BacklogMonitor:
 
     def queues(self) -> list[QueueStatus]:
         """Return how each queue was at the last look, in order of name."""
+        if self._link is not None and self._link.lost.done():
+            return [replace(one, is_current=False, alerts=()) for one in self._statuses]
         return self._statuses
 
     def _report(self) -> list[QueueStatus]:
@@ -308,7 +312,9 @@ class BacklogMonitor:
             event_class=queue.event_class,
             services=queue.services,
             bindings=queue.bindings,
-            queue_type=str(self._type_of(queue.name)),
+            queue_type=(
+                str(self._type_of(queue.name)) if queue.name in self._arguments else "unknown"
+            ),
             problem=self._problems.get(queue.name),
         )
         if gauge is None or look is None:

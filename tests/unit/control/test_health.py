@@ -18,6 +18,7 @@ from ws_gateway.ports import (
     DeliveryStatus,
     QueueAlert,
     QueueKind,
+    QueueProblem,
     QueueStatus,
     SessionState,
 )
@@ -125,9 +126,17 @@ async def test_a_broker_that_takes_nothing_is_a_reason(
 
 
 async def test_queue_problems_are_reasons(gateway: Gateway) -> None:
-    """Each drifted or missing queue is told in delivery's words."""
-    gateway.delivery.problems = ("queue a is gone", "queue b drifted")
-    assert await gateway.reasons() == [("queue_problem", "broker")] * 2
+    """Each is told in delivery's words; what is used as it is makes nothing unready."""
+    drifted = QueueProblem("b", "queue b drifted", is_blocking=False)
+    gateway.delivery.problems = (drifted,)
+    assert (await gateway.http.get("/readyz")).status_code == 200
+    gateway.delivery.problems = (QueueProblem("a", "queue a is gone"), drifted)
+    assert (await gateway.http.get("/readyz")).status_code == 503
+    reasons = (await gateway.health())["reasons"]
+    assert [(one["code"], one["subject"], one["is_blocking"]) for one in reasons] == [
+        ("queue_problem", "a", True),
+        ("queue_problem", "b", False),
+    ]
 
 
 async def test_a_queue_that_refuses_is_named_and_blocks_only_while_private_events_wait(
