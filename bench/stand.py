@@ -26,7 +26,11 @@ from ws_gateway.delivery.topology import Names, declare_topology
 
 HERE = Path(__file__).parent
 SYMBOLS = [f"SIM{number:04}USDT" for number in range(10)]
-POLL_SECONDS = 0.4
+FIRST_POLL_SECONDS = 0.2
+POLL_SHARE = 0.4
+"""Of the venue's credit that may be used up before it is told what is confirmed: asking the gateway
+costs it milliseconds, which are no part of an event's price."""
+
 PATIENCE_SECONDS = 60.0
 
 Sample = dict[str, float]
@@ -87,6 +91,12 @@ class Venue:
         words = [sys.executable, str(HERE / "venue.py"), str(port)]
         self._child = Child(stack, [*words, "--payload-bytes", str(payload_bytes)])
         self._child.hear()
+        self.credit = 0
+
+    def give(self, credit: int) -> None:
+        """Let it send as long as less than so many frames are unconfirmed."""
+        self.credit = credit
+        self.tell(f"credit {credit}")
 
     def tell(self, line: str) -> None:
         """Send it a command."""
@@ -181,10 +191,14 @@ def measure(
     """Let it run for so long; a venue is told what is confirmed, for it sends on credit."""
     before, began = contender.figures(), time.monotonic()
     cpu, broker_cpu = cpu_seconds(contender.usage), cpu_seconds(on.broker)
+    pause = FIRST_POLL_SECONDS if venue is not None else seconds
     while (left := began + seconds - time.monotonic()) > 0:
-        time.sleep(min(POLL_SECONDS, left) if venue is not None else left)
+        time.sleep(min(pause, left))
         if venue is not None:
-            venue.tell(f"confirmed {contender.figures()['confirmed']}")
+            confirmed = contender.figures()["confirmed"]
+            venue.tell(f"confirmed {confirmed}")
+            rate = (confirmed - before["confirmed"]) / (time.monotonic() - began)
+            pause = min(2.0, venue.credit * POLL_SHARE / max(rate, 1.0))
     after, elapsed = contender.figures(), time.monotonic() - began
     events = max(1, after["confirmed"] - before["confirmed"])
     return {

@@ -21,7 +21,7 @@ def measure_memory(plan: Plan) -> dict[str, Any]:
     shed = 0.0
     with stage(plan.amqp_url, queue_type) as on, ExitStack() as stack:
         gateway, venue = start_gateway(stack, on)
-        venue.tell(f"credit {CREDIT}")
+        venue.give(CREDIT)
         while not looks or looks[-1]["events"] < plan.events:
             sample = measure(gateway, on, LOOK_SECONDS, venue=venue)
             shed += sample["shed"]

@@ -53,7 +53,7 @@ def _ceiling(on: Stage, seconds: float) -> Sample:
 def _gateway(on: Stage, seconds: float) -> Sample:
     with ExitStack() as stack:
         gateway, venue = start_gateway(stack, on)
-        venue.tell(f"credit {CREDIT}")
+        venue.give(CREDIT)
         measure(gateway, on, WARM_UP_SECONDS, venue=venue)
         return measure(gateway, on, seconds, venue=venue)
 
@@ -61,6 +61,6 @@ def _gateway(on: Stage, seconds: float) -> Sample:
 def _slow(on: Stage, which: str, plan: Plan) -> Sample:
     with ExitStack() as stack:
         script, venue = start_slow(stack, on, which, plan)
-        venue.tell(f"credit {SLOW_CREDIT}")
+        venue.give(SLOW_CREDIT)
         measure(script, on, WARM_UP_SECONDS, venue=venue)
         return measure(script, on, plan.seconds, venue=venue)

@@ -9,7 +9,7 @@ from contenders.gateway import Gateway
 from plan import Plan
 from stand import PATIENCE_SECONDS, SYMBOLS, Script, Stage, Venue
 
-SLOW_CREDIT = 2_000
+SLOW_CREDIT = 10_000
 """Frames the venue may be ahead of who confirms one at a time; kept in that one's memory."""
 
 CEILING, GATEWAY, PLAIN, CRYPTOFEED = "ceiling", "gateway", "plain", "cryptofeed"

@@ -489,12 +489,14 @@ def _checked_url(
         _ = parts.port  # raises on a port that is not a number
     except ValueError:
         # Not the parser's words: for a mistyped port they quote what may be a password.
-        raise ValueError(f"this is not a URL; write it like {example}") from None
+        hint = " (in a password, write / ? # @ : as %2F %3F %23 %40 %3A)" if "@" in value else ""
+        raise ValueError(f"this is not a URL; write it like {example}{hint}") from None
     if parts.scheme not in schemes or (needs_host and not parts.hostname):
         raise ValueError(f"write a {' or '.join(schemes)} URL like {example}")
     # The parser drops control characters without a word, the drivers do not.
     if _CONTROL.search(value) or not _is_url_host(parts.hostname or ""):
-        raise ValueError(f"no host can have this name; write the URL like {example}")
+        hint = " (in a password, write / ? # @ : as %2F %3F %23 %40 %3A)" if "@" in value else ""
+        raise ValueError(f"no host can have this name; write the URL like {example}{hint}")
     return value
 
 

@@ -94,6 +94,12 @@ class LossObserver(Protocol):
     def events_lost(self, lost: Sequence[tuple[Topic, int]], detail: str) -> None:
         """Announce the holes that these events, by topic and sequence, leave in their streams."""
 
+    def stretch_lost(self, topic: Topic, first: int, last: int, detail: str) -> bool:
+        """Announce a stretch of one stream, in which some events may have arrived.
+
+        Answers whether it was: a book that was mended too often of late waits for its turn.
+        """
+
     def room_again(self) -> None:
         """Announce the holes that opened while there was no room."""
 
@@ -597,25 +603,44 @@ class LaneStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueProblem:
+    """A shared queue, or the exchange, that is not as it should be.
+
+    Attributes:
+        subject: its name.
+        detail: one sentence, with what to do.
+        is_blocking: events do not get there; False for what is used as it is.
+    """
+
+    subject: str
+    detail: str
+    is_blocking: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryStatus:
     """Delivery as `/health` shows it.
 
     Attributes:
-        problems: sentences about drifted or missing queues; empty when all is well.
+        problems: drifted or missing queues; empty when all is well.
         buffered_events, buffered_bytes: accepted and not yet confirmed.
         lanes: the same by lane, private first.
         spool_error: why the disk takes no private events, None while it does.
         spool_bytes: what the spool takes up on disk.
+        refused_per_second: messages that some queue refused, over the last ten seconds.
+        held_private: private events that wait in memory because their stream is refused.
     """
 
     state: BrokerState
     last_error: str | None
     buffered_events: int
     buffered_bytes: int
-    problems: tuple[str, ...] = field(default=())
+    problems: tuple[QueueProblem, ...] = field(default=())
     lanes: tuple[LaneStatus, ...] = field(default=())
     spool_error: str | None = None
     spool_bytes: int = 0
+    refused_per_second: float = 0.0
+    held_private: int = 0
 
 
 class QueueKind(StrEnum):
@@ -638,6 +663,8 @@ class AlertCode(StrEnum):
     """Messages gather, and nobody consumes them."""
     SLOW_CONSUMER = "slow_consumer"
     """Consumers take less than is published."""
+    REFUSING = "refusing"
+    """Full, and declared to refuse (`reject-publish`) instead of dropping its oldest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -658,6 +685,7 @@ class QueueStatus:
         bindings: routing keys that fill it.
         queue_type: as it stands.
         problem: one sentence if it stands with other arguments or cannot be looked at.
+        is_current: the broker can be asked; else everything is of `looked_at`, without alerts.
         depth: messages ready; those given to consumers are not counted.
         consumer_names, unacknowledged, policy: told by the management API alone.
         oldest_age_seconds: how long its oldest ready message has been in it.
@@ -675,6 +703,7 @@ class QueueStatus:
     bindings: tuple[str, ...]
     queue_type: str
     problem: str | None = None
+    is_current: bool = True
     looked_at: datetime | None = None
     depth: int | None = None
     consumers: int | None = None

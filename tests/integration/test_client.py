@@ -488,8 +488,15 @@ async def test_first_connection_fails_at_once(desk: Desk) -> None:
         await take(desk.consume(amqp_url="amqp://guest:guest@127.0.0.1:1/"), 1)
     with pytest.raises(Rejected, match="nobody"):
         await take(desk.consume(prefix="nobody"), 1)
-    with pytest.raises(Rejected, match="no-such"):
+    with pytest.raises(Rejected, match="no queue no-such; the prefix may not be the gateway's"):
         await take(desk.consume(queue="no-such"), 1)
+
+
+async def test_a_replay_of_a_queue_that_is_no_stream_says_what_it_needs(desk: Desk) -> None:
+    """The broker's own words name an argument that nobody wrote."""
+    reading = desk.consume(queue=desk.queue(), since=datetime.now(UTC))
+    with pytest.raises(Rejected, match="`since` needs WSG_QUEUE_TYPE=stream"):
+        await asyncio.wait_for(take(reading, 1), 10)
 
 
 async def test_cancellation_closes_everything(desk: Desk) -> None:

@@ -100,6 +100,24 @@ async def test_a_full_queue_is_told_and_what_it_drops_is_counted(
         await connection.close()
 
 
+async def test_figures_of_a_broker_that_is_away_are_not_shown_as_current(
+    amqp_url: str, amqp_prefix: str
+) -> None:
+    """They are those of the last look, and raise no alert."""
+    async with watching(amqp_url, amqp_prefix) as stage:
+        await stage.want("absent", TRADES, Delivery.DEDICATED)
+        await stage.flow(TRADES, 20, 1.0)
+        await eventually(lambda: stage.alerts("absent.trade") == ["no_consumer"], 5)
+        link = stage.monitor._link
+        assert link is not None
+        link.abort("cut")
+        await link.lost
+        status = stage.queue("absent.trade")
+        assert (status.is_current, status.alerts) == (False, ())
+        assert status.looked_at is not None
+        await eventually(lambda: stage.queue("absent.trade").is_current)
+
+
 @pytest.mark.parametrize("queue_type", [QueueType.QUORUM, QueueType.STREAM])
 async def test_other_types_are_watched_as_well(
     amqp_url: str, amqp_prefix: str, queue_type: QueueType

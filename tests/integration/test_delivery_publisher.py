@@ -239,13 +239,14 @@ async def test_private_fact_the_broker_refuses_arrives_later(
         async with delivering(amqp_url, amqp_prefix) as rig:
             await rig.until_ready()
             rig.feed(6, ORDERS)
-            await eventually(lambda: rig.counters.nacked > 12)
+            await eventually(lambda: rig.counters.nacked > 6)
             rig.assert_balance()
             async with consuming(amqp_url, name) as consumer:
                 await rig.until_delivered()
                 await eventually(lambda: len({one["event_id"] for one in consumer.facts}) == 6)
             assert rig.counters.confirmed == 6
             assert rig.counters.shed.total() == 0
+            assert [one["sequence"] for one in consumer.envelopes] == list(range(1, 9))
 
 
 async def test_vanished_queue_is_noticed_although_another_takes_its_events(
@@ -286,7 +287,9 @@ async def test_queue_redeclared_and_bound_by_hand_is_told_once_and_forgiven(
             await channel.queue_declare(name, durable=True, arguments={"x-max-length": 5})
             await channel.queue_bind(name, rig.names.exchange, "trade.#")
             await eventually(lambda: len(rig.publisher.status().problems) == 1)
-            assert name in rig.publisher.status().problems[0]
+            (problem,) = rig.publisher.status().problems
+            assert (problem.subject, problem.is_blocking) == (name, False)
+            assert name in problem.detail
             async with consuming(amqp_url, rig.names.queue("ticker")) as tickers:
                 rig.feed(3, TICKER)
                 await eventually(lambda: len(tickers.facts) == 3)

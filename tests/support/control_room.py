@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from support.memory_feed import MemoryDelivery, MemoryFeed
 from ws_gateway.control.api.app import create_app
+from ws_gateway.control.figures import Figures
 from ws_gateway.control.guard import Guard, Limits
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.keyring import KeyRing
@@ -25,6 +26,7 @@ from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
 from ws_gateway.domain.topic import Category
+from ws_gateway.runtime.counters import Counters
 from ws_gateway.storage.audit import PostgresAudit
 from ws_gateway.storage.changes import LedgerChanges
 from ws_gateway.storage.database import open_pool
@@ -115,7 +117,7 @@ async def control_room(
         feed=feed,
         delivery=MemoryDelivery(),
         reconciler=reconciler,
-        counters=dict,
+        counters=Figures(Counters(), lambda: 0).now,
         epoch="01TEST",
     )
     ring = KeyRing(PostgresKeys(store.statements))

@@ -14,6 +14,7 @@ from ws_gateway.ports import (
     DeliveryStatus,
     LaneStatus,
     MaintenanceNotice,
+    QueueProblem,
     QueueStatus,
     SessionState,
     TopicObserver,
@@ -107,7 +108,7 @@ class MemoryDelivery:
 
     state: BrokerState = BrokerState.READY
     last_error: str | None = None
-    problems: tuple[str, ...] = field(default=())
+    problems: tuple[QueueProblem, ...] = field(default=())
     lanes: tuple[LaneStatus, ...] = field(default=())
     spool_error: str | None = None
 

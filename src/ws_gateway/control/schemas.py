@@ -168,7 +168,7 @@ class Health(BaseModel):
                 last_error=report.delivery.last_error,
                 buffered_events=report.delivery.buffered_events,
                 buffered_bytes=report.delivery.buffered_bytes,
-                problems=list(report.delivery.problems),
+                problems=[one.detail for one in report.delivery.problems],
                 spool_error=report.delivery.spool_error,
                 lanes=[LaneHealth.of(one) for one in report.delivery.lanes],
             ),

@@ -30,7 +30,13 @@ from ws_gateway.delivery.topology import Names, declare_topology, in_time, missi
 from ws_gateway.domain.event import Event
 from ws_gateway.domain.topic import Lane, Topic
 from ws_gateway.errors import BrokerLost
-from ws_gateway.ports import BrokerState, DeliveryStatus, LaneStatus, LossObserver
+from ws_gateway.ports import (
+    BrokerState,
+    DeliveryStatus,
+    LaneStatus,
+    LossObserver,
+    QueueProblem,
+)
 from ws_gateway.runtime.backoff import full_jitter
 from ws_gateway.runtime.counters import Counters
 
@@ -92,7 +98,7 @@ class Publisher:
         self._link: Link | None = None
         self._state = BrokerState.CONNECTING
         self._last_error: str | None = None
-        self._problems: tuple[str, ...] = ()
+        self._problems: tuple[QueueProblem, ...] = ()
         self._checked_at = 0.0
         self._news = News()
         self._closing = asyncio.Event()
@@ -211,7 +217,7 @@ class Publisher:
         problems = await in_time(declare_topology(link, settings.names, settings.queue_type))
         for problem in problems:
             if problem not in self._problems:
-                log.error("delivery.topology_drifted", problem=problem)
+                log.error("delivery.topology_drifted", problem=problem.detail)
         self._problems = problems
 
     def _begin(self, link: Link) -> None:
@@ -308,6 +314,8 @@ class Publisher:
             problems=self._problems,
             spool_error=None if self._spool is None else self._spool.last_error,
             spool_bytes=0 if self._spool is None else self._spool.size_bytes,
+            refused_per_second=self._sender.refusals.per_second(time.monotonic()),
+            held_private=self._outbox.held,
             lanes=tuple(
                 LaneStatus(
                     lane=queue.lane,

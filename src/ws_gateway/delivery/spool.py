@@ -33,7 +33,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-_TICK_SECONDS = 0.05
+_TICK_SECONDS = 0.025
 _RETRY_SECONDS = 1.0  # after the disk refused
 _REOPEN_SECONDS = 3.0  # after the folder was not to be had
 _WRITE_MOST = 1000  # records in one write

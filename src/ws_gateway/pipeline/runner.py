@@ -170,22 +170,40 @@ class Runner:
         for key, sequences in numbers.items():
             stream = self._streams.get(key)
             if stream is not None:  # a former process's numbers are not of this one's streams
-                self._announce_lost(stream, sorted(sequences), detail)
+                self._announce_lost(stream, list(_runs(sorted(sequences))), detail)
 
-    def _announce_lost(self, stream: _Stream, sequences: list[int], detail: str) -> None:
+    def stretch_lost(self, topic: Topic, first: int, last: int, detail: str) -> bool:
+        """Announce a stretch of one stream, in which some events may have arrived."""
+        stream = self._streams.get(topic.key)
+        if stream is None:
+            return True
+        is_whole = stream.book is not None and stream.broken is None
+        now_us = self._clock_us()
+        if is_whole and not stream.patience.allows(now_us):
+            return False  # its other readers would be without a book until a snapshot may come
+        self._announce_lost(stream, [(first, last)], detail, is_asked=is_whole)
+        if is_whole:
+            self._request(stream, now_us)
+        return True
+
+    def _announce_lost(
+        self, stream: _Stream, runs: list[tuple[int, int]], detail: str, *, is_asked: bool = False
+    ) -> None:
         """Name each run of numbers by a marker of its own; without room they join the hole."""
         if stream.hole is not None or not self._outlet.has_room(stream.topic):
-            for sequence in sequences:
-                self._widen(stream, sequence, detail)
+            for first, last in runs:
+                self._widen(stream, first, detail)
+                self._widen(stream, last, detail)
             self._close_hole(stream)
             return
         self._break(stream, GapReason.SHED, detail)
         stream.announced = True  # by the markers that follow
-        for first, last in _runs(sequences):
-            self._mark(stream, Kind.GAP, GapReason.SHED, (first, last), detail)
+        for run in runs:
+            self._mark(stream, Kind.GAP, GapReason.SHED, run, detail)
         if stream.book is not None:
             stream.book.forget()
-            self._ask_snapshot(stream)
+            if not is_asked:
+                self._ask_snapshot(stream)
 
     def room_again(self) -> None:
         """Announce the holes that opened while there was no room."""
@@ -259,6 +277,9 @@ class Runner:
             return
         if not stream.patience.allows(now_us):
             return  # every further delta asks again whether the pause is over
+        self._request(stream, now_us)
+
+    def _request(self, stream: _Stream, now_us: int) -> None:
         stream.asked_at = now_us
         self._counters.resyncs += 1
         self._resync.resync(stream.topic)

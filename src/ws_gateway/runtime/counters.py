@@ -25,6 +25,7 @@ class Counters:
         quarantined: unreadable frames, by reason (a frame is not an observation).
         resent, returned, nacked: what publishing met on the way.
         routed: messages the broker routed, markers included, by the key of their topic.
+        refused: messages that some queue refused, while the others took them, likewise.
         latencies_us: newest receive→confirm times, µs.
     """
 
@@ -36,6 +37,7 @@ class Counters:
         "nacked",
         "quarantined",
         "received",
+        "refused",
         "rejected",
         "resent",
         "restored",
@@ -60,6 +62,7 @@ class Counters:
         self.restored = 0
         self.returned = 0
         self.nacked = 0
+        self.refused: defaultdict[str, int] = defaultdict(int)
         self.routed: defaultdict[str, int] = defaultdict(int)
         self.latencies_us: deque[int] = deque(maxlen=8192)
 

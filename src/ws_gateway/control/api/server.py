@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -47,6 +48,12 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         listener.setblocking(False)
     except OSError as exc:
         listener.close()
+        if exc.errno == errno.EADDRNOTAVAIL:
+            raise ConfigError(
+                "WSG_HTTP_HOST",
+                f"{host} is no address of this machine",
+                "name one that is, or 0.0.0.0 for all",
+            ) from exc
         raise ConfigError(
             "WSG_HTTP_PORT",
             f"{host}:{port} cannot be listened on ({exc.strerror})",

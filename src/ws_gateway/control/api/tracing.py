@@ -33,7 +33,7 @@ class _Watched:
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self.status = int(message["status"])  # some hand over an enumeration
             headers = [*message.get("headers", ()), self._header]
             if (source := self.notes.get("source")) is not None:
                 headers.append((SOURCE_HEADER.encode(), source.encode()))
