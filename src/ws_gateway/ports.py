@@ -100,6 +100,9 @@ class LossObserver(Protocol):
         Answers whether it was: a book that was mended too often of late waits for its turn.
         """
 
+    def queue_emptied(self, event_class: str, keys: Collection[str], detail: str) -> None:
+        """Mark the streams of a class that are among these keys: their queue vanished."""
+
     def room_again(self) -> None:
         """Announce the holes that opened while there was no room."""
 

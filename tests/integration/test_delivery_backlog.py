@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from rabbitmq_node import PrivateNode
 from support.amqp_names import delete_topology
 from support.backlog_stage import slow_consumer, watching
-from support.delivery_rig import ORDERS, TICKER, TRADES, eventually
+from support.delivery_rig import ORDERS, TICKER, TRADES, consuming, eventually
 from support.http_stage import HANG, answer, answering
 from support.node_control import enable_management, rabbitmqctl
 from ws_gateway.config import QueueType
@@ -116,6 +116,37 @@ async def test_figures_of_a_broker_that_is_away_are_not_shown_as_current(
         assert (status.is_current, status.alerts) == (False, ())
         assert status.looked_at is not None
         await eventually(lambda: stage.queue("absent.trade").is_current)
+
+
+async def test_a_shared_queue_deleted_by_hand_is_soon_declared_again_and_its_streams_marked(
+    amqp_url: str, amqp_prefix: str
+) -> None:
+    """Another queue takes everything, so nothing comes back; the look finds it all the same."""
+    connection = await aiormq.connect(amqp_url)
+    try:
+        channel = await connection.channel()
+        async with watching(amqp_url, amqp_prefix) as stage:
+            tail = f"{amqp_prefix}.tail"
+            await channel.queue_declare(tail, auto_delete=True)
+            await channel.queue_bind(tail, stage.rig.names.exchange, "#")
+            stage.rig.feed(3, TRADES)
+            stage.rig.feed(3, TICKER)
+            await stage.rig.until_delivered()
+            queue = stage.rig.names.queue("trade")
+            await channel.queue_delete(queue)
+            async with consuming(amqp_url, tail) as reader:
+                await eventually(
+                    lambda: any("declared again" in str(one["payload"]) for one in reader.envelopes)
+                )
+                stage.rig.feed(1, TRADES)
+                await eventually(lambda: len(reader.facts) == 7)
+            marked = [one for one in reader.envelopes if "declared again" in str(one["payload"])]
+            assert [(one["event_type"], one["kind"]) for one in marked] == [("trade", "gap")]
+            assert reader.checked().problems == []
+            await eventually(lambda: stage.rig.publisher.status().problems == ())
+            await channel.queue_declare(queue, passive=True)
+    finally:
+        await connection.close()
 
 
 @pytest.mark.parametrize("queue_type", [QueueType.QUORUM, QueueType.STREAM])

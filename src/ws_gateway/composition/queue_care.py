@@ -68,7 +68,12 @@ def build_queue_care(settings: Settings, store: PostgresSubscriptions, path: Dat
             settings.rabbitmq_management_url.get_secret_value(), url, settings.amqp_prefix
         )
     monitor = BacklogMonitor(
-        names, settings.queue_type, keeper, path.counters, management=management
+        names,
+        settings.queue_type,
+        keeper,
+        path.counters,
+        management=management,
+        missed=path.publisher.doubt_queues,
     )
     return QueueCare(
         QueueSteward(url, names, keeper, monitor, rng=SystemRandom()), monitor, management

@@ -91,6 +91,7 @@ class BacklogMonitor:
         keeper: knows the dedicated queues, and who shares the others.
         counters: what was published.
         management: asked as well, if there is one.
+        missed: told that a shared queue does not stand.
         thresholds: when to raise an alert.
         monotonic: clock in seconds.
     """
@@ -103,6 +104,7 @@ class BacklogMonitor:
         counters: Counters,
         *,
         management: Management | None = None,
+        missed: Callable[[], None] = lambda: None,
         thresholds: Thresholds | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -111,6 +113,7 @@ class BacklogMonitor:
         self._keeper = keeper
         self._counters = counters
         self._management = management
+        self._missed = missed
         self._thresholds = thresholds
         self._monotonic = monotonic
         self._gauges: dict[str, Gauge] = {}
@@ -199,6 +202,8 @@ class BacklogMonitor:
         if (gauge := self._gauges.pop(queue.name, None)) is not None:
             self._tell_cleared(queue.name, gauge.alerts)
         self._problems[queue.name] = f"queue {queue.name} cannot be looked at ({exc})"
+        if queue.wanted is None and isinstance(exc, aiormq.exceptions.ChannelNotFoundEntity):
+            self._missed()
         if queue.wanted is not None and queue.name in self._keeper.standing:
             log.error("delivery.queue_missing", queue=queue.name, remedy="declared again, empty")
             self._keeper.doubt([queue.name])

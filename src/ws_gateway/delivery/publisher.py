@@ -100,6 +100,8 @@ class Publisher:
         self._last_error: str | None = None
         self._problems: tuple[QueueProblem, ...] = ()
         self._checked_at = 0.0
+        self._stood: dict[str, int] = {}  # what had been routed when all queues stood last
+        self._vanished: list[str] = []
         self._news = News()
         self._closing = asyncio.Event()
 
@@ -254,6 +256,10 @@ class Publisher:
         missing = await in_time(missing_queues(link, self._settings.names))
         if not missing:
             await self._declare(link)
+            self._stood = dict(self._counters.routed)
+        self._vanished = missing
+        gone = tuple(QueueProblem(one, f"queue {one} was deleted") for one in missing)
+        self._problems += gone
         for queue in missing:
             log.error("delivery.queue_missing", queue=queue, remedy="declared again, empty")
             self._sender.topology_suspect = True
@@ -271,8 +277,25 @@ class Publisher:
                 await _lost_or(sender.quiet, link, self._settings.deadline_seconds)
             await self._declare(link)
             sender.topology_suspect = False
+            self._tell_vanished()
         sender.take_back()
         sender.flush()
+
+    def _tell_vanished(self) -> None:
+        """Mark the streams of which something was in a queue that vanished."""
+        vanished, self._vanished = self._vanished, []
+        routed = self._counters.routed
+        keys = {key for key, many in routed.items() if many > self._stood.get(key, 0)}
+        prefix = f"{self._settings.names.prefix}."
+        if self._sender.losses is not None:
+            for queue in vanished:
+                why = f"queue {queue} was deleted and is declared again, empty"
+                self._sender.losses.queue_emptied(queue.removeprefix(prefix), keys, why)
+        self._stood = dict(routed)
+
+    def doubt_queues(self) -> None:
+        """Look within a second whether all queues stand, for one was missed."""
+        self._checked_at = float("-inf")
 
     def _note_loss(self, why: str) -> None:
         if self.is_closed:

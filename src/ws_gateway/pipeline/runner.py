@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from ws_gateway.domain.event import Event, GapReason, Kind, Observation, marker_payload
-from ws_gateway.domain.topic import Lane, Topic
+from ws_gateway.domain.topic import Channel, Lane, Topic
 from ws_gateway.pipeline.sequence import BookContinuity, Verdict
 from ws_gateway.ports import EventOutlet, Resync, StreamStatus
 from ws_gateway.runtime.counters import Counters
@@ -185,6 +185,14 @@ class Runner:
         if is_whole:
             self._request(stream, now_us)
         return True
+
+    def queue_emptied(self, event_class: str, keys: Collection[str], detail: str) -> None:
+        """Mark the streams of a class that are among these keys: their queue vanished."""
+        for key, stream in list(self._streams.items()):
+            if key in keys and stream.topic.event_class == event_class:
+                self.break_streams([stream.topic], GapReason.RESUBSCRIBE, detail)
+                if stream.book is not None or stream.topic.channel is Channel.TICKER:
+                    self._ask_snapshot(stream)  # deltas are of no use without one
 
     def _announce_lost(
         self, stream: _Stream, runs: list[tuple[int, int]], detail: str, *, is_asked: bool = False
