@@ -259,6 +259,24 @@ async def test_every_change_is_noted_with_who_what_when_and_trace(api: Api) -> N
     assert by_action[0]["after"]["scopes"] == ["subscriptions:read", "subscriptions:write"]
 
 
+QUERIES = [
+    (path, parameter["name"])
+    for path, operations in describe()["paths"].items()
+    for parameter in operations.get("get", {}).get("parameters", [])
+    if parameter["in"] == "query"
+]
+
+
+async def test_a_nul_in_any_filter_is_refused_before_the_database_is_asked(api: Api) -> None:
+    """PostgreSQL takes no NUL; the one who sent it is at fault, and is told which field it is."""
+    assert {(AUDIT, name) for name in ("actor_id", "action", "subject", "trace_id")} <= {*QUERIES}
+    for path, name in QUERIES:
+        for value in ("\0", "a\0b"):
+            answer = await api.http.get(path, params={name: value})
+            assert answer.status_code == 422, (path, name, answer.text)
+            assert answer.json()["field"] == name
+
+
 async def test_the_trail_is_read_in_pages_newest_first(api: Api) -> None:
     """Each once, also while more is written."""
     ids = [(await api.make_key())["id"] for _ in range(5)]

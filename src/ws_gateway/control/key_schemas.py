@@ -29,6 +29,9 @@ from ws_gateway.domain.key import ApiKey, KeyState
 from ws_gateway.errors import Rejected
 
 _Life = Annotated[int, Field(strict=True, ge=1, le=MAX_LIFE_SECONDS)]
+# What the trail holds is of printed letters; nothing else need be asked of the database, which
+# refuses some of it.
+_Word = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,64}$")]
 _Services = list[Annotated[str, StringConstraints(pattern=SERVICE_PATTERN)]]
 
 
@@ -170,12 +173,14 @@ class KeyQuery(_PageQuery):
 class AuditQuery(_PageQuery):
     """Which changes; filters narrow together."""
 
-    actor_id: str | None = Field(
-        None, max_length=64, description="Only with this key; `bootstrap` and `cli` are such too."
+    actor_id: _Word | None = Field(
+        None, description="Only with this key; `bootstrap` and `cli` are such too."
     )
-    action: str | None = Field(None, max_length=64, description="Only this, e.g. `key.revoke`.")
-    subject: str | None = Field(None, max_length=200, description="Only of what has this id.")
-    trace_id: str | None = Field(None, max_length=64, description="Only of this request.")
+    action: _Word | None = Field(None, description="Only this, e.g. `key.revoke`.")
+    subject: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,200}$")] | None = Field(
+        None, description="Only of what has this id."
+    )
+    trace_id: _Word | None = Field(None, description="Only of this request.")
 
     def to_filter(self) -> AuditFilter:
         """Say it in the words of the trail."""
