@@ -47,21 +47,27 @@ def build_queue_care(settings: Settings, store: PostgresSubscriptions, path: Dat
     """Join what looks after the queues; nothing connects until it is run."""
     names = Names(settings.amqp_prefix)
 
+    def begin(topics: Sequence[Topic], why: str) -> None:
+        states = path.feed.wanted()
+        for topic in topics:
+            if states.get(topic) is SubscriptionState.ACTIVE:
+                path.runner.break_streams([topic], GapReason.RESUBSCRIBE, why)
+                if topic.channel in _TOLD_IN_DELTAS:
+                    path.feed.resync(topic)
+
     def begun(topics: Sequence[Topic]) -> None:
         """Let a queue that joins a flowing stream begin with a snapshot: deltas are of no use."""
-        active = {
-            topic
-            for topic, state in path.feed.wanted().items()
-            if state is SubscriptionState.ACTIVE
-        }
-        for topic in topics:
-            if topic.channel in _TOLD_IN_DELTAS and topic in active:
-                why = "asked for again, because a further queue begins here"
-                path.runner.break_streams([topic], GapReason.RESUBSCRIBE, why)
-                path.feed.resync(topic)
+        told_in_deltas = [topic for topic in topics if topic.channel in _TOLD_IN_DELTAS]
+        begin(told_in_deltas, "asked for again, because a further queue begins here")
+
+    def emptied(topics: Sequence[Topic]) -> None:
+        """Mark all that was in a queue that vanished, whatever it is told in."""
+        begin(topics, "a queue of one service was deleted and is declared again, empty")
 
     url = settings.amqp_url.get_secret_value()
-    keeper = DedicatedKeeper(PostgresQueues(store), names, settings.queue_type, begun)
+    keeper = DedicatedKeeper(
+        PostgresQueues(store), names, settings.queue_type, begun, emptied=emptied
+    )
     management = None
     if settings.rabbitmq_management_url is not None:
         management = ManagementApi(

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import aiormq.exceptions
 import structlog
 
 from ws_gateway.config import QueueType
@@ -18,6 +17,7 @@ from ws_gateway.delivery.topology import (
     broker_errors_but,
     ensure_queue,
     in_time,
+    stands,
 )
 from ws_gateway.domain.routing import binding_keys
 from ws_gateway.domain.subscription import Delivery
@@ -71,6 +71,8 @@ class DedicatedKeeper:
         names: of the AMQP objects.
         queue_type: of queues that are declared from now on.
         begun: told the topics whose events a queue gets from now on.
+        emptied: told the topics of a queue that stood, was gone, and was made again; `begun` is
+            told them where nobody is named.
     """
 
     def __init__(
@@ -79,11 +81,18 @@ class DedicatedKeeper:
         names: Names,
         queue_type: QueueType,
         begun: Callable[[Sequence[Topic]], None],
+        *,
+        emptied: Callable[[Sequence[Topic]], None] | None = None,
     ) -> None:
         self._ledger = ledger
         self._names = names
         self._queue_type = queue_type
         self._begun = begun
+        self._emptied = emptied or begun
+        # Kept over a loss of the broker, for by then the ledger and the queue may look complete.
+        self._unbound: defaultdict[str, set[str]] = defaultdict(set)
+        self._stood: set[str] = set()
+        self._gone: set[str] = set()
         self._standing: dict[str, Standing] = {}
         self.wanted: Mapping[str, WantedQueue] = {}
         self.sharers: Mapping[EventClass, frozenset[str]] = {}
@@ -122,8 +131,9 @@ class DedicatedKeeper:
         return row.name == self._names.dedicated(row.requesting_service, row.event_class)
 
     async def _bring(self, link: Link, queue: WantedQueue, row: DeclaredQueue | None) -> None:
+        is_there = await stands(link, queue.name)
         if row is None:
-            is_ours = not await in_time(_stands(link, queue.name))
+            is_ours = not is_there
             if not is_ours:
                 log.warning(
                     "delivery.dedicated_queue_found",
@@ -139,6 +149,9 @@ class DedicatedKeeper:
                 is_ours=is_ours,
             )
         wanted, had = queue.bindings, row.bindings
+        self._unbound[queue.name] |= wanted - had if is_there else wanted
+        if not is_there and queue.name in self._stood:
+            self._gone.add(queue.name)
         if wanted - had:
             await self._ledger.record(replace(row, bindings=wanted | had))
         standing = await ensure_queue(
@@ -158,9 +171,17 @@ class DedicatedKeeper:
                 bound=sorted(wanted - had),
                 unbound=sorted(had - wanted),
             )
-        new = [topic for topic in queue.topics if not had.issuperset(binding_keys(topic))]
+        self._tell(queue)
+
+    def _tell(self, queue: WantedQueue) -> None:
+        """Tell what a queue gets from now on that it did not get before."""
+        unbound = self._unbound.pop(queue.name, set())
+        new = [topic for topic in queue.topics if not unbound.isdisjoint(binding_keys(topic))]
+        tell = self._emptied if queue.name in self._gone else self._begun
+        self._stood.add(queue.name)
+        self._gone.discard(queue.name)
         if new:
-            self._begun(new)
+            tell(new)
 
     async def _remove(self, link: Link, row: DeclaredQueue) -> None:
         about = {"queue": row.name, "service": row.requesting_service}
@@ -178,6 +199,9 @@ class DedicatedKeeper:
         except REFUSALS as exc:
             log.error("delivery.dedicated_queue_kept", **about, why=str(exc))  # noqa: TRY400 - an answer
         self._standing.pop(row.name, None)
+        self._unbound.pop(row.name, None)
+        self._stood.discard(row.name)
+        self._gone.discard(row.name)
         await self._ledger.forget(row.name)
 
     async def _unbind_if_allowed(self, link: Link, queue: str, keys: frozenset[str]) -> None:
@@ -198,18 +222,6 @@ class DedicatedKeeper:
                     await in_time(
                         channel.queue_unbind(queue, self._names.exchange, routing_key=key)
                     )
-
-
-async def _stands(link: Link, queue: str) -> bool:
-    try:
-        async with link.channel() as channel:
-            with broker_errors_but(aiormq.exceptions.ChannelNotFoundEntity, *REFUSALS):
-                await channel.queue_declare(queue, passive=True)
-    except aiormq.exceptions.ChannelNotFoundEntity:
-        return False
-    except REFUSALS:
-        return True
-    return True
 
 
 def _sharers(

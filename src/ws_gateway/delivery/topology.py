@@ -159,6 +159,23 @@ async def ensure_queue(
     return standing
 
 
+async def stands(link: Link, queue: str) -> bool:
+    """Say whether a queue stands; one that we may not look at does.
+
+    Raises:
+        BrokerLost: the connection went away.
+    """
+    try:
+        async with link.channel() as channel:
+            with broker_errors_but(aiormq.exceptions.ChannelNotFoundEntity, *REFUSALS):
+                await in_time(channel.queue_declare(queue, passive=True))
+    except aiormq.exceptions.ChannelNotFoundEntity:
+        return False
+    except REFUSALS:
+        return True
+    return True
+
+
 async def missing_queues(link: Link, names: Names) -> list[str]:
     """Name the queues that should stand and do not.
 
