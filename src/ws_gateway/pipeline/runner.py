@@ -14,7 +14,6 @@ from ws_gateway.runtime.patience import Patience
 _SNAPSHOT_PATIENCE_US = 5_000_000
 """How long a snapshot that was asked for may take before it is asked for again."""
 
-
 _REMEMBERED = 1_024
 """How many facts of a private stream are remembered, to know them again."""
 
@@ -118,6 +117,8 @@ class Runner:
         if not self._outlet.offer(Event(observation, self._epoch, stream.sequence)):
             stream.sequence -= 1
             self._shed(stream)
+        elif stream.book is None:
+            _remember(stream, observation.event_id)  # not if it was shed: it may come again
 
     def suppress(self, observation: Observation) -> None:  # noqa: ARG002 - it is only counted
         """Count a further copy of a fact that was taken already."""
@@ -230,16 +231,9 @@ class Runner:
                 return "unchanged"
             stream.last_update_id = update_id
             return None
-        event_id, recent = fact.event_id, stream.recent
-        if event_id == stream.last_id:
+        recent = stream.recent
+        if fact.event_id == stream.last_id or (recent is not None and fact.event_id in recent):
             return "duplicate"
-        stream.last_id = event_id
-        if recent is not None:
-            if event_id in recent:
-                return "duplicate"
-            recent[event_id] = None
-            if len(recent) > _REMEMBERED:
-                del recent[next(iter(recent))]
         return None
 
     # ── continuity ────────────────────────────────────────────────────────────────────────────
@@ -371,23 +365,25 @@ class Runner:
         self._counters.markers += 1
         topic = stream.topic
         marker = Observation(
-            topic,
-            kind,
-            f"{topic.key}:{self._epoch}:{stream.sequence}:{kind}",
-            topic.category,
-            topic.symbol,
-            now_us // 1000,
-            None,
-            now_us,
-            trace_id or self._new_trace_id(),
-            None,
+            topic, kind, f"{topic.key}:{self._epoch}:{stream.sequence}:{kind}",
+            topic.category, topic.symbol, now_us // 1000, None, now_us,
+            trace_id or self._new_trace_id(), None,
             marker_payload(kind, reason.value, hole, detail),
-        )
+        )  # fmt: skip
         if not self._outlet.offer(Event(marker, self._epoch, stream.sequence)):
             self._counters.markers -= 1
             self._widen(stream, stream.sequence, detail)
         elif kind is Kind.GAP:
             self._counters.gaps[reason.value] += 1
+
+
+def _remember(stream: _Stream, event_id: str) -> None:
+    """Know a fact again that was told."""
+    stream.last_id, recent = event_id, stream.recent
+    if recent is not None:
+        recent[event_id] = None
+        if len(recent) > _REMEMBERED:
+            del recent[next(iter(recent))]
 
 
 def _runs(sequences: list[int]) -> Iterator[tuple[int, int]]:
