@@ -331,6 +331,14 @@ class Outbox:
         """Account for such a message no more."""
         self._lanes[message.lane].release(message)
 
+    def withdraw_unsent(self) -> list[Message]:
+        """Take out what waits for its first or next sending, but no trial; it stays held."""
+        trials = {id(held.trial) for held in self._held.values()}
+        waiting = list(self._private.waiting)
+        self._private.waiting.clear()
+        self._private.waiting.extend(m for m in waiting if id(m) in trials)
+        return [m for m in waiting if id(m) not in trials]
+
     def forget_recorded(self) -> int:
         """Let go of every message that is on disk too; answers how many observations."""
         forgotten = [m for m in self.private_messages() if m.record is not None]

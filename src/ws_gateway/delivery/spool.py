@@ -89,6 +89,7 @@ class Spool:
         self._held: deque[Position] = deque()
         self._done: set[Position] = set()
         self._acknowledged: Position | None = None
+        self._ahead: set[Position] = set()  # records not read yet, of messages in memory
         self.is_well: Callable[[], bool] = lambda: False
         self.flush: Callable[[], None] = lambda: None
         self.is_taking = False
@@ -118,6 +119,7 @@ class Spool:
         self._counters.restored = found.observed
         if found.records:
             self._is_read, self.is_taking = False, True
+            self._follow_what_was_found()
             log.info("delivery.spool_found", events=found.observed, records=found.records)
             await self._keep_bounds()
         if found.damaged:
@@ -148,6 +150,7 @@ class Spool:
         What is on disk then is counted as spooled and held in memory no more.
         """
         if self._is_open:
+            self._is_stopping = True
             self._copy_held()
             await self._write()
             await self._acknowledge()
@@ -232,18 +235,26 @@ class Spool:
 
     def _begin(self) -> None:
         self.is_taking = True
-        self._copy_held()
+        if self._is_read and not self._pending:
+            self._copy_held()
         self._wake.set()
 
     def _copy_held(self) -> None:
         """Let what is in memory alone be on disk too; it is older than all that comes."""
-        if self._is_read and not self._pending:
-            waiting = {id(message) for message in self._copying}
-            self._copying.extend(
-                message
-                for message in self._outbox.private_messages()
-                if message.record is None and id(message) not in waiting
-            )
+        waiting = {id(message) for message in self._copying}
+        self._copying.extend(
+            message
+            for message in self._outbox.private_messages()
+            if message.record is None and id(message) not in waiting
+        )
+
+    def _follow_what_was_found(self) -> None:
+        """Bring what was accepted before the folder was to be had behind what is in it.
+
+        What was sent already, or is refused by the broker, stays in memory and is copied.
+        """
+        self._pending.extend(self._outbox.withdraw_unsent())
+        self._copy_held()
 
     # ── to the disk ───────────────────────────────────────────────────────────────────────────
 
@@ -251,15 +262,18 @@ class Spool:
         refused_at = self._refused_at
         if refused_at is not None and time.monotonic() - refused_at < _RETRY_SECONDS:
             return
-        while self._copying and await self._write_batch(self._copying, is_read=True):
+        while self._copying and await self._write_batch(self._copying, is_held=True):
             pass
         while not self._copying and self._pending:
-            if not await self._write_batch(self._pending, is_read=False):
+            if not await self._write_batch(self._pending, is_held=False):
                 return
 
-    async def _write_batch(self, waiting: deque[Message], *, is_read: bool) -> bool:
+    async def _write_batch(self, waiting: deque[Message], *, is_held: bool) -> bool:
         batch = [waiting[place] for place in range(min(_WRITE_MOST, len(waiting)))]
-        records = [Record(message.data, message.is_observed) for message in batch]
+        is_read = is_held and self._is_read
+        # What memory counts is not counted on disk too, where the bound may drop it.
+        is_counted = is_read or not is_held or self._is_stopping
+        records = [Record(one.data, one.is_observed and is_counted) for one in batch]
         try:
             positions = await self._in_thread(lambda: self._log.append(records, is_read=is_read))
         except OSError as exc:
@@ -268,16 +282,19 @@ class Spool:
         self._accept()
         for message, position in zip(batch, positions, strict=True):
             waiting.popleft()
-            if is_read:
-                self._hold(message, position)
+            if is_held:
+                self._hold(message, position, is_read=is_read)
             else:
                 self._outbox.release(message)
                 self.observed += message.is_observed
                 self._is_read = False
         return True
 
-    def _hold(self, message: Message, position: Position) -> None:
-        self._held.append(position)
+    def _hold(self, message: Message, position: Position, *, is_read: bool) -> None:
+        if is_read:
+            self._held.append(position)
+        else:
+            self._ahead.add(position)  # held when it is read: positions rise
         if message.is_settled:
             self._done.add(position)
         else:
@@ -328,6 +345,10 @@ class Spool:
         return self._outbox.private_held - len(self._pending)
 
     def _take(self, position: Position, record: Record) -> None:
+        if position in self._ahead:
+            self._ahead.discard(position)
+            self._held.append(position)
+            return
         self.observed -= record.is_observed
         try:
             messages = self._restorer.restore(record)

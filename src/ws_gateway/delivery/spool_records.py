@@ -126,7 +126,8 @@ class Restorer:
         )
         place = (stored.topic, stored.epoch)
         last = self._last.get(place)
-        self._last[place] = stored.sequence
+        # What was held longest is written last at a stop: an older number makes no hole.
+        self._last[place] = max(stored.sequence, last or 0)
         if last is None or _first_of(stored) <= last + 1:
             return [message]
         hole = Loss(*place, stored.account or "", last + 1, stored.sequence - 1)
