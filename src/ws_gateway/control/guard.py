@@ -115,19 +115,22 @@ class Guard:
             if stored := _proved(parts, known):
                 return self._let_in(self._ring, stored, is_reading=is_reading)
         place = _place(address)
-        if (wait := self._failures.wait_seconds(place, self._monotonic())) > 0:
+        # Taken before the database is asked, or a crowd would come in while it answers; also what
+        # it never answers is an attempt.
+        if (wait := self._failures.take(place, self._monotonic())) > 0:
             raise Throttled(
                 "too many wrong keys came from this address; it is not listened to for a while",
                 code="too_many_wrong_keys",
                 retry_after_seconds=wait,
             )
         if self._is_bootstrap(given):
+            self._failures.give_back(place, self._monotonic())
             return BOOTSTRAP
         if self._ring is not None and parts is not None and known is None:
             stored = _proved(parts, await self._ring.look_up(parts.id))
             if stored is not None:
+                self._failures.give_back(place, self._monotonic())
                 return self._let_in(self._ring, stored, is_reading=is_reading)
-        self._failures.take(place, self._monotonic())
         _log.info("control.key_refused", address=address, key_id=parts.id if parts else None)
         raise self._refusal("api_key_wrong", f"{KEY_HEADER} is no key of this gateway")
 

@@ -40,6 +40,11 @@ class TokenBuckets:
             self._levels.popitem(last=False)
         return 0.0
 
+    def give_back(self, name: str, now: float) -> None:
+        """Undo a `take`; a name that was forgotten since has a full bucket anyway."""
+        if name in self._levels:
+            self._levels[name] = (min(self._burst, self._level(name, now) + 1.0), now)
+
     def _level(self, name: str, now: float) -> float:
         level, at = self._levels.get(name, (self._burst, now))
         return min(self._burst, level + (now - at) * self._per_second)

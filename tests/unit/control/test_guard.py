@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +18,7 @@ from ws_gateway.control.key_words import make_key, read_key
 from ws_gateway.control.keyring import KeyRing
 from ws_gateway.control.keys import IssuedKey, KeyService
 from ws_gateway.domain.caller import Caller, Scope
+from ws_gateway.domain.key import StoredKey
 from ws_gateway.errors import DatabaseLost, Forbidden, Throttled, Unauthorized
 
 HOME = "192.0.2.7"
@@ -185,6 +188,67 @@ async def test_an_address_that_guesses_has_to_wait_and_locks_out_nobody_else() -
     await door.knock("first", address="192.0.2.8")
     door.seconds += caught.value.retry_after_seconds
     await door.knock("first")
+
+
+class SlowKeys(MemoryKeys):
+    """Answers nobody until the gate is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+
+    async def find(self, key_id: str) -> StoredKey | None:
+        """Return one when the gate is open."""
+        found = await super().find(key_id)
+        await self.gate.wait()
+        return found
+
+
+async def test_a_crowd_of_guesses_is_counted_before_the_database_answers() -> None:
+    """As many as may come at once ask it; the others are sent away while it thinks."""
+    store = SlowKeys()
+    guard = Guard(SecretStr("first"), KeyRing(store), Limits(failures_per_minute=3))
+    words = [make_key()[1].get_secret_value().encode() for _ in range(20)]
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        knocks = [
+            group.create_task(outcome(guard.admit([word], HOME, is_reading=True))) for word in words
+        ]
+        while sum(one.done() for one in knocks) < 17:  # noqa: ASYNC110 - no event to wait for
+            await asyncio.sleep(0)
+        assert store.asked == 3
+        store.gate.set()
+    told = [one.result() for one in knocks]
+    assert (told.count("api_key_wrong"), told.count("too_many_wrong_keys")) == (3, 17)
+
+
+async def test_an_attempt_that_the_database_never_judged_is_counted() -> None:
+    """Whoever guesses in an outage has to wait too."""
+    door = Door(limits=Limits(failures_per_minute=2))
+    door.store.is_away = True
+    for _ in range(2):
+        with pytest.raises(DatabaseLost):
+            await door.knock(make_key()[1].get_secret_value())
+    assert await door.refusal(make_key()[1].get_secret_value()) == "too_many_wrong_keys"
+
+
+async def test_right_keys_cost_an_address_nothing() -> None:
+    """The first key, and a key made elsewhere a moment ago, come as often as they like."""
+    door = Door(limits=Limits(failures_per_minute=1))
+    await door.ring.read()
+    for _ in range(5):
+        await door.knock("first")
+        issued = await KeyService(door.store).create(ADMIN, name="made")
+        await door.knock(issued.word.get_secret_value())
+    assert await door.refusal("guess") == "api_key_wrong"
+    assert await door.refusal("guess") == "too_many_wrong_keys"
+
+
+async def outcome(admission: Awaitable[Caller]) -> str:
+    """Wait for an answer at the door; tells the code of a refusal."""
+    try:
+        return (await admission).name
+    except (Unauthorized, Throttled) as exc:
+        return exc.code
 
 
 async def test_keys_that_were_once_right_are_no_guesses() -> None:
