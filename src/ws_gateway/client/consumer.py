@@ -16,12 +16,11 @@ from typing import Any, Literal
 import msgspec
 
 from ws_gateway.client.continuity import ContinuityChecker
-from ws_gateway.client.event import SCHEMA_VERSION, UNEXPLAINED, Envelope, Event, Gap, OnGap
+from ws_gateway.client.event import UNEXPLAINED, Envelope, Event, Gap, OnGap, read_envelope
 from ws_gateway.client.link import Message, Position, Source
 from ws_gateway.client.messages import own_queue, read_messages
 from ws_gateway.domain.routing import ABSENT, routing_word
 from ws_gateway.domain.topic import LANE_OF, EventClass, Lane
-from ws_gateway.errors import Rejected
 
 log = logging.getLogger(__name__)  # the consumer's process decides where this goes
 
@@ -30,8 +29,6 @@ Acknowledge = Literal["after", "manual"]
 _US = 1_000_000
 _SAMPLE = 200
 _MOST_PROBLEMS = 1_000
-
-_decode = msgspec.json.Decoder(Envelope).decode
 
 
 def consume(
@@ -311,19 +308,12 @@ class _Reader:
 
     async def _event_of(self, message: Message) -> Event | None:
         try:
-            envelope = _decode(message.body)
+            envelope = read_envelope(message.body)
         except msgspec.DecodeError as exc:
             sample = message.body[:_SAMPLE]
             log.warning("client.event_unreadable error=%s sample=%r", exc, sample)
             await message.reject(requeue=False)
             return None
-        if envelope.schema != SCHEMA_VERSION:
-            raise Rejected(
-                f"the gateway writes version {envelope.schema} of the envelope, and this consumer "
-                f"reads {SCHEMA_VERSION}; update ws_gateway",
-                code="schema_not_supported",
-                found=envelope.schema,
-            )
         if self._choice.is_early(envelope):
             await self._skip(message)
             return None
