@@ -400,6 +400,25 @@ async def test_hole_that_nothing_explains_is_told_with_its_numbers(
         assert gap.envelope.payload == 6
 
 
+async def test_hole_shown_by_an_order_of_another_symbol_is_told(desk: Desk) -> None:
+    """Orders of all symbols share one numbering: what is missing may be of the wanted one."""
+    queue = desk.queue("order")
+    for number, symbol in enumerate(("BTCUSDT",) * 4 + ("ETHUSDT", "BTCUSDT"), 1):
+        desk.feed(number, number, topic=ORDERS, symbol=symbol)
+    await desk.rig.until_delivered()
+    connection = await aiormq.connect(desk.url)
+    channel = await connection.channel()
+    bodies = [(await channel.basic_get(queue, no_ack=True)).body for _ in range(8)]
+    for body in bodies[:4] + bodies[6:]:  # orders 3 and 4 vanish
+        await channel.basic_publish(body, exchange="", routing_key=queue)
+    await connection.close()
+    gaps: list[Gap] = []
+    events = desk.consume("order", queue=queue, symbol="BTCUSDT", on_gap=gaps.append)
+    assert facts(await take(events, 3)) == [1, 2, 6]
+    told = [(gap.reason, gap.from_sequence, gap.to_sequence) for gap in gaps]
+    assert told == [("restart", None, None), ("unexplained", 5, 6)]
+
+
 # ── connections ───────────────────────────────────────────────────────────────────────────────
 
 

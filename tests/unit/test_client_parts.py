@@ -66,6 +66,21 @@ def test_filter_lets_markers_about_everything_through() -> None:
     assert not choice.takes(envelope(event_type="ticker"))
 
 
+def test_hole_in_a_private_stream_concerns_every_symbol_of_it() -> None:
+    """The event that shows it need not be of the wanted symbol; a stream of its own matters not."""
+    choice = _Choice("order", "linear", "BTCUSDT", None)
+    order: dict[str, Any] = {
+        "event_type": "order",
+        "account": "main",
+        "symbol": "ETHUSDT",
+        "topic": "order",
+    }
+    assert choice.concerns(envelope(**order))
+    assert choice.concerns(envelope(**order, category="spot"))
+    assert not choice.concerns(envelope(**order | {"topic": "order.spot", "category": "spot"}))
+    assert not choice.concerns(envelope(symbol="ETHUSDT"))
+
+
 def watched(*envelopes: Envelope, follows_numbers: bool = True) -> list[tuple[Any, ...]]:
     """Show events to a watch; answers the gaps it finds."""
     watch = _Watch(None, follows_numbers=follows_numbers)

@@ -158,6 +158,16 @@ class _Choice:
             and self._fits(self._symbol, envelope.symbol, envelope)
         )
 
+    def concerns(self, envelope: Envelope) -> bool:
+        """Say whether what is missing before an event may be wanted.
+
+        A private stream has all symbols, and all categories unless its topic names one.
+        """
+        if envelope.account is None or envelope.event_type != self._event_class:
+            return self.takes(envelope)
+        one = envelope.topic.rpartition(".")[2]
+        return self._category in (None, envelope.category) or one != envelope.category
+
     @staticmethod
     def _fits(wanted: str | None, found: str | None, envelope: Envelope) -> bool:
         return wanted is None or wanted == found or (found is None and envelope.is_marker)
@@ -320,15 +330,18 @@ class _Reader:
         gap = self._watch.look_at(envelope)
         identity = _identity(envelope)
         waiting = self._open.get(identity)
+        is_new = waiting is None and identity not in self._done
+        # A hole in the numbers shows once, maybe by an event that is not wanted or was had before.
+        is_told = is_new or (gap is not None and gap.reason == UNEXPLAINED)
+        if gap is not None and is_told and self._choice.concerns(envelope):
+            await self._watch.tell(gap)
         if waiting is not None:
             if not waiting.renew(message):
                 await self._skip(message)
             return None
-        if identity in self._done or not self._choice.takes(envelope):
+        if not (is_new and self._choice.takes(envelope)):
             await self._skip(message)
             return None
-        if gap is not None:
-            await self._watch.tell(gap)
         settlement = self._open[identity] = _Settlement(self, identity, message)
         return Event(
             **_fields(envelope),
