@@ -21,8 +21,8 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from ws_gateway.delivery.news import News
 from ws_gateway.delivery.outbox import Message, Outbox
+from ws_gateway.delivery.spool_faults import Faults, Work
 from ws_gateway.delivery.spool_format import Position, Record
 from ws_gateway.delivery.spool_log import SpoolLog
 from ws_gateway.delivery.spool_records import Restorer
@@ -54,7 +54,6 @@ class Spool:
         flush: called when there is something to send.
         is_taking: new private events are to be `put` here, behind what is on disk.
         observed: observations on disk and not in memory.
-        last_error: why the disk refuses, None while it does not.
         damaged: stretches of the log that could not be read.
     """
 
@@ -75,7 +74,7 @@ class Spool:
             counters, exchange=exchange, clock_us=clock_us, new_trace_id=new_trace_id
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
-        self._news = News()
+        self._faults = Faults()
         self._wake = asyncio.Event()
         self._copying: deque[Message] = deque()  # in memory, to be on disk too
         self._pending: deque[Message] = deque()  # accepted, to be on disk alone
@@ -94,7 +93,6 @@ class Spool:
         self.flush: Callable[[], None] = lambda: None
         self.is_taking = False
         self.observed = 0
-        self.last_error: str | None = None
         self.damaged = 0
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────
@@ -104,14 +102,9 @@ class Spool:
         try:
             found = await self._in_thread(self._log.open)
         except OSError as exc:
-            is_taken = isinstance(exc, BlockingIOError)
-            self.last_error = "another process has the spool's folder" if is_taken else str(exc)
-            if self._news.is_due("unavailable"):
-                log.error(  # noqa: TRY400 - it is told whole
-                    "delivery.spool_unavailable", why=self.last_error, effect="held in memory only"
-                )
+            self._faults.unavailable(exc)
             return
-        self._accept()
+        self._faults.succeeded(Work.OPEN)
         self._is_open = True
         self.observed = found.observed
         self.damaged = found.damaged
@@ -151,6 +144,7 @@ class Spool:
         """
         if self._is_open:
             self._is_stopping = True
+            self._refused_at = None  # the last chance
             self._copy_held()
             await self._write()
             await self._acknowledge()
@@ -159,10 +153,15 @@ class Spool:
             try:
                 await self._in_thread(self._log.close)
             except OSError as exc:
-                self._refuse(exc)
+                self._faults.refused(Work.WRITE, exc)
         self._thread.shutdown(wait=False)
 
     # ── what is told ──────────────────────────────────────────────────────────────────────────
+
+    @property
+    def last_error(self) -> str | None:
+        """Say why the disk refuses, None while it does not."""
+        return self._faults.last_error
 
     def put(self, message: Message) -> None:
         """Take a private message while `is_taking`; it waits for what is on disk."""
@@ -230,7 +229,9 @@ class Spool:
             await self._load()
             if self.is_taking and self.is_empty and not self._copying:
                 self.is_taking = False
-        if not self._is_read:  # also while a slow broker takes less than comes
+        if self._is_read:
+            self._faults.succeeded(Work.DROP)  # nothing is to be dropped
+        else:  # also while a slow broker takes less than comes
             await self._keep_bounds()
 
     def _begin(self) -> None:
@@ -267,6 +268,8 @@ class Spool:
         while not self._copying and self._pending:
             if not await self._write_batch(self._pending, is_held=False):
                 return
+        if Work.WRITE in self._faults and not self._copying:
+            await self._probe()
 
     async def _write_batch(self, waiting: deque[Message], *, is_held: bool) -> bool:
         batch = [waiting[place] for place in range(min(_WRITE_MOST, len(waiting)))]
@@ -277,9 +280,9 @@ class Spool:
         try:
             positions = await self._in_thread(lambda: self._log.append(records, is_read=is_read))
         except OSError as exc:
-            self._refuse(exc)
+            self._refuse_write(exc)
             return False
-        self._accept()
+        self._accept_write()
         for message, position in zip(batch, positions, strict=True):
             waiting.popleft()
             if is_held:
@@ -300,16 +303,22 @@ class Spool:
         else:
             message.record = position
 
-    def _refuse(self, exc: OSError) -> None:
-        self._refused_at = time.monotonic()
-        self.last_error = str(exc)
-        if self._news.is_due("refused"):
-            log.error("delivery.spool_refused", why=str(exc), effect="held in memory")
+    async def _probe(self) -> None:
+        """Find out whether a disk that refused takes something again, with nothing to write."""
+        try:
+            await self._in_thread(self._log.probe)
+        except OSError as exc:
+            self._refuse_write(exc)
+        else:
+            self._accept_write()
 
-    def _accept(self) -> None:
-        if self.last_error is not None:
-            log.info("delivery.spool_usable", after=self.last_error)
-        self._refused_at = self.last_error = None
+    def _refuse_write(self, exc: OSError) -> None:
+        self._refused_at = time.monotonic()
+        self._faults.refused(Work.WRITE, exc)
+
+    def _accept_write(self) -> None:
+        self._refused_at = None
+        self._faults.succeeded(Work.WRITE)
 
     # ── from the disk ─────────────────────────────────────────────────────────────────────────
 
@@ -323,9 +332,9 @@ class Spool:
             try:
                 batch = await self._in_thread(lambda: self._log.read(most))
             except OSError as exc:
-                self._refuse(exc)
+                self._faults.refused(Work.READ, exc)
                 return
-            self._accept()
+            self._faults.succeeded(Work.READ)
             self._moved_at = time.monotonic()
             if batch.damaged:
                 self.damaged += batch.damaged
@@ -395,17 +404,18 @@ class Spool:
             try:
                 await self._in_thread(lambda: self._log.acknowledge(position))
             except OSError as exc:
-                self._refuse(exc)
+                self._faults.refused(Work.NOTE, exc)
                 return
             self._acknowledged = None
-            self._accept()
+            self._faults.succeeded(Work.NOTE)
 
     async def _keep_bounds(self) -> None:
         try:
             dropped = await self._in_thread(self._log.drop_oldest)
         except OSError as exc:
-            self._refuse(exc)
+            self._faults.refused(Work.DROP, exc)
             return
+        self._faults.succeeded(Work.DROP)
         if dropped:
             self.observed -= dropped
             self._counters.shed["spool_overflow"] += dropped

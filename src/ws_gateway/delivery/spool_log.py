@@ -28,6 +28,7 @@ _SYNC_SECONDS = 1.0
 _SEGMENTS = 16
 """Into how many segments the bound is divided: what is dropped at once when it is reached."""
 
+_PROBE_BYTES = 4096
 _SEGMENT_MAX = 8 * 1024 * 1024
 
 Condense = Callable[[list[Record]], list[Record]]
@@ -188,6 +189,21 @@ class SpoolLog:
             segment.observed -= observed
             self._cursor = (segment.number, offset)
         return positions
+
+    def probe(self) -> None:
+        """Write and take back as much as a small record needs.
+
+        Raises:
+            OSError: the disk takes nothing.
+        """
+        path = self._folder / "probe"
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            _write_all(file, bytes(_PROBE_BYTES))
+            os.fdatasync(file)
+        finally:
+            os.close(file)
+            path.unlink(missing_ok=True)
 
     def _writable(self) -> tuple[_Segment, int]:
         """Return the newest segment with its descriptor, or open another when it is full."""
