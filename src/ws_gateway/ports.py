@@ -18,7 +18,12 @@ from ws_gateway.domain.caller import Caller
 from ws_gateway.domain.category import Listing
 from ws_gateway.domain.event import Event, GapReason, Observation
 from ws_gateway.domain.key import ApiKey, NewKey, StoredKey
-from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
+from ws_gateway.domain.subscription import (
+    Delivery,
+    Subscription,
+    SubscriptionState,
+    UnreadableRow,
+)
 from ws_gateway.domain.topic import Category, Channel, Endpoint, EventClass, Lane, Topic
 from ws_gateway.runtime.breaker import BreakerState
 
@@ -412,12 +417,12 @@ class SubscriptionStore(Protocol):
 
     async def remove(
         self, subscription_id: UUID, *, by: Caller | None = None
-    ) -> Subscription | None:
+    ) -> Subscription | UnreadableRow | None:
         """Forget one that the caller speaks for; answers what it was, or None."""
 
     async def remove_service(
         self, requesting_service: str, *, by: Caller | None = None
-    ) -> list[Subscription]:
+    ) -> Sequence[Subscription | UnreadableRow]:
         """Forget all of one service; answers what they were."""
 
     async def remove_expired(self) -> tuple[list[Subscription], float | None]:

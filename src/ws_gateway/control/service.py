@@ -18,7 +18,7 @@ from ws_gateway.control.register import Register
 from ws_gateway.control.topic_states import StateNews
 from ws_gateway.control.wishes import EXPLICIT, TopicChoice, Wish
 from ws_gateway.domain.caller import Caller, Scope
-from ws_gateway.domain.subscription import Delivery, Subscription
+from ws_gateway.domain.subscription import Delivery, Subscription, UnreadableRow
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import Contradiction, DatabaseLost, Rejected, Throttled
 from ws_gateway.ports import (
@@ -69,7 +69,7 @@ class WishListener(TopicReport, Protocol):
     def wishes_added(self, rows: Sequence[Subscription]) -> None:
         """Act on wishes."""
 
-    def wishes_removed(self, rows: Iterable[Subscription]) -> None:
+    def wishes_removed(self, rows: Iterable[Subscription | UnreadableRow]) -> None:
         """Act on the removal of wishes."""
 
     async def settled(self, topics: Iterable[Topic], seconds: float) -> None:
@@ -294,7 +294,9 @@ class SubscriptionService:
 
     # ── taking back ──────────────────────────────────────────────────────────────────────────
 
-    async def remove(self, caller: Caller, subscription_id: UUID) -> Subscription | None:
+    async def remove(
+        self, caller: Caller, subscription_id: UUID
+    ) -> Subscription | UnreadableRow | None:
         """Forget one; answers what it was, or None."""
         require(caller, Scope.SUBSCRIPTIONS_WRITE)
         gone = await self._store.remove(subscription_id, by=caller)
@@ -304,7 +306,9 @@ class SubscriptionService:
             _log.info("control.subscription_removed", **_words(gone))
         return gone
 
-    async def remove_service(self, caller: Caller, requesting_service: str) -> list[Subscription]:
+    async def remove_service(
+        self, caller: Caller, requesting_service: str
+    ) -> Sequence[Subscription | UnreadableRow]:
         """Forget all of one service; answers what they were."""
         require(caller, Scope.SUBSCRIPTIONS_WRITE)
         require_service(caller, requesting_service)
@@ -373,9 +377,6 @@ class SubscriptionService:
             self._queues.wishes_changed()
 
 
-def _words(subscription: Subscription) -> dict[str, str]:
-    return {
-        "id": str(subscription.id),
-        "topic": subscription.topic.key,
-        "requesting_service": subscription.requesting_service,
-    }
+def _words(row: Subscription | UnreadableRow) -> dict[str, str]:
+    topic = row.topic.key if isinstance(row, Subscription) else row.topic_name
+    return {"id": str(row.id), "topic": topic, "requesting_service": row.requesting_service}

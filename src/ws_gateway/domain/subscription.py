@@ -64,3 +64,16 @@ class Subscription:
     ttl_seconds: int | None = None
     expires_at: datetime | None = None
     revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRow:
+    """A stored row that means no wish: somebody wrote it by hand. It can only be deleted.
+
+    Attributes:
+        topic_name: the text that stood for a topic, perhaps cut.
+    """
+
+    id: UUID
+    topic_name: str
+    requesting_service: str

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from ws_gateway.domain.caller import Caller
 from ws_gateway.domain.subscription import Delivery, Subscription
 from ws_gateway.ports import SetChange, Wanted
-from ws_gateway.storage.audit import Entry, record_all
-from ws_gateway.storage.rows import COLUMNS, facts, readable, subscription_of
-from ws_gateway.storage.statements import Fetch, Statements
+from ws_gateway.storage.audit import Entry, Facts, record_all
+from ws_gateway.storage.rows import COLUMNS, facts, facts_of, readable, subscription_of
+from ws_gateway.storage.statements import Statements
 
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('wish of ' || $1, 0))"
 """One change at a time per service, so that what a wish was before is what it was just before."""
@@ -32,7 +32,7 @@ _STANDING = f"""
 """  # noqa: S608 - same
 
 # A row that stands as wanted is touched only for its lease, so that saying the same again costs
-# no writes.
+# no writes; or to mend what somebody wrote by hand beside the topic's text.
 _PUT = f"""
     INSERT INTO subscriptions AS row
         (id, category, topic, channel, symbol, parameter, requesting_service, chosen_by, delivery,
@@ -44,9 +44,12 @@ _PUT = f"""
         AS w (id, category, topic, channel, symbol, parameter, chosen_by, delivery, ttl_seconds)
     ON CONFLICT (topic, coalesce(category, ''), requesting_service) DO UPDATE
         SET delivery = excluded.delivery, ttl_seconds = excluded.ttl_seconds,
-            expires_at = excluded.expires_at
+            expires_at = excluded.expires_at, channel = excluded.channel,
+            symbol = excluded.symbol, parameter = excluded.parameter
         WHERE excluded.ttl_seconds IS NOT NULL OR row.ttl_seconds IS NOT NULL
            OR row.delivery <> excluded.delivery
+           OR (row.channel, row.symbol, row.parameter)
+              IS DISTINCT FROM (excluded.channel, excluded.symbol, excluded.parameter)
     RETURNING {COLUMNS}
 """  # noqa: S608 - same
 
@@ -90,7 +93,8 @@ async def replace(
             [one.topic.category or "" for one in wanted],
         )
         removed = sorted(readable(gone), key=lambda one: one.id)
-        before = {one.id: one for one in readable(await fetch(_STANDING, requesting_service))}
+        stood = await fetch(_STANDING, requesting_service)
+        before = {one.id: one for one in readable(stood)}
         put: list[Subscription] = []
         if wanted:
             trace_id = None if by is None else by.trace_id
@@ -100,7 +104,9 @@ async def replace(
         added = [one for one in put if one.id not in before]
         changed = [one for one in put if one.id in before and facts(one) != facts(before[one.id])]
         if by is not None:
-            await record_all(fetch, by, _entries(removed, added, changed, before))
+            was = {UUID(int=row["id"].int): facts_of(row) for row in (*gone, *stood)}
+            ended = [UUID(int=row["id"].int) for row in gone]
+            await record_all(fetch, by, _entries(ended, [*added, *changed], was))
     unchanged = len(wanted) - len(added) - len(changed)
     return SetChange(added, removed, changed, unchanged)
 
@@ -119,16 +125,11 @@ async def begin_leases(statements: Statements) -> None:
 async def remove_expired(statements: Statements) -> tuple[list[Subscription], float | None]:
     """Forget every lease that ended; answers what they were, and seconds to the next end."""
     async with statements.transaction() as fetch:
-        gone = list(readable(await fetch(_EXPIRE)))
-        await _note_expired(fetch, gone)
+        gone = await fetch(_EXPIRE)
+        ended = [("subscription.expire", str(row["id"]), facts_of(row), None) for row in gone]
+        await record_all(fetch, EXPIRY, ended)
         (row,) = await fetch(_NEXT_END)
-    return gone, row["seconds"]
-
-
-async def _note_expired(fetch: Fetch, gone: Iterable[Subscription]) -> None:
-    entries = [("subscription.expire", str(one.id), facts(one), None) for one in gone]
-    if entries:
-        await record_all(fetch, EXPIRY, entries)
+    return list(readable(gone)), row["seconds"]
 
 
 def _columns(next_id: Callable[[], UUID], wanted: Sequence[Wanted]) -> list[list[object]]:
@@ -150,16 +151,13 @@ def _columns(next_id: Callable[[], UUID], wanted: Sequence[Wanted]) -> list[list
 
 
 def _entries(
-    removed: Iterable[Subscription],
-    added: Iterable[Subscription],
-    changed: Iterable[Subscription],
-    before: dict[UUID, Subscription],
+    removed: Iterable[UUID], put: Iterable[Subscription], was: Mapping[UUID, Facts]
 ) -> list[Entry]:
-    return [
-        *(("subscription.remove", str(one.id), facts(one), None) for one in removed),
-        *(("subscription.add", str(one.id), None, facts(one)) for one in added),
-        *(
-            ("subscription.change", str(one.id), facts(before[one.id]), facts(one))
-            for one in changed
-        ),
+    entries: list[Entry] = [
+        ("subscription.remove", str(one), was[one], None) for one in sorted(removed)
     ]
+    for one in put:
+        before = was.get(one.id)
+        action = "subscription.add" if before is None else "subscription.change"
+        entries.append((action, str(one.id), before, facts(one)))
+    return entries

@@ -9,13 +9,28 @@ from uuid import UUID
 import asyncpg
 
 from ws_gateway.domain.caller import Caller
-from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
+from ws_gateway.domain.subscription import (
+    Delivery,
+    Subscription,
+    SubscriptionState,
+    UnreadableRow,
+)
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import Contradiction, Throttled
 from ws_gateway.ports import Fingerprint, SetChange, SubscriptionFilter, Wanted
 from ws_gateway.storage import copies, service_sets
+from ws_gateway.storage.audit import Entry, record_all
 from ws_gateway.storage.identity import rising_ids
-from ws_gateway.storage.rows import COLUMNS, note, readable, storable, subscription_of
+from ws_gateway.storage.rows import (
+    COLUMNS,
+    facts,
+    facts_of,
+    gone_of,
+    note,
+    readable,
+    storable,
+    subscription_of,
+)
 from ws_gateway.storage.service_sets import ONE_AT_A_TIME
 from ws_gateway.storage.statements import Fetch, Statements
 
@@ -38,6 +53,13 @@ _RENEW = f"""
 _STOOD = f"""
     SELECT {COLUMNS} FROM subscriptions
     WHERE topic = $1 AND coalesce(category, '') = $2 AND requesting_service = $3
+"""  # noqa: S608 - same
+
+# What stands beside a topic's text, where somebody wrote something else by hand.
+_MEND = f"""
+    UPDATE subscriptions SET channel = $2, symbol = $3, parameter = $4
+    WHERE id = $1
+    RETURNING {COLUMNS}
 """  # noqa: S608 - same
 
 _HELD = """
@@ -110,7 +132,9 @@ class PostgresSubscriptions:
             await fetch(ONE_AT_A_TIME, requesting_service)
             stood = await fetch(_STOOD, *identity)
             if stood:
-                return await _keep(fetch, subscription_of(stood[0]), wanted, by), False
+                return await _keep(
+                    fetch, await _mend(fetch, stood[0], topic, by), wanted, by
+                ), False
             if quota is not None:
                 await _require_room(fetch, requesting_service, quota)
             rows = await fetch(
@@ -147,7 +171,7 @@ class PostgresSubscriptions:
     async def get(self, subscription_id: UUID) -> Subscription | None:
         """Return one, or None."""
         rows = await self.fetch(_GET, subscription_id)
-        return subscription_of(rows[0]) if rows else None
+        return next(readable(rows), None)
 
     async def get_all(self, ids: Sequence[UUID]) -> list[Subscription]:
         """Return those of these that exist."""
@@ -160,8 +184,15 @@ class PostgresSubscriptions:
 
         `after` need not exist any more.
         """
-        statement, values = _page_of(wanted, after, limit)
-        return list(readable(await self.fetch(statement, *values)))
+        found: list[Subscription] = []
+        while True:
+            statement, values = _page_of(wanted, after, limit)
+            rows = await self.fetch(statement, *values)
+            found += readable(rows)
+            # Rows that mean nothing leave a gap, and must not look like the end of the list.
+            if len(rows) < limit or len(found) >= limit:
+                return found[:limit]
+            after = rows[-1]["id"]
 
     async def everything(self) -> tuple[Fingerprint, list[Subscription]]:
         """Return the ledger as it was at one moment; gives way to others in between."""
@@ -173,27 +204,25 @@ class PostgresSubscriptions:
 
     async def remove(
         self, subscription_id: UUID, *, by: Caller | None = None
-    ) -> Subscription | None:
+    ) -> Subscription | UnreadableRow | None:
         """Forget one that the caller speaks for; answers what it was, or None."""
         services = None if by is None or by.services is None else sorted(by.services)
         async with self.statements.transaction() as fetch:
             rows = await fetch(_REMOVE, subscription_id, services)
-            gone = subscription_of(rows[0]) if rows else None
-            if by is not None and gone is not None:
-                await note(fetch, by, "subscription.remove", gone, None)
-        return gone
+            if by is not None:
+                await record_all(fetch, by, [_removal(row) for row in rows])
+        return gone_of(rows[0]) if rows else None
 
     async def remove_service(
         self, requesting_service: str, *, by: Caller | None = None
-    ) -> list[Subscription]:
+    ) -> list[Subscription | UnreadableRow]:
         """Forget all of one service; answers what they were, in order of creation."""
         async with self.statements.transaction() as fetch:
             rows = await fetch(_REMOVE_SERVICE, requesting_service)
-            gone = sorted(readable(rows), key=lambda one: one.id)
+            rows = sorted(rows, key=lambda row: row["id"])
             if by is not None:
-                for one in gone:
-                    await note(fetch, by, "subscription.remove", one, None)
-        return gone
+                await record_all(fetch, by, [_removal(row) for row in rows])
+        return [gone_of(row) for row in rows]
 
     async def remove_expired(self) -> tuple[list[Subscription], float | None]:
         """Forget every lease that ended; answers what they were, and seconds to the next end."""
@@ -234,6 +263,23 @@ class PostgresSubscriptions:
             DatabaseLost: PostgreSQL is away, too slow, or was given up.
         """
         return await self.statements.fetch(statement, *values)
+
+
+def _removal(row: asyncpg.Record) -> Entry:
+    return "subscription.remove", str(row["id"]), facts_of(row), None
+
+
+async def _mend(fetch: Fetch, row: asyncpg.Record, topic: Topic, by: Caller | None) -> Subscription:
+    """Read a row that stands for a topic; what was written wrongly beside its text is mended."""
+    stood = gone_of(row)
+    if isinstance(stood, Subscription):
+        return stood
+    rows = await fetch(_MEND, row["id"], topic.channel, topic.symbol, topic.parameter)
+    mended = subscription_of(rows[0])
+    if by is not None:
+        change = ("subscription.change", str(mended.id), facts_of(row), facts(mended))
+        await record_all(fetch, by, [change])
+    return mended
 
 
 async def _keep(

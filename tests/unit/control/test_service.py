@@ -13,7 +13,7 @@ from ws_gateway.config import load_settings
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.register import Register
 from ws_gateway.control.service import SubscriptionService, Wish
-from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
+from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState, UnreadableRow
 from ws_gateway.domain.topic import Category, Channel, Topic
 from ws_gateway.errors import Rejected
 from ws_gateway.ports import SubscriptionFilter
@@ -43,7 +43,7 @@ class NotedWishes:
         self.register.put(rows)
         self.added += [row.topic for row in rows]
 
-    def wishes_removed(self, rows: Iterable[Subscription]) -> None:
+    def wishes_removed(self, rows: Iterable[Subscription | UnreadableRow]) -> None:
         """Note a removal."""
         gone = [row.id for row in rows]
         self.register.drop(gone)
