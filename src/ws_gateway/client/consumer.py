@@ -180,7 +180,6 @@ class _Watch:
         self._on_gap = on_gap
         self._follows_numbers = follows_numbers
         self._checker = ContinuityChecker()
-        self._newest: dict[tuple[str | None, str], tuple[str, int]] = {}
 
     def look_at(self, envelope: Envelope) -> Gap | None:
         """Follow the numbers; answers what is missing before this event, or what it says is."""
@@ -201,13 +200,11 @@ class _Watch:
     def _follow(self, envelope: Envelope) -> Gap | None:
         if not self._follows_numbers:
             return None
-        stream = (envelope.account or envelope.category, envelope.topic)
-        before = self._newest.get(stream)
-        if before is None or before < (envelope.epoch, envelope.sequence):
-            self._newest[stream] = (envelope.epoch, envelope.sequence)
-        problem = self._checker.check(_fields(envelope))
+        fields = _fields(envelope)
+        before = self._checker.newest(fields)
+        problem = self._checker.check(fields)
         if len(self._checker.problems) > _MOST_PROBLEMS:
-            self._checker = ContinuityChecker()  # each was told; they must not pile up
+            self._checker.forget_problems()  # each was told; they must not pile up
         if problem is None:
             return None
         first = before[1] + 1 if before is not None and before[0] == envelope.epoch else 1
