@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 
 from ws_gateway.control.alignment import Alignment
+from ws_gateway.control.leases import Leases
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.register import Register
 from ws_gateway.control.settling import Settling, is_settled
@@ -22,7 +23,7 @@ from ws_gateway.control.topic_states import (
     TopicStatus,
 )
 from ws_gateway.control.topic_times import TopicTimes
-from ws_gateway.domain.subscription import Subscription, SubscriptionState, UnreadableRow
+from ws_gateway.domain.subscription import Subscription, SubscriptionState
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import DatabaseLost
 from ws_gateway.ports import DedicatedQueues, Feed, RowChange, SubscriptionStore
@@ -95,10 +96,9 @@ class Reconciler:
         self._is_restored = False
         self._database_error: str | None = None
         self._linger: asyncio.TimerHandle | None = None
-        # Nobody could renew a lease while the database, or this process, was away.
-        self._are_leases_doubtful = True
+        self._leases = Leases(store, monotonic)
         self._is_doubtful = True
-        self._look_at = self._expiry_at = float("-inf")
+        self._look_at = float("-inf")
         self._changes: dict[UUID, RowChange] = {}
         self._alignment = Alignment(feed, policy, self.register, self._states, self._note)
 
@@ -124,7 +124,7 @@ class Reconciler:
         self._take_in(rows)
         self._wake.set()
 
-    def wishes_removed(self, rows: Iterable[Subscription | UnreadableRow]) -> None:
+    def wishes_removed(self, rows: Iterable[Subscription]) -> None:
         """Reconcile at once."""
         self._alignment.touch(self.register.drop(row.id for row in rows))
 
@@ -169,7 +169,9 @@ class Reconciler:
 
     def rows_changed(self, changes: Sequence[RowChange]) -> None:
         """Take note of what somebody stored or took back; our own changes come back too."""
-        unknown = [one for one in changes if not self.register.knows(one)]
+        # The end of a row that is being read is news, though the row is not known yet.
+        known, reading = self.register.knows, self._changes
+        unknown = [one for one in changes if one.id in reading or not known(one)]
         self._changes.update((one.id, one) for one in unknown)
         if unknown:
             # A moment later, because of our own ones the answer may still be on its way.
@@ -195,6 +197,7 @@ class Reconciler:
     async def run(self) -> None:
         """Reconcile until `stop` is called; the database being away is waited out."""
         delays = self._backoff()
+        self._leases.watch()
         try:
             while not self._stopping:
                 self._wake.clear()
@@ -206,9 +209,10 @@ class Reconciler:
                 else:
                     self._outage_ended()
                     delays = self._backoff()
-                    due = min(self._look_at, self._expiry_at)
+                    due = min(self._look_at, self._leases.ends_at)
                     await self._sleep(max(0.0, due - self._monotonic()))
         finally:
+            self._leases.leave()
             if self._linger is not None:
                 self._linger.cancel()
                 self._linger = None
@@ -280,10 +284,6 @@ class Reconciler:
     async def _reconcile(self) -> None:
         if not self._is_restored:
             await self._store.reset_states()
-        if self._are_leases_doubtful:
-            await self._store.begin_leases()
-            self._are_leases_doubtful = False
-            self._expiry_at = float("-inf")
         is_due = self._monotonic() >= self._look_at
         await self._expire(is_due=is_due)
         await self._hear()
@@ -299,37 +299,23 @@ class Reconciler:
 
     async def _expire(self, *, is_due: bool) -> None:
         """Forget the leases that nobody renewed."""
-        now = self._monotonic()
-        if now < self._expiry_at and not is_due:
-            return
-        self._expiry_at = float("inf")  # unless one that begins meanwhile ends sooner
-        gone, seconds = await self._store.remove_expired()
-        if seconds is not None:
-            self._lease_ends_in(seconds)
-        for row in gone:
-            _log.warning(
-                "control.subscription_expired",
-                id=str(row.id),
-                topic=row.topic.key,
-                requesting_service=row.requesting_service,
-                ttl_seconds=row.ttl_seconds,
-            )
+        gone = await self._leases.expire(is_due=is_due)
         if gone:
             self.wishes_removed(gone)
             self._queues_changed()
 
-    def _lease_ends_in(self, seconds: float) -> None:
-        self._expiry_at = min(self._expiry_at, self._monotonic() + max(0.0, seconds))
-
     async def _hear(self) -> None:
         """Read the rows that others changed."""
-        unknown = [one.id for one in self._changes.values() if not self.register.knows(one)]
+        heard = list(self._changes.values())
+        unknown = [one.id for one in heard if not self.register.knows(one)]
         if unknown:
             rows = await self._store.get_all(unknown)
             self._take_in(rows)
             self._alignment.touch(self.register.drop(set(unknown) - {row.id for row in rows}))
             self._queues_changed()
-        self._changes.clear()
+        for one in heard:
+            if self._changes.get(one.id) is one:  # else it changed again while it was read
+                del self._changes[one.id]
 
     async def _look(self) -> None:
         """Read the whole ledger, if it is not what is known of it."""
@@ -363,7 +349,7 @@ class Reconciler:
         for row in rows:
             self._states.write_again(row.topic)
             if row.ttl_seconds is not None:
-                self._lease_ends_in(row.ttl_seconds)
+                self._leases.end_in(row.ttl_seconds)
 
     def _queues_changed(self) -> None:
         if self._queues is not None:
@@ -386,7 +372,8 @@ class Reconciler:
         if self._database_error is None:
             _log.warning("control.database_lost", error=str(exc), topics_kept=len(self._states))
         self._database_error = str(exc)
-        self._are_leases_doubtful = self._is_doubtful = True
+        self._is_doubtful = True
+        self._leases.doubt()
 
     def _outage_ended(self) -> None:
         if self._database_error is not None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from itertools import repeat
+from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from support.memory_feed import MemoryFeed
 from support.memory_store import MemorySubscriptions
@@ -16,7 +20,7 @@ from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.domain.subscription import Subscription
 from ws_gateway.domain.subscription import SubscriptionState as State
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
-from ws_gateway.ports import Fingerprint, SubscriptionFilter
+from ws_gateway.ports import Fingerprint, RowChange, SubscriptionFilter
 
 MS = 0.001
 FULL = Policy(tuple(Category), Category.LINEAR, has_credentials=True)
@@ -229,6 +233,62 @@ async def test_a_start_without_database_restores_when_it_comes() -> None:
         store.is_away = False
         await until(lambda: reconciler.status().is_restored)
         assert A in feed.wanted()
+
+
+async def test_a_change_heard_while_others_are_read_is_not_forgotten() -> None:
+    """What changed again after its row was read is read again, not at the interval but at once."""
+
+    class SlowSubscriptions(MemorySubscriptions):
+        """Answers what the rows were when it was asked."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.asked, self.gate = asyncio.Event(), asyncio.Event()
+
+        async def get_all(self, ids: Sequence[UUID]) -> list[Subscription]:
+            seen = await super().get_all(ids)
+            self.asked.set()
+            await self.gate.wait()
+            return seen
+
+    store, feed = SlowSubscriptions(), MemoryFeed()
+    async with running(store, feed) as reconciler:
+        await until(lambda: reconciler.status().is_restored)
+        first, _ = await store.add(A, "one", "explicit")  # by somebody else, as all of these
+        reconciler.rows_changed([RowChange(first.id, first.revision)])
+        await store.asked.wait()
+        second, _ = await store.add(B, "one", "explicit")
+        await store.remove(first.id)
+        reconciler.rows_changed([RowChange(first.id, None), RowChange(second.id, second.revision)])
+        assert not reconciler.is_current
+        store.gate.set()
+        await until(lambda: B in feed.wanted())
+        await until(lambda: reconciler.register.get(first.id) is None)
+        assert A not in reconciler.register.topics
+        await until(lambda: reconciler.is_current)
+
+
+async def test_no_lease_ends_because_the_process_stood_still() -> None:
+    """Nobody could renew while it did: the lease has its whole length again."""
+    store, feed = MemorySubscriptions(), MemoryFeed()
+    await store.add(A, "s", "explicit", ttl_seconds=2)
+    await store.add(B, "s", "explicit", ttl_seconds=600)
+    with capture_logs() as lines:
+        async with running(store, feed) as reconciler:
+            await until(lambda: {A, B} <= set(feed.wanted()))
+            time.sleep(3.0)  # noqa: ASYNC251 - the loop is to stand still
+            # What was due while it stood still comes before anything else does.
+            await until(lambda: any(one["event"] == "control.stood_still" for one in lines))
+            await asyncio.sleep(100 * MS)
+            assert {A, B} <= set(reconciler.register.topics)
+            assert not [one for one in lines if one["event"] == "control.subscription_expired"]
+            # It is a lease still, and ends when nobody renews it now.
+            store.turned += timedelta(seconds=5)
+            reconciler.wishes_added([])
+            async with asyncio.timeout(9):
+                while A in reconciler.register.topics:  # noqa: ASYNC110 - no event to wait for
+                    await asyncio.sleep(MS)
+            assert B in reconciler.register.topics
 
 
 async def test_a_wish_stored_during_the_look_is_not_dropped() -> None:
