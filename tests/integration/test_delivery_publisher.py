@@ -21,10 +21,15 @@ from support.delivery_rig import (
     eventually,
     now_us,
 )
+from support.proxy import TcpProxy, address, through
 from ws_gateway.config import QueueType
 from ws_gateway.delivery.quarantine import Quarantine
 from ws_gateway.delivery.topology import QUARANTINE, Names
+from ws_gateway.domain.event import Kind
+from ws_gateway.domain.topic import Category, parse_topic
 from ws_gateway.ports import BrokerState
+
+BOOK = parse_topic("orderbook.50.BTCUSDT", Category.LINEAR)
 
 
 @asynccontextmanager
@@ -153,9 +158,45 @@ async def test_queue_deleted_while_running_is_declared_again(
         await rig.until_delivered()
         async with consuming(amqp_url, rig.names.queue("trade")) as consumer:
             await eventually(lambda: len(consumer.facts) == 20)
+            await eventually(lambda: "declared again" in str(consumer.envelopes))
         assert [one["sequence"] for one in consumer.facts] == list(range(8, 28))
         assert (rig.counters.confirmed, rig.counters.rejected.total()) == (25, 0)
         assert (rig.counters.returned, rig.counters.resent) == (20, 20)
+
+
+async def test_a_book_begins_anew_in_a_queue_that_was_lost_while_the_broker_was_away(
+    amqp_url: str, amqp_prefix: str
+) -> None:
+    """Its reader gets a marker and, as it is asked for, a snapshot; other classes get nothing."""
+    async with (
+        channel_to(amqp_url) as channel,
+        TcpProxy(*address(amqp_url, 5672)) as proxy,
+        delivering(through(amqp_url, proxy), amqp_prefix) as rig,
+    ):
+        await rig.until_ready()
+        rig.feed(1, BOOK, kind=Kind.SNAPSHOT, update_id=100)
+        rig.feed(1, BOOK, kind=Kind.DELTA, update_id=101)
+        rig.feed(2, TRADES)
+        await rig.until_delivered()
+        assert rig.venue.asked == []
+        queue = rig.names.queue("orderbook")
+        await proxy.cut()
+        await eventually(lambda: rig.publisher.status().state is not BrokerState.READY)
+        await channel.queue_delete(queue)
+        await proxy.restore()
+        await rig.until_ready()
+        await eventually(lambda: rig.venue.asked == [BOOK])
+        rig.feed(1, BOOK, kind=Kind.SNAPSHOT, update_id=200)
+        rig.feed(1, TRADES)
+        await rig.until_delivered()
+        async with (
+            consuming(amqp_url, queue) as books,
+            consuming(amqp_url, rig.names.queue("trade")) as trades,
+        ):
+            await eventually(lambda: len(books.facts) == 1 and len(trades.facts) == 3)
+        assert [one["kind"] for one in books.envelopes] == ["gap", "resumed", "snapshot"]
+        assert "declared again" in str(books.envelopes[0]["payload"])
+        assert "declared again" not in str(trades.envelopes)
 
 
 async def test_exchange_deleted_while_running_is_declared_again(
@@ -372,5 +413,7 @@ async def test_order_is_kept_when_a_queue_is_deleted_under_load(
         assert rig.counters.returned > 0
         async with consuming(amqp_url, name) as consumer:
             await eventually(lambda: len(consumer.facts) == 750)
-        assert [one["sequence"] for one in consumer.facts] == list(range(8, 758))
+        # The marker for what was in the queue, and that of the end of its hole, have numbers too.
+        sequences = [one["sequence"] for one in consumer.envelopes]
+        assert sequences == list(range(8, 8 + len(sequences)))
         assert rig.counters.rejected.total() == 0

@@ -365,3 +365,13 @@ async def prove_broker(url: str, *, deadline_seconds: float = 5.0) -> None:
     """
     link = await open_link(url, Deaf(), deadline_seconds=deadline_seconds)
     await link.close(1.0)
+
+
+async def lost_or(event: asyncio.Event, link: Link, seconds: float) -> None:
+    """Wait for an event, the loss of the link, or so long at most."""
+    waiting = asyncio.ensure_future(event.wait())
+    either: set[asyncio.Future[Any]] = {link.lost, waiting}
+    try:
+        await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 import structlog
 
@@ -21,7 +20,7 @@ from ws_gateway.config import QueueType
 from ws_gateway.delivery.conflation import conflate
 from ws_gateway.delivery.envelope import Address, Addresses, quarantine_frames
 from ws_gateway.delivery.hop_times import HopTimes
-from ws_gateway.delivery.link import Link, open_link
+from ws_gateway.delivery.link import Link, lost_or, open_link
 from ws_gateway.delivery.news import News
 from ws_gateway.delivery.outbox import POLICIES, Message, Outbox
 from ws_gateway.delivery.sender import Sender
@@ -100,8 +99,8 @@ class Publisher:
         self._last_error: str | None = None
         self._problems: tuple[QueueProblem, ...] = ()
         self._checked_at = 0.0
-        self._stood: dict[str, int] = {}  # what had been routed when all queues stood last
-        self._vanished: list[str] = []
+        self._has_declared = False
+        self._vanished: set[str] = set()  # kept over a loss of the link: nobody was told yet
         self._news = News()
         self._closing = asyncio.Event()
 
@@ -215,12 +214,15 @@ class Publisher:
         raise BrokerLost(link.lost.result() if link.lost.done() else "left")
 
     async def _declare(self, link: Link) -> None:
+        """Declare everything, and mark the streams of each queue that had to be made anew."""
         settings = self._settings
+        self._note_vanished(await in_time(missing_queues(link, settings.names)))
         problems = await in_time(declare_topology(link, settings.names, settings.queue_type))
         for problem in problems:
             if problem not in self._problems:
                 log.error("delivery.topology_drifted", problem=problem.detail)
         self._problems = problems
+        self._tell_vanished()
 
     def _begin(self, link: Link) -> None:
         self._link = link
@@ -237,7 +239,7 @@ class Publisher:
             # A blocked broker reads nothing, so it could not mend anything either.
             heeds = not sender.is_blocked
             event = sender.attention if heeds else asyncio.Event()
-            await _lost_or(event, link, deadline / 10)
+            await lost_or(event, link, deadline / 10)
             silent = sender.silent_seconds()
             if silent > deadline:
                 link.abort(f"no confirm for {silent:.1f} s")
@@ -256,14 +258,11 @@ class Publisher:
         missing = await in_time(missing_queues(link, self._settings.names))
         if not missing:
             await self._declare(link)
-            self._stood = dict(self._counters.routed)
-        self._vanished = missing
-        gone = tuple(QueueProblem(one, f"queue {one} was deleted") for one in missing)
-        self._problems += gone
-        for queue in missing:
-            log.error("delivery.queue_missing", queue=queue, remedy="declared again, empty")
-            self._sender.topology_suspect = True
-            self._sender.attention.set()
+            return
+        self._note_vanished(missing)
+        self._problems += tuple(QueueProblem(one, f"queue {one} was deleted") for one in missing)
+        self._sender.topology_suspect = True
+        self._sender.attention.set()
 
     async def _try_again(self, link: Link) -> None:
         """Send what was refused or came back; in the latter case declare everything before."""
@@ -274,24 +273,33 @@ class Publisher:
             # What is still on its way would arrive once the queue stands, before what came back.
             sender.quiet.clear()
             if self._outbox.unconfirmed:
-                await _lost_or(sender.quiet, link, self._settings.deadline_seconds)
+                await lost_or(sender.quiet, link, self._settings.deadline_seconds)
             await self._declare(link)
             sender.topology_suspect = False
-            self._tell_vanished()
         sender.take_back()
         sender.flush()
 
+    def _note_vanished(self, missing: list[str]) -> None:
+        """Remember queues that stood before; at a fresh start there are none."""
+        if not self._has_declared:
+            return
+        for queue in missing:
+            if queue not in self._vanished:
+                log.error("delivery.queue_missing", queue=queue, remedy="declared again, empty")
+        self._vanished.update(missing)
+
     def _tell_vanished(self) -> None:
-        """Mark the streams of which something was in a queue that vanished."""
-        vanished, self._vanished = self._vanished, []
-        routed = self._counters.routed
-        keys = {key for key, many in routed.items() if many > self._stood.get(key, 0)}
+        """Mark the streams of which something was in a queue that vanished, read or not."""
+        self._has_declared = True
+        vanished, self._vanished = self._vanished, set()
+        losses = self._sender.losses
+        if losses is None or self.is_closed:
+            return
         prefix = f"{self._settings.names.prefix}."
-        if self._sender.losses is not None:
-            for queue in vanished:
-                why = f"queue {queue} was deleted and is declared again, empty"
-                self._sender.losses.queue_emptied(queue.removeprefix(prefix), keys, why)
-        self._stood = dict(routed)
+        keys = {key for key, many in self._counters.routed.items() if many}
+        for queue in sorted(vanished):
+            why = f"queue {queue} was deleted and is declared again, empty"
+            losses.queue_emptied(queue.removeprefix(prefix), keys, why)
 
     def doubt_queues(self) -> None:
         """Look within a second whether all queues stand, for one was missed."""
@@ -337,6 +345,7 @@ class Publisher:
             problems=self._problems,
             spool_error=None if self._spool is None else self._spool.last_error,
             spool_bytes=0 if self._spool is None else self._spool.size_bytes,
+            spools_left=tuple(map(str, (self._spool and self._spool.left) or ())),
             refused_per_second=self._sender.refusals.per_second(time.monotonic()),
             held_private=self._outbox.held,
             lanes=tuple(
@@ -393,13 +402,3 @@ def _message(event: Event, address: Address) -> Message:
         fact.timestamp,
         conflated=event.conflated,
     )
-
-
-async def _lost_or(event: asyncio.Event, link: Link, seconds: float) -> None:
-    """Wait for an event, the loss of the link, or so long at most."""
-    waiting = asyncio.ensure_future(event.wait())
-    either: set[asyncio.Future[Any]] = {link.lost, waiting}
-    try:
-        await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
