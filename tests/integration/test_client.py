@@ -397,6 +397,7 @@ async def test_hole_that_nothing_explains_is_told_with_its_numbers(
     assert len(unexplained) == (not is_shared)
     for gap in unexplained:
         assert (gap.from_sequence, gap.to_sequence) == (5, 7)
+        assert gap.envelope is not None
         assert gap.envelope.payload == 6
 
 
@@ -451,6 +452,31 @@ async def test_reconnect_loses_and_repeats_nothing(
     assert facts(taken) == list(range(facts(taken)[0], facts(taken)[0] + 1200))
     assert {gap.reason for gap in gaps} <= {"restart"}
     assert proxy.accepted >= 3
+
+
+async def test_own_queue_that_expired_meanwhile_is_told(desk: Desk, open_proxy: OpenProxy) -> None:
+    """Orders of one symbol have no numbers of their own, so only the lost queue can tell."""
+    proxy = await open_proxy(*address(desk.url, 5672))
+    gaps: list[Gap] = []
+    events = desk.consume(
+        "order",
+        amqp_url=through(desk.url, proxy),
+        symbol="BTCUSDT",
+        kept_seconds=0,
+        on_gap=gaps.append,
+    )
+    reader = asyncio.create_task(take(events, 1))
+    await eventually(lambda: proxy.accepted == 1)
+    await asyncio.sleep(0.3)
+    await proxy.cut()
+    await asyncio.sleep(0.3)
+    desk.rig.feed(3, ORDERS, symbol="BTCUSDT")
+    await desk.rig.until_delivered()
+    await proxy.restore()
+    await eventually(lambda: len(gaps) > 0)
+    told = [(gap.topic, gap.reason, gap.from_sequence, gap.envelope) for gap in gaps]
+    assert told == [("order", "expired", None, None)]
+    await flowing(desk, [reader], topic=ORDERS, symbol="BTCUSDT")
 
 
 async def test_open_event_is_not_given_twice_after_a_reconnect(
@@ -594,6 +620,27 @@ async def test_stream_is_replayed_from_a_time_and_goes_on_through_a_reconnect(
             await asyncio.sleep(0.001)
         assert facts(await reader) == list(range(51, 451))
         assert gaps == []
+
+
+async def test_stream_that_brought_nothing_yet_goes_on_from_its_beginning(
+    amqp_url: str, amqp_prefix: str, open_proxy: OpenProxy
+) -> None:
+    """What comes while the first connection is lost is not skipped."""
+    async with delivering(amqp_url, amqp_prefix, queue_type=QueueType.STREAM) as rig:
+        await rig.until_ready()
+        desk = Desk(rig, amqp_url, amqp_prefix)
+        proxy = await open_proxy(*address(amqp_url, 5672))
+        events = desk.consume(amqp_url=through(amqp_url, proxy), queue=desk.queue())
+        reader = asyncio.create_task(take(events, 5))
+        await eventually(lambda: proxy.accepted == 1)
+        await asyncio.sleep(0.5)
+        await proxy.cut()
+        desk.feed(1, 4)
+        await rig.until_delivered()
+        await proxy.restore()
+        await eventually(lambda: proxy.accepted == 2)
+        desk.feed(5, 5)
+        assert facts(await reader) == [1, 2, 3, 4, 5]
 
 
 async def test_ticker_of_another_class_is_not_taken(desk: Desk) -> None:

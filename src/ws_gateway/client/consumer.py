@@ -16,7 +16,15 @@ from typing import Any, Literal
 import msgspec
 
 from ws_gateway.client.continuity import ContinuityChecker
-from ws_gateway.client.event import UNEXPLAINED, Envelope, Event, Gap, OnGap, read_envelope
+from ws_gateway.client.event import (
+    EXPIRED,
+    UNEXPLAINED,
+    Envelope,
+    Event,
+    Gap,
+    OnGap,
+    read_envelope,
+)
 from ws_gateway.client.link import Message, Position, Source
 from ws_gateway.client.messages import own_queue, read_messages
 from ws_gateway.domain.routing import ABSENT, routing_word
@@ -69,7 +77,8 @@ def consume(
         since: replay what the gateway received from this time on (with a zone). The queue has to
             be a stream; without `queue` it is the class's own.
         on_gap: called before the event that shows that something is missing: a `gap` marker, or a
-            step in the numbers that nothing explains. It may be a coroutine function.
+            step in the numbers that nothing explains; and after a reconnect that found the own
+            queue gone (`expired`). It may be a coroutine function.
         acknowledge: `manual` leaves it to `event.ack()` and `event.reject()`.
         prefetch: most events on their way at once.
         is_shared: others read the same queue, or it holds only part of a stream, so that a step
@@ -103,13 +112,24 @@ def consume(
         and LANE_OF[EventClass(event_class)] is Lane.PRIVATE
     )
     position = Position(None if since is None else since.astimezone(UTC))
+    watch = _Watch(on_gap, follows_numbers=not (is_shared or is_part_of_streams))
+
+    async def on_lost_queue() -> None:
+        detail = f"queue {source.queue} was gone when the consumer came back"
+        await watch.tell(Gap(event_class, category, None, EXPIRED, None, None, detail, None))
+
     messages = read_messages(
-        amqp_url, source, position, reconnect=reconnect, connect_seconds=connect_seconds
+        amqp_url,
+        source,
+        position,
+        reconnect=reconnect,
+        connect_seconds=connect_seconds,
+        on_lost_queue=on_lost_queue,
     )
     reader = _Reader(
         position,
         choice=_Choice(event_class, category, symbol, since),
-        watch=_Watch(on_gap, follows_numbers=not (is_shared or is_part_of_streams)),
+        watch=watch,
         most_remembered=remembered_ids,
         is_manual=acknowledge == "manual",
     )

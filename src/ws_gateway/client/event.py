@@ -16,6 +16,10 @@ UNEXPLAINED = "unexplained"
 """Reason of a gap that no marker explains: a queue that dropped its oldest, or a defect."""
 
 
+EXPIRED = "expired"
+"""Reason of a gap where the consumer's own queue went while it was away, with what it held."""
+
+
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The message's body as `docs/contract` describes it; fields that come later are let through.
 
@@ -145,13 +149,14 @@ class Gap:
     """Something of a stream is missing.
 
     Attributes:
-        topic, category, account: the stream; `account` is None on public ones.
+        topic, category, account: the stream; `account` is None on public ones. If the own queue
+            expired, the event class and the filter's category, for it is about all streams.
         reason: as the marker says (`disconnect`, `sequence`, `restart`, `resubscribe`, `shed`,
-            `spool_overflow`), or `unexplained`.
+            `spool_overflow`), `unexplained`, or `expired`.
         from_sequence, to_sequence: the hole in the gateway's numbers, both ends included; None
-            where Bybit's side was missed.
+            where Bybit's side was missed, or the own queue expired.
         detail: for people.
-        envelope: the marker, or the event behind the hole.
+        envelope: the marker, or the event behind the hole; None if the own queue expired.
     """
 
     topic: str
@@ -161,7 +166,7 @@ class Gap:
     from_sequence: int | None
     to_sequence: int | None
     detail: str
-    envelope: Envelope
+    envelope: Envelope | None
 
 
 OnGap = Callable[[Gap], Awaitable[object] | object]

@@ -59,9 +59,19 @@ class Source:
 
 @dataclass(slots=True)
 class Position:
-    """Where to go on in a stream queue: a time, an offset, or None for what comes from now on."""
+    """Where to go on after a reconnect.
+
+    Attributes:
+        offset: in a stream queue: a time, an offset, or None for what comes from now on.
+        began: when the queue was first consumed.
+        is_stream: whether the queue is a stream, None while nobody knows.
+        has_lost_queue: the own queue went, and what it held; not told to the consumer yet.
+    """
 
     offset: int | datetime | None = None
+    began: datetime | None = None
+    is_stream: bool | None = None
+    has_lost_queue: bool = False
 
 
 class Message:
@@ -113,6 +123,22 @@ class Link:
         self._ackable_count = 0
         self._acked_at = asyncio.get_running_loop().time()
         self.lost: str | None = None
+
+    async def is_queue_gone(self) -> bool:
+        """Say whether the queue is not there, on a channel of its own: a no would close it.
+
+        Raises:
+            BrokerLost: the connection went away.
+            Rejected: the broker does not let us ask.
+        """
+        with broker_errors():
+            channel = await self._connection.channel(publisher_confirms=False)
+            try:
+                await channel.queue_declare(self._source.queue, passive=True)
+            except aiormq.exceptions.ChannelNotFoundEntity:
+                return True
+            await channel.close()
+        return False
 
     async def begin(self, offset: int | datetime | None) -> None:
         """Set up the queue and consume it, a stream from an offset.
