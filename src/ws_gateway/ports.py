@@ -635,6 +635,7 @@ class DeliveryStatus:
         lanes: the same by lane, private first.
         spool_error: why the disk takes no private events, None while it does.
         spool_bytes: what the spool takes up on disk.
+        spools_left: spools of other prefixes that nobody delivers, in words.
         refused_per_second: messages that some queue refused, over the last ten seconds.
         held_private: private events that wait in memory because their stream is refused.
     """
@@ -647,6 +648,7 @@ class DeliveryStatus:
     lanes: tuple[LaneStatus, ...] = field(default=())
     spool_error: str | None = None
     spool_bytes: int = 0
+    spools_left: tuple[str, ...] = ()
     refused_per_second: float = 0.0
     held_private: int = 0
 

@@ -248,6 +248,10 @@ def _delivery_reasons(delivery: DeliveryStatus) -> list[Reason]:
     if delivery.spool_error is not None:
         detail = f"private events are held in memory only: {delivery.spool_error}"
         reasons.append(Reason("spool_unavailable", "spool", detail, is_blocking=False))
+    reasons += [
+        Reason("spool_left_behind", "spool", left, is_blocking=False)
+        for left in delivery.spools_left
+    ]
     return reasons
 
 

@@ -24,6 +24,7 @@ import structlog
 from ws_gateway.delivery.outbox import Message, Outbox
 from ws_gateway.delivery.spool_faults import Faults, Work
 from ws_gateway.delivery.spool_format import Position, Record
+from ws_gateway.delivery.spool_left import Left, find_left
 from ws_gateway.delivery.spool_log import SpoolLog
 from ws_gateway.delivery.spool_records import Restorer
 from ws_gateway.errors import Rejected
@@ -55,6 +56,7 @@ class Spool:
         is_taking: new private events are to be `put` here, behind what is on disk.
         observed: observations on disk and not in memory.
         damaged: stretches of the log that could not be read.
+        left: spools of other prefixes beside this one, as they were at the start.
     """
 
     def __init__(
@@ -94,11 +96,14 @@ class Spool:
         self.is_taking = False
         self.observed = 0
         self.damaged = 0
+        self.left: list[Left] | None = None
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────
 
     async def open(self) -> None:
         """Take up what an earlier process left; without a usable folder there is no spool."""
+        if self.left is None:
+            self.left = await self._in_thread(lambda: find_left(self._log.folder))
         try:
             found = await self._in_thread(self._log.open)
         except OSError as exc:

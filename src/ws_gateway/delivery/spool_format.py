@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from struct import Struct
+from struct import error as struct_error
 from typing import NamedTuple
 
 Position = tuple[int, int]
@@ -15,6 +17,7 @@ Position = tuple[int, int]
 
 _MAGIC = b"\xf5WS1"  # no byte of UTF-8 and none an AMQP frame begins with
 _head = Struct(">4sIIB")
+_mark = Struct(">QQI")
 _OBSERVED, _LOSS = 1, 2
 _LENGTH_MAX = 256 * 1024 * 1024
 
@@ -44,6 +47,26 @@ class Batch:
 
     records: list[tuple[Position, Record]] = field(default_factory=list)
     damaged: int = 0
+
+
+def encode_mark(position: Position) -> bytes:
+    """Return how far the broker answered, as it is written."""
+    body = Struct(">QQ").pack(*position)
+    return body + Struct(">I").pack(zlib.crc32(body))
+
+
+def read_mark(folder: Path) -> Position:
+    """Return how far the broker answered for a folder's records; (0, 0) if nothing tells.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        data = (folder / "mark").read_bytes()
+        number, offset, checksum = _mark.unpack(data)
+    except (FileNotFoundError, struct_error):
+        return 0, 0
+    return (number, offset) if zlib.crc32(data[:16]) == checksum else (0, 0)
 
 
 def encode(record: Record) -> bytes:

@@ -14,16 +14,20 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from struct import Struct
-from struct import error as struct_error
 
-from ws_gateway.delivery.spool_format import Batch, Position, Record, encode, parse
+from ws_gateway.delivery.spool_format import (
+    Batch,
+    Position,
+    Record,
+    encode,
+    encode_mark,
+    parse,
+    read_mark,
+)
 
-_mark = Struct(">QQI")
 _SYNC_SECONDS = 1.0
 _SEGMENTS = 16
 """Into how many segments the bound is divided: what is dropped at once when it is reached."""
@@ -93,6 +97,11 @@ class SpoolLog:
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def folder(self) -> Path:
+        """Return where it is."""
+        return self._folder
+
     def open(self) -> Opened:
         """Take the folder and look through what is there; a torn end is cut off.
 
@@ -111,7 +120,7 @@ class SpoolLog:
         return found
 
     def _look_through(self) -> Opened:
-        mark = self._read_mark()
+        mark = read_mark(self._folder)
         found = Opened()
         self._segments.clear()
         for path in sorted(self._folder.glob("*.seg")):
@@ -301,11 +310,10 @@ class SpoolLog:
         Raises:
             OSError: it could not be noted; after a crash more comes again than needs to.
         """
-        body = Struct(">QQ").pack(*position)
         path = self._folder / "mark"
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.pwrite(file, body + Struct(">I").pack(zlib.crc32(body)), 0)
+            os.pwrite(file, encode_mark(position), 0)
         finally:
             os.close(file)
         while self._segments:
@@ -320,14 +328,6 @@ class SpoolLog:
                 os.close(tail)  # of a file nobody needs any more
             oldest.path.unlink(missing_ok=True)
             del self._segments[0]
-
-    def _read_mark(self) -> Position:
-        try:
-            data = (self._folder / "mark").read_bytes()
-            number, offset, checksum = _mark.unpack(data)
-        except (FileNotFoundError, struct_error):
-            return 0, 0
-        return (number, offset) if zlib.crc32(data[:16]) == checksum else (0, 0)
 
     # ── bounds ────────────────────────────────────────────────────────────────────────────────
 
