@@ -126,6 +126,8 @@ async def test_a_quota_is_429_with_a_time_to_come_again(api: Api) -> None:
     many = await put(api, "strategy-1", *(ticker(f"D{number}USDT") for number in range(6)))
     is_problem(many, 429, "quota_exceeded")
     assert len(await api.items(requesting_service="strategy-1")) == 5
+    same = await put(api, "strategy-1", *[ticker("C0USDT")] * 6)
+    assert (same.status_code, same.json()["unchanged"]) == (200, 1)
 
 
 async def test_a_lease_that_is_not_renewed_leaves_nothing_behind(api: Api) -> None:
@@ -164,6 +166,18 @@ async def test_wait_answers_when_the_venue_has_spoken(api: Api, state: Subscript
         PATH, json={**ticker(), "requesting_service": "t"}, params={"wait": "0.05"}
     )
     assert at_once.json()["state"] in ("active", "requested", "pending")
+
+
+async def test_wait_with_a_whole_set_is_for_what_stood_before_too(api: Api) -> None:
+    """A set that is said again after a cut is answered when all of it has the venue's answer."""
+    assert (await put(api, "s", ticker())).status_code == 200
+    await until(lambda: bool(api.feed.wanted()))
+    putting = asyncio.create_task(put(api, "s", ticker(), wait=30))
+    await asyncio.sleep(0.2)
+    assert not putting.done()
+    api.feed.answer(next(iter(api.feed.wanted())), SubscriptionState.ACTIVE)
+    answer = await putting
+    assert (answer.status_code, answer.json()["unchanged"]) == (200, 1)
 
 
 async def test_wait_ends_with_what_there_is(api: Api) -> None:

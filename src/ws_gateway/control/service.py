@@ -193,6 +193,13 @@ class SubscriptionService:
         What a wish does not name is the default: shared, and no lease. Leases that stay begin
         anew.
 
+        Args:
+            caller: who asks.
+            requesting_service: whose set it is.
+            wishes: all that it wants; the same twice is one.
+            wait_seconds: answer only when the venue took or refused each, also those that stood
+                before, at most so long.
+
         Raises:
             Rejected: one of them cannot be served; nothing was changed.
             Contradiction: two of them want the same topic in different ways.
@@ -200,14 +207,14 @@ class SubscriptionService:
         """
         require(caller, Scope.SUBSCRIPTIONS_WRITE)
         require_service(caller, requesting_service)
-        if self._quota is not None and len(wishes) > self._quota:
+        wanted = await self._distinct(wishes)
+        if self._quota is not None and len(wanted) > self._quota:
             raise Throttled(
                 f"{requesting_service} may have {self._quota} subscriptions; these are "
-                f"{len(wishes)}",
+                f"{len(wanted)}",
                 code="quota_exceeded",
                 retry_after_seconds=QUOTA_RETRY_SECONDS,
             )
-        wanted = await self._distinct(wishes)
         change = await self._store.replace(requesting_service, wanted, by=caller)
         fresh = [*change.added, *change.changed]
         if fresh or change.removed:
@@ -225,7 +232,7 @@ class SubscriptionService:
                 unchanged=change.unchanged,
             )
         if wait_seconds:
-            await self._listener.settled([row.topic for row in fresh], wait_seconds)
+            await self._listener.settled([one.topic for one in wanted], wait_seconds)
         return SetOutcome(
             [self._view.of(row) for row in change.added],
             [LiveSubscription(row) for row in change.removed],

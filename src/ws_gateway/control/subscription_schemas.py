@@ -321,7 +321,9 @@ class ServiceSetAnswer(BaseModel):
     added: list[SubscriptionAnswer] = Field(description="New; Bybit is asked where need be.")
     removed: list[SubscriptionAnswer] = Field(description="As they were; no longer wanted.")
     changed: list[SubscriptionAnswer] = Field(
-        description="Standing before, with another `delivery` or `ttl_seconds`; data flow on."
+        description="Standing before, with another `delivery` or `ttl_seconds`. Where one became "
+        "`dedicated`, its topic's order book, ticker or other state begins anew with a marker and "
+        "a snapshot, for every reader of it; else data flow on undisturbed."
     )
     unchanged: int = Field(description="How many stood as wanted; their leases were renewed.")
 

@@ -46,6 +46,17 @@ Wait = Annotated[
         examples=[5],
     ),
 ]
+WaitForAll = Annotated[
+    float,
+    Query(
+        ge=0,
+        le=MAX_WAIT_SECONDS,
+        allow_inf_nan=False,
+        description="Answer only when each of the set, also what stood before, is `active` or "
+        "`rejected`, at most after so many seconds.",
+        examples=[5],
+    ),
+]
 
 
 # What can be done with an answer, for people and for programs that follow it.
@@ -171,13 +182,13 @@ async def replace_service_subscriptions(
     body: ServiceSetRequest,
     caller: SubscriptionWriter,
     service: Service,
-    wait: Wait = 0.0,
+    wait: WaitForAll = 0.0,
 ) -> ServiceSetAnswer:
     """Make these the whole set of a service, in one step: all of it counts, or nothing.
 
-    What stands and is named here keeps its `id` and flows on undisturbed; what is missing here is
-    removed; what is new is asked for. Sending the same again changes nothing but that leases begin
-    anew. The same topic twice in different ways is refused with 409.
+    What stands and is named here as it is keeps its `id` and flows on undisturbed; what is missing
+    here is removed; what is new is asked for. Sending the same again changes nothing but that
+    leases begin anew. The same topic twice in different ways is refused with 409.
     """
     wishes = [one.to_wish(service_name) for one in body.subscriptions]
     outcome = await service.replace(caller, service_name, wishes, wait_seconds=wait)
