@@ -346,7 +346,6 @@ class Publisher:
             spool_error=None if self._spool is None else self._spool.last_error,
             spool_bytes=0 if self._spool is None else self._spool.size_bytes,
             spools_left=tuple(map(str, (self._spool and self._spool.left) or ())),
-            spools_left=tuple(map(str, (self._spool and self._spool.left) or ())),
             refused_per_second=self._sender.refusals.per_second(time.monotonic()),
             held_private=self._outbox.held,
             lanes=tuple(
