@@ -11,11 +11,14 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from support.callers import ADMIN
 from support.memory_feed import MemoryFeed
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
+from ws_gateway.control.service import SubscriptionService
+from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, build_topic
-from ws_gateway.ports import RowChange
+from ws_gateway.ports import RowChange, SubscriptionFilter
 from ws_gateway.storage.changes import CHANNEL, LedgerChanges, read_changes
 from ws_gateway.storage.database import open_pool
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
@@ -183,3 +186,33 @@ def test_a_notification_names_rows() -> None:
     one, two = uuid4(), uuid4()
     assert read_changes(f"+{one}:7 -{two}") == [RowChange(one, 7), RowChange(two, None)]
     assert CHANNEL == "ws_gateway_subscriptions"
+
+
+async def test_a_state_that_others_wrote_is_put_right_and_the_filter_never_believes_it(
+    database_url: str,
+) -> None:
+    """Another gateway's start resets the column: who is active here is found all the same."""
+    async with reconciling(database_url, interval_seconds=0.2) as (reconciler, feed, pool):
+        store = PostgresSubscriptions(pool)
+        use = SubscriptionService(store, reconciler, POLICY)
+        await pool.execute(BY_HAND, "AUSDT")
+        await until(lambda: topics(feed) == {"tickers.AUSDT"})
+        topic = build_topic(Channel.TICKER, category=Category.LINEAR, symbol="AUSDT")
+        feed.answer(topic, SubscriptionState.ACTIVE)
+        active = SubscriptionFilter(state=SubscriptionState.ACTIVE)
+
+        async def stored() -> str:
+            return str(await pool.fetchval("SELECT state FROM subscriptions"))
+
+        async def put_right() -> None:
+            async with asyncio.timeout(10):
+                while await stored() != "active":  # noqa: ASYNC110 - nothing tells
+                    await asyncio.sleep(0.01)
+
+        await put_right()
+        await store.reset_states()
+        page = await use.page(ADMIN, active, after=None, limit=10)
+        assert [one.subscription.topic for one in page.items] == [topic]
+        requested = SubscriptionFilter(state=SubscriptionState.REQUESTED)
+        assert not (await use.page(ADMIN, requested, after=None, limit=10)).items
+        await put_right()

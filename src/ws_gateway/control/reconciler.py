@@ -320,6 +320,7 @@ class Reconciler:
     async def _look(self) -> None:
         """Read the whole ledger, if it is not what is known of it."""
         self._is_doubtful = False
+        self._states.write_some_again()
         if self.register.is_complete and await self._is_as_known():
             return
         was_complete = self.register.is_complete

@@ -270,14 +270,21 @@ class SubscriptionService:
         anyhow = replace(wanted, state=None)
 
         def fits(row: Subscription) -> bool:
-            is_so = wanted.state is None or self._view.state(row) is wanted.state
-            return is_so and anyhow.fits(row)
+            if not anyhow.fits(row):
+                return False
+            return wanted.state is None or self._view.state(row) is wanted.state
 
         # One more than asked for tells whether another page follows.
-        rows = await self._read(
-            lambda: self._store.page(wanted, after=after, limit=limit + 1),
-            lambda: self._listener.register.page(fits, after=after, limit=limit + 1),
-        )
+        register = self._listener.register
+        is_here = self._listener.is_current or self._listener.database_error is None
+        if wanted.state is not None and register.is_complete and is_here:
+            # What the column says may have been written by others.
+            rows = register.page(fits, after=after, limit=limit + 1)
+        else:
+            rows = await self._read(
+                lambda: self._store.page(wanted, after=after, limit=limit + 1),
+                lambda: register.page(fits, after=after, limit=limit + 1),
+            )
         next_after = rows[limit - 1].id if len(rows) > limit else None
         # A state may be newer than what was written of it.
         items = [self._view.of(row) for row in rows[:limit] if fits(row)]

@@ -21,6 +21,9 @@ _NEW: StateNews = (SubscriptionState.REQUESTED, None)
 PIECE_TOPICS = 500
 """How many states are written at once: events wait while they are put together."""
 
+AGAIN_TOPICS = 1_000
+"""How many states are written once more at each look, in turn; one that stands costs no write."""
+
 
 class TopicStatus(NamedTuple):
     """One topic: what the ledger wants of it, and what the venue made of it.
@@ -77,6 +80,7 @@ class TopicStates:
         self._known: dict[Topic, StateNews] = {}
         self._unwritten: dict[Topic, StateNews] = {}
         self._since: dict[Topic, float] = {}
+        self._again: list[Topic] = []
 
     def __len__(self) -> int:
         """Say of how many topics something is known."""
@@ -118,6 +122,14 @@ class TopicStates:
     def write_all_again(self) -> None:
         """Let everything be written: the ledger may have lost it."""
         self._unwritten = self._known | self._unwritten
+
+    def write_some_again(self) -> None:
+        """Let the next part of what is known be written: others may write there too."""
+        if not self._again:
+            self._again = list(self._known)
+        part, self._again = self._again[:AGAIN_TOPICS], self._again[AGAIN_TOPICS:]
+        for topic in part:
+            self.write_again(topic)
 
     def asked(self, topic: Topic) -> None:
         """Take note that a topic is asked for from now on, if it was not before."""
