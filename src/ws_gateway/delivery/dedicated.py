@@ -131,7 +131,7 @@ class DedicatedKeeper:
         return row.name == self._names.dedicated(row.requesting_service, row.event_class)
 
     async def _bring(self, link: Link, queue: WantedQueue, row: DeclaredQueue | None) -> None:
-        is_there = await stands(link, queue.name)
+        is_there = await in_time(stands(link, queue.name))
         if row is None:
             is_ours = not is_there
             if not is_ours:

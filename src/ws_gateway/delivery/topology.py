@@ -168,7 +168,7 @@ async def stands(link: Link, queue: str) -> bool:
     try:
         async with link.channel() as channel:
             with broker_errors_but(aiormq.exceptions.ChannelNotFoundEntity, *REFUSALS):
-                await in_time(channel.queue_declare(queue, passive=True))
+                await channel.queue_declare(queue, passive=True)
     except aiormq.exceptions.ChannelNotFoundEntity:
         return False
     except REFUSALS:
