@@ -23,7 +23,7 @@ from ws_gateway.control.topic_states import (
     TopicStatus,
 )
 from ws_gateway.control.topic_times import TopicTimes
-from ws_gateway.domain.subscription import Subscription, SubscriptionState
+from ws_gateway.domain.subscription import Subscription, SubscriptionState, UnreadableRow
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import DatabaseLost
 from ws_gateway.ports import DedicatedQueues, Feed, RowChange, SubscriptionStore
@@ -124,7 +124,7 @@ class Reconciler:
         self._take_in(rows)
         self._wake.set()
 
-    def wishes_removed(self, rows: Iterable[Subscription]) -> None:
+    def wishes_removed(self, rows: Iterable[Subscription | UnreadableRow]) -> None:
         """Reconcile at once."""
         self._alignment.touch(self.register.drop(row.id for row in rows))
 
