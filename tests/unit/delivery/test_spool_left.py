@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from support.delivery_rig import ORDERS, observe
 from support.link_stage import Stage
+from ws_gateway.control.health import _delivery_reasons
 from ws_gateway.delivery.spool import Spool
 from ws_gateway.domain.event import Kind
 
@@ -46,8 +47,13 @@ async def test_the_spool_of_another_prefix_is_named_and_not_sent(tmp_path: Path)
     )
     assert lines[0]["remedy"] == "start the gateway once with WSG_AMQP_PREFIX=old"
     assert own.is_empty
-    (said,) = stage.publisher.status().spools_left
-    assert "WSG_AMQP_PREFIX=old" in said
+    (reason,) = [
+        one
+        for one in _delivery_reasons(stage.publisher.status())
+        if one.code == "spool_left_behind"
+    ]
+    assert not reason.is_blocking
+    assert "WSG_AMQP_PREFIX=old" in reason.detail
     await own.close()
     assert contents(tmp_path / "spool-old") == before
 
