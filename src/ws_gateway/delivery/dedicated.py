@@ -177,11 +177,11 @@ class DedicatedKeeper:
         """Tell what a queue gets from now on that it did not get before."""
         unbound = self._unbound.pop(queue.name, set())
         new = [topic for topic in queue.topics if not unbound.isdisjoint(binding_keys(topic))]
-        tell = self._emptied if queue.name in self._gone else self._begun
+        announce = self._emptied if queue.name in self._gone else self._begun
         self._stood.add(queue.name)
         self._gone.discard(queue.name)
         if new:
-            tell(new)
+            announce(new)
 
     async def _remove(self, link: Link, row: DeclaredQueue) -> None:
         about = {"queue": row.name, "service": row.requesting_service}
