@@ -22,12 +22,16 @@ class Register:
     A topic is wanted as long as one row wants it. `put` and `drop` answer the topics whose wish
     began or ended; what is heard twice changes nothing.
 
+    Args:
+        changed: told of the topics whose wish began or ended, and of others at times.
+
     Attributes:
         is_complete: the whole ledger was read at least once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[Iterable[Topic]], None] = lambda _: None) -> None:
         self.is_complete = False
+        self._changed = changed
         self._rows: dict[UUID, Subscription] = {}
         self._ids: list[UUID] = []
         self._of_topic: dict[Topic, set[UUID]] = {}
@@ -104,6 +108,7 @@ class Register:
                 touched.add(row.topic)
             self._of_topic.setdefault(row.topic, set()).add(row.id)
             self._of_service.setdefault(row.requesting_service, {})[row.topic] = row.id
+        self._changed(touched)
         return touched
 
     def drop(self, ids: Iterable[UUID]) -> set[Topic]:
@@ -119,6 +124,7 @@ class Register:
             if row is not None:
                 touched |= self._forget(row)
                 self._count(row, None)
+        self._changed(touched)
         return touched
 
     def begin_reading(self) -> None:
@@ -132,7 +138,7 @@ class Register:
         meanwhile, self._meanwhile = self._meanwhile or {}, None
         if read is None:
             return set(), set()
-        before = set(self._rows)
+        before, topics = set(self._rows), self._of_topic.keys()
         self._fingerprint, rows = read
         self._rows, self._ids, self._of_topic, self._of_service = {}, [], {}, {}
         self._gone = {}  # an older copy of the ledger may have them again
@@ -144,6 +150,7 @@ class Register:
         self.put(row for row in meanwhile.values() if row is not None)
         self.drop(one for one, row in meanwhile.items() if row is None)
         self.is_complete = True
+        self._changed(topics ^ self._of_topic.keys())
         after = set(self._rows)
         return after - before, before - after
 
