@@ -30,7 +30,6 @@ class Alignment:
         register: what is wanted.
         states: what is known of each topic.
         note: told of topics that are refused here.
-        changed: told of topics that are, or are no longer, to be asked for although refused.
     """
 
     def __init__(
@@ -40,14 +39,12 @@ class Alignment:
         register: Register,
         states: TopicStates,
         note: Callable[[Topic, StateNews], None],
-        changed: Callable[[Iterable[Topic]], None],
     ) -> None:
         self._feed = feed
         self._policy = policy
         self._register = register
         self._states = states
         self._note = note
-        self._changed = changed
         self._is_stopped = False
         self._touched: set[Topic] = set()
         self._closing: asyncio.Handle | None = None
@@ -65,7 +62,7 @@ class Alignment:
         """Ask for a topic although the venue refused it."""
         self._asked_again.add(topic)
         self._unserved.discard(topic)
-        self._changed([topic])
+        self._states.changed([topic])
         self.touch([topic])
 
     def is_asked_again(self, topic: Topic) -> bool:
@@ -128,7 +125,7 @@ class Alignment:
     def _want(self, topics: list[Topic]) -> None:
         if topics:
             self._asked_again.difference_update(topics)
-            self._changed(topics)
+            self._states.changed(topics)
             for topic in topics:
                 self._states.asked(topic)
             self._feed.want(topics)
@@ -160,7 +157,7 @@ class Alignment:
         self._states.forget(topic)
         self._unserved.discard(topic)
         self._asked_again.discard(topic)
-        self._changed([topic])
+        self._states.changed([topic])
 
 
 def _in_order(topics: Iterable[Topic]) -> list[Topic]:

@@ -103,9 +103,7 @@ class Reconciler:
         self._is_doubtful = True
         self._look_at = float("-inf")
         self._changes: dict[UUID, RowChange] = {}
-        self._alignment = Alignment(
-            feed, policy, self.register, self._states, self._note, self.board.doubt
-        )
+        self._alignment = Alignment(feed, policy, self.register, self._states, self._note)
 
     # ── told by the service ──────────────────────────────────────────────────────────────────
 

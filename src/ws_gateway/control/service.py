@@ -12,9 +12,11 @@ from uuid import UUID
 import structlog
 
 from ws_gateway.control.access import require, require_service
+from ws_gateway.control.board import TopicBoard
 from ws_gateway.control.live import LiveSubscription, LiveView, TopicReport
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.register import Register
+from ws_gateway.control.state_pages import page_in_state
 from ws_gateway.control.topic_states import StateNews
 from ws_gateway.control.wishes import EXPLICIT, TopicChoice, Wish
 from ws_gateway.domain.caller import Caller, Scope
@@ -51,9 +53,11 @@ class WishListener(TopicReport, Protocol):
 
     Attributes:
         register: what is wanted, as far as it was read.
+        board: each topic's state.
     """
 
     register: Register
+    board: TopicBoard
 
     @property
     def is_current(self) -> bool:
@@ -279,7 +283,9 @@ class SubscriptionService:
         is_here = self._listener.is_current or self._listener.database_error is None
         if wanted.state is not None and register.is_complete and is_here:
             # What the column says may have been written by others.
-            rows = register.page(fits, after=after, limit=limit + 1)
+            rows = page_in_state(
+                register, self._listener.board, wanted.state, wanted, after=after, limit=limit + 1
+            )
         else:
             rows = await self._read(
                 lambda: self._store.page(wanted, after=after, limit=limit + 1),

@@ -68,6 +68,7 @@ class TopicStates:
         changed: told of each topic of which something else is known now.
 
     Attributes:
+        changed: as given, for who knows more of topics.
         times: how long topics took to become active.
     """
 
@@ -76,7 +77,7 @@ class TopicStates:
     ) -> None:
         self.times = TopicTimes()
         self._monotonic = monotonic
-        self._changed = changed
+        self.changed = changed
         self._known: dict[Topic, StateNews] = {}
         self._unwritten: dict[Topic, StateNews] = {}
         self._since: dict[Topic, float] = {}
@@ -112,7 +113,7 @@ class TopicStates:
         self.times.changed(topic, before, news[0], now)
         self._known[topic] = news
         self._unwritten[topic] = news
-        self._changed((topic,))
+        self.changed((topic,))
 
     def write_again(self, topic: Topic) -> None:
         """Let the newest of a topic be written for a row that was not there before."""
@@ -137,14 +138,14 @@ class TopicStates:
         if topic not in self._since:
             now = self._since[topic] = self._monotonic()
             self.times.asked(topic, now)
-            self._changed((topic,))
+            self.changed((topic,))
 
     def left(self, topic: Topic) -> None:
         """Take note that the venue has no more of a topic; its time goes on if it is wanted."""
         self._known.pop(topic, None)
         self._unwritten.pop(topic, None)
         self.times.forget(topic)
-        self._changed((topic,))
+        self.changed((topic,))
 
     def forget(self, topic: Topic) -> None:
         """Forget a topic nobody wants."""
