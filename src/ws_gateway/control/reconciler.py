@@ -287,7 +287,7 @@ class Reconciler:
             await self._look()
             await self._alignment.close_all()
             self._look_at = self._monotonic() + self._interval_seconds
-        self._alignment.close_touched()
+        await self._alignment.close_touched()
         self._is_restored = True
         await self.board.catch_up()
         await self._write_news()
