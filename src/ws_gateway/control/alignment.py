@@ -17,7 +17,7 @@ from ws_gateway.domain.topic import Category, Channel, Topic
 from ws_gateway.errors import Rejected
 from ws_gateway.ports import Feed
 
-_PIECE_TOPICS = 250  # how many topics are compared at once: events wait meanwhile
+_PIECE_TOPICS = 100  # how many topics are compared at once: events wait meanwhile
 
 _log = structlog.get_logger(__name__)
 

@@ -7,7 +7,7 @@ consumers are, what they hold unacknowledged, and what the broker's policies lim
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -123,6 +123,8 @@ class BacklogMonitor:
         self._arguments: dict[str, FieldTable] = {}
         self._problems: dict[str, str | None] = {}
         self._topics: dict[str, Topic | None] = {}
+        self._keys: dict[str, list[str]] = {}
+        self._sorted = 0
         self._statuses: list[QueueStatus] = []
 
     # ── looking ───────────────────────────────────────────────────────────────────────────────
@@ -243,26 +245,26 @@ class BacklogMonitor:
         if queue.kind is QueueKind.QUARANTINE:
             return routed.get(QUARANTINED, 0)
         if queue.wanted is None or f"{queue.event_class}.#" in queue.wanted.bindings:
-            return sum(many for key, many in routed.items() if self._is_of(key, queue.event_class))
+            return sum(routed.get(key, 0) for key in self._keys_of(queue.event_class, routed))
         pairs = {(topic.category, topic.symbol) for topic in queue.wanted.topics}
         if any(topic.is_private for topic in queue.wanted.topics):
             return None  # of one category, while what was counted may be of all
         return sum(
-            many
-            for key, many in routed.items()
-            if (topic := self._topic(key)) is not None
-            and topic.event_class == queue.event_class
-            and (topic.category, topic.symbol) in pairs
+            routed.get(key, 0)
+            for key in self._keys_of(queue.event_class, routed)
+            if (topic := self._topics[key]) is not None and (topic.category, topic.symbol) in pairs
         )
 
-    def _is_of(self, key: str, event_class: str) -> bool:
-        topic = self._topic(key)
-        return topic is not None and topic.event_class == event_class
-
-    def _topic(self, key: str) -> Topic | None:
-        if key not in self._topics:
-            self._topics[key] = _read_topic(key)
-        return self._topics[key]
+    def _keys_of(self, event_class: str, routed: Mapping[str, int]) -> Sequence[str]:
+        """Name the keys of a class; each is sorted once, for there may be ten thousand."""
+        if len(routed) != self._sorted:
+            for key in routed:
+                if key not in self._topics:
+                    topic = self._topics[key] = _read_topic(key)
+                    if topic is not None:
+                        self._keys.setdefault(topic.event_class, []).append(key)
+            self._sorted = len(routed)
+        return self._keys.get(event_class, ())
 
     # ── alerts ────────────────────────────────────────────────────────────────────────────────
 

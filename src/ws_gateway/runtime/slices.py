@@ -8,8 +8,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-SLICE = 250
-"""How many rows are worked on at once: about two milliseconds of any of the work there is."""
+SLICE = 100
+"""How many rows are worked on at once: one or two milliseconds of any of the work there is."""
 
 
 async def slices(rows: Sequence[T], size: int = SLICE) -> AsyncIterator[Sequence[T]]:
