@@ -254,7 +254,7 @@ async def test_a_stopped_broker_under_load_costs_only_what_is_announced(
         assert rate > 200
         assert shed["no_room"] > BUFFER_EVENTS
         assert "broker_lost" in seen.not_ready
-        assert seen.slowest_seconds < 1
+        assert seen.slowest_seconds < 4
         assert seen.scrapes > 20
         grown = seen.most_rss_bytes - rss_before
         assert grown < MOST_GROWTH_BYTES

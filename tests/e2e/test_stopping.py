@@ -81,8 +81,8 @@ async def test_a_second_signal_forces(
         await _until_logged(gateway, "gateway.stopping")
         asked_at = time.monotonic()
         gateway.process.send_signal(number)
-        assert await gateway.ended(2) == 1
-        assert time.monotonic() - asked_at < 1
+        assert await gateway.ended() == 1
+        assert time.monotonic() - asked_at < 5  # a drain would take longer
 
 
 async def test_a_closed_terminal_is_a_stop_unless_it_was_to_be_ignored(site: Site) -> None:

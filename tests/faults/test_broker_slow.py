@@ -12,12 +12,12 @@ async def test_slow_broker_that_answers_all_the_time_is_kept(
 ) -> None:
     """A backlog older than the publish deadline drains over one connection, each event once."""
     proxy = await open_proxy(*address(amqp_url, 5672))
-    async with delivering(through(amqp_url, proxy), amqp_prefix, deadline_seconds=1.0) as rig:
+    async with delivering(through(amqp_url, proxy), amqp_prefix, deadline_seconds=2.5) as rig:
         await rig.until_ready()
         connections = proxy.accepted
         proxy.bytes_per_second = 400_000.0
-        rig.feed(3000)  # about 1.8 MB: more than four deadlines' worth
-        await rig.until_delivered(30)
+        rig.feed(3000)  # about 1.8 MB: nearly two deadlines' worth
+        await rig.until_delivered(60)
         assert rig.counters.resent == 0
         assert proxy.accepted == connections
         proxy.bytes_per_second = None

@@ -11,7 +11,7 @@ from support.fault_stage import FaultStage, faulting
 from support.scripted_venue import book, ticker
 from support.sim_client import LINEAR, OPTION, SPOT
 from ws_gateway.domain.subscription import SubscriptionState as State
-from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
+from ws_gateway.domain.topic import Category, Channel, Endpoint, Topic, build_topic
 
 BOOK, TICKER, LATER = book(), ticker("BTCUSDT"), ticker("ETHUSDT")
 OTHER_BOOK, TOP = book("ETHUSDT"), book(depth=1)
@@ -54,9 +54,7 @@ async def test_stall_that_persists() -> None:
         await stage.flow(TICKER, *others)
         first = stage.venue.connections[0].id
         await stage.begin("stall", topic=TICKER.name, until="reconnected")
-        await stage.until(
-            lambda: [each.id != first for each in stage.venue.connections] == [True], seconds=15
-        )
+        await stage.until(lambda: [each.id != first for each in stage.venue.connections] == [True])
         await stage.settle(TICKER, *others)
         stage.assert_undisturbed(others)
         assert stage.breaks(TICKER)
@@ -70,9 +68,9 @@ async def test_stall_that_nothing_cures() -> None:
     async with faulting() as stage:
         await stage.flow(TICKER, *others)
         await stage.begin("stall", topic=TICKER.name)
-        await stage.until(lambda: stage.state_of(TICKER) is State.STALLED, seconds=5)
+        await stage.until(lambda: stage.state_of(TICKER) is State.STALLED)
         await asyncio.sleep(4)
-        await stage.until(lambda: stage.state_of(TICKER) is State.STALLED, seconds=3)
+        await stage.until(lambda: stage.state_of(TICKER) is State.STALLED)
         assert len(stage.asked("unsubscribe", LINEAR)) <= 5
         assert stage.attempts() <= 4
         stage.assert_undisturbed(others)
@@ -311,7 +309,7 @@ async def test_maintenance_quietens_alarms() -> None:
     async with faulting() as stage:
         await stage.flow(*BOTH, SPOT_BOOK)
         await stage.begin("maintenance", products=[1])
-        await asyncio.sleep(1.0)  # until it is read
+        await stage.until(lambda: stage.is_excused(Endpoint.LINEAR))
         await stage.begin("stall", topic=TICKER.name, path=LINEAR)
         await asyncio.sleep(4)
         assert stage.asked("unsubscribe") == []

@@ -39,7 +39,7 @@ async def test_the_difference_follows_what_is_wanted(api: Api) -> None:
     assert (body["desired"], body["active"], body["difference"]) == (1, 1, [])
     await api.http.delete("/api/v1/subscriptions/by-service/strategy-1")
     await api.http.delete("/api/v1/subscriptions/by-service/other")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         while (await api.http.get(PATH)).json()["desired"]:  # noqa: ASYNC110 - no event tells it
             await asyncio.sleep(0.01)
 
@@ -52,7 +52,7 @@ async def test_what_the_settings_forbid_is_told_with_the_setting(api: Api) -> No
         " VALUES (gen_random_uuid(), 's', 'inverse', 'tickers.BTCUSD', 'ticker', 'BTCUSD', '')"
     )
     await api.add()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         while (await api.http.get(PATH)).json()["desired"] < 2:  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.01)
     body = (await api.http.get(PATH, params={"endpoint": "inverse"})).json()

@@ -102,7 +102,7 @@ async def test_wishes_come_back_after_a_restart_of_the_gateway(database_url: str
         wish = (await api.add()).json()
         await api.until_state(wish["id"], "pending")
     async with control_room(database_url) as api:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not api.feed.wanted():  # noqa: ASYNC110 - the feed has no event
                 await asyncio.sleep(0.01)
         assert api.feed.calls == [("want", ["linear:tickers.BTCUSDT"])]
@@ -124,9 +124,9 @@ async def test_a_silent_database_does_not_hold_up_the_probes(
             await proxy.stall()
             await asyncio.sleep(PING_AGE_SECONDS)
             asked_at = time.monotonic()
-            answer = await api.http.get("/readyz", timeout=10)
+            answer = await api.http.get("/readyz", timeout=30)
             assert answer.status_code == 503
-            assert time.monotonic() - asked_at < PING_SECONDS + 1
+            assert time.monotonic() - asked_at < PING_SECONDS + 5
             await proxy.restore()
 
 

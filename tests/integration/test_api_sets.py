@@ -40,8 +40,8 @@ def symbols(api: Api) -> set[str | None]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait until it holds, at most ten seconds."""
-    async with asyncio.timeout(10):
+    """Wait until it holds, at most thirty seconds."""
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - what is watched has no event to wait for
             await asyncio.sleep(0.005)
 

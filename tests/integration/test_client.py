@@ -34,7 +34,7 @@ from ws_gateway.errors import BrokerLost, Rejected
 
 OTHER = parse_topic("publicTrade.ETHUSDT", Category.LINEAR)
 SPOT = parse_topic("publicTrade.BTCUSDT", Category.SPOT)
-SECONDS = 15.0
+SECONDS = 30.0
 
 OpenProxy = Callable[[str, int], Awaitable[TcpProxy]]
 
@@ -467,9 +467,9 @@ async def test_own_queue_that_expired_meanwhile_is_told(desk: Desk, open_proxy: 
     )
     reader = asyncio.create_task(take(events, 1))
     await eventually(lambda: proxy.accepted == 1)
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(1.5)
     await proxy.cut()
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(1.5)
     desk.rig.feed(3, ORDERS, symbol="BTCUSDT")
     await desk.rig.until_delivered()
     await proxy.restore()

@@ -30,15 +30,14 @@ async def test_a_slow_consumer_is_named_and_the_alert_clears(
         queue = f"{amqp_prefix}.sloth.trade"
         with capture_logs() as logs:
             async with slow_consumer(amqp_url, queue, 0.01) as pause:
-                flowing = asyncio.create_task(stage.flow(TRADES, 200, 2.0))
-                await eventually(lambda: stage.alerts("sloth.trade") == ["slow_consumer"], 5)
-                status = stage.queue("sloth.trade")
-                assert status.services == ("sloth",)
-                assert status.growth_per_second is not None
-                assert status.growth_per_second > 0
+                async with stage.flowing(TRADES, 200):
+                    await eventually(lambda: stage.alerts("sloth.trade") == ["slow_consumer"])
+                    status = stage.queue("sloth.trade")
+                    assert status.services == ("sloth",)
+                    assert status.growth_per_second is not None
+                    assert status.growth_per_second > 0
                 pause[0] = 0
-                await flowing
-                await eventually(lambda: stage.alerts("sloth.trade") == [], 10)
+                await eventually(lambda: stage.alerts("sloth.trade") == [])
         told = [one for one in logs if one["event"].startswith("delivery.backlog_")]
         assert [one["event"] for one in told] == [
             "delivery.backlog_alert",
@@ -57,8 +56,8 @@ async def test_a_queue_without_a_consumer_is_told_with_its_age(
         await stage.want("reader", TICKER, Delivery.SHARED)
         await stage.flow(ORDERS, 20, 1.5)
         stage.rig.feed(1, TICKER)
-        await eventually(lambda: stage.alerts("absent.order") == ["no_consumer"], 5)
-        await eventually(lambda: stage.queue("absent.order").depth == stage.queue("order").depth, 5)
+        await eventually(lambda: stage.alerts("absent.order") == ["no_consumer"])
+        await eventually(lambda: stage.queue("absent.order").depth == stage.queue("order").depth)
         own, shared = stage.queue("absent.order"), stage.queue("order")
         assert (own.kind, shared.kind) == (QueueKind.DEDICATED, QueueKind.SHARED)
         assert own.bindings == ("order.#",)
@@ -69,7 +68,7 @@ async def test_a_queue_without_a_consumer_is_told_with_its_age(
         assert shared.alerts == ()
         assert stage.queue("ticker").services == ("reader",)
         async with slow_consumer(amqp_url, own.name, 0):
-            await eventually(lambda: stage.alerts("absent.order") == [], 5)
+            await eventually(lambda: stage.alerts("absent.order") == [])
 
 
 async def test_a_full_queue_is_told_and_what_it_drops_is_counted(
@@ -83,18 +82,18 @@ async def test_a_full_queue_is_told_and_what_it_drops_is_counted(
         await channel.queue_declare(queue, durable=True, arguments={"x-max-length": 50})
         async with watching(amqp_url, amqp_prefix) as stage:
             await stage.want("tight", TRADES, Delivery.DEDICATED)
-            await eventually(lambda: stage.queue("tight.trade").max_length == 50, 5)
+            await eventually(lambda: stage.queue("tight.trade").max_length == 50)
             problem = stage.queue("tight.trade").problem
             assert problem is not None
             assert "x-max-length is 50 instead of 100000" in problem
             stage.rig.feed(200, TRADES)
             await stage.rig.until_delivered()
-            await eventually(lambda: "capacity_near" in stage.alerts("tight.trade"), 5)
+            await eventually(lambda: "capacity_near" in stage.alerts("tight.trade"))
             status = stage.queue("tight.trade")
             published = sum(stage.rig.counters.routed.values())
             assert status.dropped_at_least == status.dropped_at_most == published - 50
             await channel.queue_purge(queue)
-            await eventually(lambda: stage.alerts("tight.trade") == [], 5)
+            await eventually(lambda: stage.alerts("tight.trade") == [])
     finally:
         await channel.queue_delete(queue)
         await connection.close()
@@ -107,7 +106,7 @@ async def test_figures_of_a_broker_that_is_away_are_not_shown_as_current(
     async with watching(amqp_url, amqp_prefix) as stage:
         await stage.want("absent", TRADES, Delivery.DEDICATED)
         await stage.flow(TRADES, 20, 1.0)
-        await eventually(lambda: stage.alerts("absent.trade") == ["no_consumer"], 5)
+        await eventually(lambda: stage.alerts("absent.trade") == ["no_consumer"])
         link = stage.monitor._link
         assert link is not None
         link.abort("cut")
@@ -179,11 +178,11 @@ async def test_policies_tighten_limits_and_are_no_drift(own_broker: PrivateNode)
         async with watching(own_broker.url, "p", management=management) as stage:
             await stage.want("s", TRADES, Delivery.DEDICATED)
             assert stage.rig.publisher.status().problems == ()
-            await eventually(lambda: stage.queue("trade").policy == "tight", 20)
+            await eventually(lambda: stage.queue("trade").policy == "tight")
             async with slow_consumer(own_broker.url, "p.s.trade", 0.5):
                 stage.rig.feed(60 + 50, TRADES)
-                await eventually(lambda: "capacity_near" in stage.alerts("s.trade"), 20)
-                await eventually(lambda: stage.queue("s.trade").consumer_names != (), 20)
+                await eventually(lambda: "capacity_near" in stage.alerts("s.trade"))
+                await eventually(lambda: stage.queue("s.trade").consumer_names != ())
             status = stage.queue("s.trade")
             assert (status.problem, status.max_length, status.policy) == (None, 70, "tight")
             assert status.consumer_names[0].endswith("of guest at 127.0.0.1")

@@ -213,7 +213,7 @@ async def test_a_queue_deleted_by_hand_comes_back(stage: Stage) -> None:
     await stage.want("alpha", BTC)
     with capture_logs() as logs:
         await stage.channel.queue_delete(f"{stage.prefix}.alpha.orderbook")
-        await asyncio.sleep(0.8)
+        await eventually(lambda: stage.emptied == [BTC])
     assert "delivery.queue_missing" in {one["event"] for one in logs}
     await stage.publish("orderbook.linear.BTCUSDT")
     assert await stage.drain("alpha.orderbook") == ["orderbook.linear.BTCUSDT"]
@@ -308,6 +308,8 @@ async def test_a_binding_that_may_not_be_taken_away_is_told_and_stops_nobody(
             await rabbitmqctl(own_broker, "set_permissions", "gateway", ".*", not_alpha, ".*")
             await stage.store.remove(rows[1].id)
             await stage.want("beta", DOTTED)
+            left = "delivery.dedicated_queue_left_bound"
+            await eventually(lambda: left in [line["event"] for line in lines])
             await asyncio.sleep(0.7)  # several looks
             assert stage.steward.is_connected
         words = [line["event"] for line in lines]
@@ -321,13 +323,13 @@ async def test_many_bindings_take_the_time_they_need(
     amqp_url: str, amqp_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each answer has its deadline, not all of them together."""
-    monkeypatch.setattr("ws_gateway.delivery.topology._DEADLINE_SECONDS", 0.5)
+    monkeypatch.setattr("ws_gateway.delivery.topology._DEADLINE_SECONDS", 2.0)
     topics = [
         build_topic(Channel.TICKER, category=LINEAR, symbol=f"S{number}USDT")
         for number in range(60)
     ]
     async with TcpProxy(*address(amqp_url, 5672)) as proxy:
-        proxy.delay_seconds = 0.01
+        proxy.delay_seconds = 0.025
         store = MemorySubscriptions()
         async with staged(through(amqp_url, proxy), amqp_prefix, store=store) as stage:
             connections = proxy.accepted

@@ -209,7 +209,7 @@ async def test_exchange_deleted_while_running_is_declared_again(
             await channel.exchange_delete(rig.names.exchange)
         rig.feed(20)
         async with consuming(amqp_url, rig.names.queue("trade")) as consumer:
-            await eventually(lambda: len(consumer.facts) == 20, 5)
+            await eventually(lambda: len(consumer.facts) == 20, 30)  # less than the deadline
         await rig.until_delivered()
         assert consumer.checked().problems == []
 
@@ -297,7 +297,7 @@ async def test_vanished_queue_is_noticed_although_another_takes_its_events(
     monkeypatch.setattr("ws_gateway.delivery.publisher._CHECK_QUEUES_SECONDS", 0.1)
     async with (
         channel_to(amqp_url) as channel,
-        delivering(amqp_url, amqp_prefix, deadline_seconds=2.0) as rig,
+        delivering(amqp_url, amqp_prefix, deadline_seconds=60) as rig,
     ):
         await rig.until_ready()
         tail = await channel.queue_declare(exclusive=True, auto_delete=True)
@@ -319,7 +319,7 @@ async def test_queue_redeclared_and_bound_by_hand_is_told_once_and_forgiven(
     monkeypatch.setattr("ws_gateway.delivery.publisher._CHECK_QUEUES_SECONDS", 0.1)
     async with (
         channel_to(amqp_url) as channel,
-        delivering(amqp_url, amqp_prefix, deadline_seconds=2.0) as rig,
+        delivering(amqp_url, amqp_prefix, deadline_seconds=60) as rig,
     ):
         await rig.until_ready()
         name = rig.names.queue("trade")
@@ -378,7 +378,7 @@ async def test_other_streams_flow_while_one_queue_refuses(amqp_url: str, amqp_pr
                     rig.feed(1, TRADES)
                     rig.feed(1, TICKER)
                     await asyncio.sleep(0.01)
-                await eventually(lambda: len(consumer.facts) == 30, 3)
+                await eventually(lambda: len(consumer.facts) == 30)
             assert consumer.checked().problems == []
 
 
@@ -388,7 +388,7 @@ async def test_close_ends_the_publisher_in_any_state(amqp_url: str, amqp_prefix:
         async with delivering(amqp_url, amqp_prefix) as rig:
             await asyncio.sleep(delay)
             await rig.publisher.close(1.0)
-            await asyncio.wait_for(asyncio.shield(rig.running), 2.0)
+            await asyncio.wait_for(asyncio.shield(rig.running), 20)
             assert rig.publisher.status().state is BrokerState.CLOSED
 
 

@@ -26,7 +26,7 @@ async def test_a_stop_in_the_midst_of_looking_at_queues_is_a_stop(
             assert await missing_queues(link, names) == []
 
     for number in range(ROUNDS):
-        link = await open_link(amqp_url, Deaf(), deadline_seconds=5)
+        link = await open_link(amqp_url, Deaf(), deadline_seconds=30)
         try:
             if number == 0:
                 await declare_topology(link, names, QueueType.CLASSIC)

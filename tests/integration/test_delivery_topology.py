@@ -45,7 +45,7 @@ ARGUMENTS: dict[QueueType, FieldTable] = {
 
 async def declared(url: str, prefix: str, queue_type: QueueType) -> tuple[QueueProblem, ...]:
     """Declare everything over a link of its own."""
-    link: Link = await open_link(url, Deaf(), deadline_seconds=5)
+    link: Link = await open_link(url, Deaf(), deadline_seconds=30)
     try:
         return await declare_topology(link, Names(prefix), queue_type)
     finally:
@@ -149,7 +149,7 @@ async def test_every_argument_that_differs_is_found(amqp_url: str, amqp_prefix: 
     """A quorum queue where a classic one is wanted, with limits of its own, is told whole."""
     names = Names(amqp_prefix)
     connection = await aiormq.connect(amqp_url)
-    link = await open_link(amqp_url, Deaf(), deadline_seconds=5)
+    link = await open_link(amqp_url, Deaf(), deadline_seconds=30)
     stands: FieldTable = {
         "x-queue-type": "quorum",
         "x-max-length": 7,

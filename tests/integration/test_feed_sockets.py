@@ -192,10 +192,11 @@ async def test_a_stalled_topic_is_asked_again_and_then_its_socket_is_replaced() 
     async with running() as venue, feeding(venue.ws_url, timing=QUICK) as stage:
         stage.feed.want([TICKER, *others])
         await stage.more([TICKER, *others], 5)
-        await venue.fault("stall", topic=TICKER.name, duration_seconds=6.0)
+        await venue.fault("stall", topic=TICKER.name)
         await eventually(lambda: stage.gaps(TICKER)[-1:] == ["resubscribe"])
         await eventually(lambda: unsubscribed(venue) == [[TICKER.name]])
         await eventually(lambda: venue.connection_attempts == 2)
+        venue.clear_faults()
         await stage.more([TICKER, *others], 5)
         assert all(stage.gaps(topic) == ["restart"] for topic in others)
         assert repeats(stage, BOOK, TRADES) == 0

@@ -68,7 +68,7 @@ async def test_an_alert_of_the_monitor_is_one_until_it_clears(
     async with watching(amqp_url, amqp_prefix) as stage, scraping(stage) as http:
 
         async def until_alert(standing: int) -> Scraped:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(25):
                 while True:
                     told = await scrape(http)
                     if told.value("ws_gateway_queue_alert", **alert) == standing:
@@ -78,12 +78,11 @@ async def test_an_alert_of_the_monitor_is_one_until_it_clears(
         await stage.want("sloth", TRADES, Delivery.DEDICATED)
         await until_alert(0)
         async with slow_consumer(amqp_url, queue, 0.01) as pause:
-            flowing = asyncio.create_task(stage.flow(TRADES, 200, 3.0))
-            told = await until_alert(1)
+            async with stage.flowing(TRADES, 200):
+                told = await until_alert(1)
             assert told.values("ws_gateway_queue_alert", **alert) == {("sloth",): 1}
             assert told.value("ws_gateway_queue_depth", queue=queue) > 0
             assert told.value("ws_gateway_queue_consumers", queue=queue) == 1
             assert told.value("ws_gateway_queue_evicted_total", queue=queue) == 0
             pause[0] = 0
-            await flowing
             await until_alert(0)

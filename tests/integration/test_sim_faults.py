@@ -61,12 +61,13 @@ async def test_over_tls() -> None:
     ):
         client = Client(socket)
         await client.subscribe(BOOK)
-        answer = await http.post("/sim/faults/half_open", json={"duration_seconds": 0.5})
+        answer = await http.post("/sim/faults/half_open", json={})
         assert answer.json()["hits"] == 1
         with suppress(TimeoutError):
             while True:  # what was under way, then nothing
                 async with asyncio.timeout(0.2):
                     await socket.recv()
+        sim.clear_faults("half_open")
         await eventually(lambda: not sim.connections)
         with pytest.raises(ConnectionClosed):
             await client.raw()

@@ -27,7 +27,7 @@ from support.sim_client import KEY, SECRET, eventually
 # A reserved domain: if the proxy were ever passed over, nothing outside could answer.
 DOMAIN = "bybit-sim.invalid"
 HOSTS = (f"stream.{DOMAIN}.com", f"api.{DOMAIN}.com")
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 # No exchange is nearer than this, and pybit counts on it: it notes a subscription only after
 # having sent it, and raises in its reader if the answer was quicker.
 DISTANCE_SECONDS = 0.02

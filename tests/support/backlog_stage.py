@@ -65,6 +65,17 @@ class BacklogStage:
             self.rig.feed(max(1, int(per_look * 0.02 / LOOK_SECONDS)), topic)
             await asyncio.sleep(0.02)
 
+    @asynccontextmanager
+    async def flowing(self, topic: Topic, per_look: int) -> AsyncIterator[None]:
+        """Feed facts at a steady rate for as long as the block lasts."""
+        task = asyncio.create_task(self.flow(topic, per_look, 60.0))
+        try:
+            yield
+            assert not task.done(), task
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
 
 @asynccontextmanager
 async def watching(

@@ -90,8 +90,8 @@ class Api:
         return items
 
     async def until_state(self, subscription_id: str, state: str) -> dict[str, Any]:
-        """Read one until it has a state, at most two seconds."""
-        async with asyncio.timeout(2):
+        """Read one until it has a state, at most twenty seconds."""
+        async with asyncio.timeout(20):
             while True:
                 body: dict[str, Any] = (await self.http.get(f"{PATH}/{subscription_id}")).json()
                 if body["state"] == state:

@@ -101,11 +101,11 @@ class Rig:
         """Insist that every fact received is somewhere."""
         assert self.counters.received == self.counters.settled() + self.publisher.in_flight
 
-    async def until_ready(self, seconds: float = 10.0) -> None:
+    async def until_ready(self, seconds: float = 30.0) -> None:
         """Wait until the broker takes events."""
         await eventually(lambda: self.publisher.status().state is BrokerState.READY, seconds)
 
-    async def until_delivered(self, seconds: float = 10.0) -> None:
+    async def until_delivered(self, seconds: float = 30.0) -> None:
         """Wait until nothing is held any more."""
         assert await self.publisher.drain(seconds), self.publisher.status()
         self.assert_balance()
@@ -215,7 +215,7 @@ async def consuming(url: str, queue: str) -> AsyncIterator[Consumer]:
         await connection.close()
 
 
-async def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+async def eventually(holds: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait for a fact that has no event of its own."""
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - nothing tells when it comes true

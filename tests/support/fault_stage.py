@@ -20,7 +20,7 @@ import msgspec
 
 from bybit_sim import Simulator
 from bybit_sim.fault import Fault
-from support.feed_stage import PATIENCE_SECONDS, QUICK, FeedStage, clock_us
+from support.feed_stage import PATIENCE_SECONDS, QUICK, STOP_SECONDS, FeedStage, clock_us
 from support.memory_outlet import MemoryOutlet
 from support.sim_client import KEY, SECRET, running
 from ws_gateway.client.continuity import ContinuityChecker
@@ -28,7 +28,7 @@ from ws_gateway.config import BybitEnvironment
 from ws_gateway.delivery.envelope import Addresses
 from ws_gateway.domain.event import Event
 from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.domain.topic import Topic
+from ws_gateway.domain.topic import Endpoint, Topic
 from ws_gateway.ports import ConnectionStatus, SessionState
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.clock import VenueClock
@@ -38,7 +38,6 @@ from ws_gateway.venue.protocol import Timing
 from ws_gateway.venue.rest import BybitRest
 
 _POLL_SECONDS = 0.01
-_STOP_SECONDS = 1.0
 _NOTICES_SECONDS = 0.5
 
 
@@ -101,10 +100,12 @@ class FaultStage(FeedStage):
 
     Attributes:
         venue: the simulator, in this process and on real sockets.
+        is_excused: says whether announced maintenance of an endpoint is known to go on.
     """
 
     venue: Simulator = field(default_factory=Simulator)
     outlet: ConsumedOutlet = field(default_factory=ConsumedOutlet)
+    is_excused: Callable[[Endpoint], bool] = lambda _: False
 
     # ── acting ────────────────────────────────────────────────────────────────────────────────
 
@@ -273,6 +274,7 @@ async def faulting(
     ):
         stage = FaultStage(venue=simulator)
         notices = compose(stage, rest, timing, credentials, **more)
+        stage.is_excused = notices.is_ongoing
         async with asyncio.TaskGroup() as group:
             task = group.create_task(stage.feed.run())
             reading = group.create_task(notices.run())
@@ -286,6 +288,6 @@ async def faulting(
                 took = time.monotonic() - started
                 task.cancel()
                 reading.cancel()
-        assert took < _STOP_SECONDS, f"stopping took {took:.1f} s"
+        assert took < STOP_SECONDS, f"stopping took {took:.1f} s"
         assert stage.outlet.checker.problems == []
         assert stage.outlet.unmarked == []

@@ -53,7 +53,9 @@ QUICK_REPLACING = Replacing(
     settle_deadline=3.0, hear_out_deadline=1.0, linger=0.5, pause=1.0, pause_cap=4.0
 )
 PATIENT = Timing()
-PATIENCE_SECONDS = 8.0
+PATIENCE_SECONDS = 30.0
+STOP_SECONDS = 4.0
+"""Far less than any deadline that a stop could wait for, and far more than a machine stalls."""
 
 
 @dataclass
@@ -192,4 +194,4 @@ async def feeding(
             await asyncio.wait([task], timeout=PATIENCE_SECONDS)
             took = time.monotonic() - started
             task.cancel()
-    assert took < 1.0, f"stopping took {took:.1f} s"
+    assert took < STOP_SECONDS, f"stopping took {took:.1f} s"

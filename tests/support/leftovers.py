@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-GRACE_SECONDS = 1.0
+GRACE_SECONDS = 10.0
 """How long something that is already ending may take to be gone."""
 
 _CHILDREN = Path(f"/proc/{os.getpid()}/task")

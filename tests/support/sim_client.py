@@ -15,7 +15,7 @@ from bybit_sim.signing import sign, websocket_text
 
 KEY = "bybit_test_key"
 SECRET = "bybit_test_secret"
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 30.0
 
 LINEAR = "/v5/public/linear"
 SPOT = "/v5/public/spot"

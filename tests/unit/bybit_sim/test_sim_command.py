@@ -32,7 +32,7 @@ async def test_prints_urls_and_ends_on_signals(number: signal.Signals) -> None:
     assert first == "bybit-sim is ready (seed 3, rate 20/s per symbol)\n"
     assert "/v5/public/spot" in lines[0]
     process.send_signal(number)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         _, errors = await process.communicate()
     assert (process.returncode, errors) == (0, b"")
 

@@ -89,7 +89,7 @@ async def test_half_open_does_not_hinder_the_end() -> None:
     """A simulator that stops leaves deaf connections behind at once."""
     async with running() as sim, client_of(sim, LINEAR):
         await sim.fault("half_open")
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(20):
             await sim.stop()
 
 
@@ -142,14 +142,13 @@ async def test_slow_handshake() -> None:
     """`slow_handshake` keeps the handshakes of its time waiting, and no later ones."""
     async with running() as sim:
         loop = asyncio.get_running_loop()
-        await sim.fault("slow_handshake", delay_seconds=0.3, count=1)
-        took = []
-        for _ in range(2):
-            begun = loop.time()
-            async with client_of(sim, LINEAR):
-                took.append(loop.time() - begun)
-        assert took[0] >= 0.3
-        assert took[1] < 0.3
+        fault = await sim.fault("slow_handshake", delay_seconds=0.3, count=1)
+        begun = loop.time()
+        async with client_of(sim, LINEAR):
+            assert loop.time() - begun >= 0.3
+        assert (fault.hits, fault.is_active) == (1, False)
+        async with client_of(sim, LINEAR):
+            assert fault.hits == 1
 
 
 async def test_slow_handshake_does_not_hinder_the_end() -> None:
@@ -158,7 +157,7 @@ async def test_slow_handshake_does_not_hinder_the_end() -> None:
         await sim.fault("slow_handshake", delay_seconds=60)
         attempt = asyncio.create_task(connect(sim.ws_url + LINEAR, open_timeout=30).__aenter__())
         await eventually(lambda: sim.connection_attempts == 1)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             await sim.stop()
         with pytest.raises(Exception):  # noqa: B017, PT011 - however the library puts it
             await attempt

@@ -36,8 +36,8 @@ A, B, C = ticker("AUSDT"), ticker("BUSDT"), ticker("CUSDT")
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait until it holds, at most two seconds."""
-    async with asyncio.timeout(2):
+    """Wait until it holds, at most twenty seconds."""
+    async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 - what is watched has no event to wait for
             await asyncio.sleep(MS)
 

@@ -123,4 +123,4 @@ async def test_running_looks_by_itself(tmp_path: Path) -> None:
         task.cancel()
     none = CredentialFiles(key_file=None, secret_file=None, current=OLD, renew=at.renewed.append)
     assert not none.is_watching
-    await asyncio.wait_for(none.run(), 1)
+    await asyncio.wait_for(none.run(), 20)

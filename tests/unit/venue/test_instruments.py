@@ -67,7 +67,7 @@ async def reading(lists: Lists) -> AsyncIterator[Instruments]:
 
 async def until(holds: Callable[[], bool]) -> None:
     """Wait for a fact that has no event of its own."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not holds():  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.002)
 
