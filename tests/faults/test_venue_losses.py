@@ -5,6 +5,7 @@ Trades and orders carry no numbers in a row, so a loss shows only to somebody el
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from urllib.parse import urlsplit
 
