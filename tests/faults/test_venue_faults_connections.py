@@ -70,7 +70,7 @@ async def test_half_open() -> None:
         await stage.flow(SPOT_BOOK, *BOTH)
         fault = await stage.begin("half_open", path=LINEAR)
         assert fault.hits == 1
-        await stage.until(lambda: stage.breaks(TICKER) == ["disconnect"], seconds=2)
+        await stage.until(lambda: stage.breaks(TICKER) == ["disconnect"])
         await stage.settle(SPOT_BOOK, *BOTH)
         stage.venue.clear_faults()
         await stage.hear(*BOTH)
