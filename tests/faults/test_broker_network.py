@@ -27,7 +27,7 @@ async def proxied(amqp_url: str, open_proxy: OpenProxy) -> tuple[TcpProxy, str]:
 
 def ids_of_window(rig: Rig) -> list[str]:
     """Name what was sent and not answered for."""
-    return [one.event_id for one in rig.outbox._window if one is not None]
+    return [one.event_id for one in rig.outbox.public._window if one is not None]
 
 
 async def test_cut_connection_is_opened_again_and_the_unconfirmed_sent_again(

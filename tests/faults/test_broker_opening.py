@@ -130,7 +130,7 @@ async def test_broker_that_falls_silent_in_the_opening_is_left_at_the_deadline(
     """A black hole in log-in or declarations costs one deadline, not a hang."""
     async with short_wire(amqp_url, freeze=True) as wire:
         whole = await _opening(wire, amqp_url, amqp_prefix)
-        monkeypatch.setattr("ws_gateway.delivery.publisher._CONNECT_DEADLINE_SECONDS", 0.7)
+        monkeypatch.setattr("ws_gateway.delivery.line._CONNECT_DEADLINE_SECONDS", 0.7)
         monkeypatch.setattr("ws_gateway.delivery.topology._DEADLINE_SECONDS", 0.7)
         wire.limits = [1 + int(whole * share)]
         taken = wire.taken

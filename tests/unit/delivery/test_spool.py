@@ -46,10 +46,10 @@ async def step(stage: Stage, times: int = 1) -> None:
 async def deliver(stage: Stage) -> list[dict[str, Any]]:
     """Let the broker take everything; answers what it has by then."""
     assert stage.spool is not None
-    stage.sender.begin(stage.broker)
+    stage.begin()
     for _ in range(500):
         await step(stage)
-        stage.sender.flush()
+        stage.flush()
         if stage.outbox.unconfirmed:
             stage.confirm()
         if stage.spool.is_empty and not stage.outbox.messages:
@@ -84,11 +84,11 @@ def problems(bodies: list[dict[str, Any]]) -> list[str]:
 async def test_what_waits_at_death_is_delivered_first_by_the_next_process(tmp_path: Path) -> None:
     """Unconfirmed and never sent, with the epoch and the numbers they had."""
     first = await opened(tmp_path, epoch="E1")
-    first.sender.begin(first.broker)
+    first.begin()
     feed(first, 5)
-    first.sender.flush()
-    first.sender.on_confirm(3, multiple=True)  # two markers and the first order
-    first.sender.end()
+    first.flush()
+    first.private.on_confirm(3, multiple=True)  # two markers and the first order
+    first.end()
     feed(first, 10)
     await step(first, 2)
     assert first.publisher.spooled == 10
@@ -116,10 +116,10 @@ async def test_what_waits_at_death_is_delivered_first_by_the_next_process(tmp_pa
 async def test_without_trouble_nothing_touches_the_disk(tmp_path: Path) -> None:
     """Events go straight on."""
     stage = await opened(tmp_path)
-    stage.sender.begin(stage.broker)
+    stage.begin()
     await step(stage)
     feed(stage, 3)
-    stage.sender.flush()
+    stage.flush()
     stage.confirm()
     await step(stage)
     assert stage.counters.confirmed == 3
@@ -262,13 +262,13 @@ async def test_whatever_happens_no_private_event_is_lost(steps: list[tuple[str, 
             elif what == "step":
                 await step(stage)
             elif what == "begin":
-                stage.sender.begin(stage.broker)
+                stage.begin()
             elif what == "confirm" and stage.outbox.unconfirmed:
                 stage.confirm()
             elif what == "end":
-                stage.sender.end()
+                stage.end()
             elif what in {"die", "stop"}:
-                stage.sender.end()
+                stage.end()
                 assert stage.spool is not None
                 if what == "die":  # after the moment in which it is brought to the disk
                     await step(stage)
@@ -293,10 +293,10 @@ async def test_whatever_happens_no_private_event_is_lost(steps: list[tuple[str, 
 async def test_what_a_silent_broker_owes_an_answer_for_is_on_disk_too(tmp_path: Path) -> None:
     """It was written to the socket, but nobody knows whether it arrived."""
     stage = await opened(tmp_path, epoch="E1")
-    stage.sender.begin(stage.broker)
+    stage.begin()
     await step(stage)
     feed(stage, 3)
-    stage.sender.flush()
+    stage.flush()
     await step(stage)
     assert segments(tmp_path) == []
     await asyncio.sleep(0.55)  # more than a moment
@@ -305,7 +305,7 @@ async def test_what_a_silent_broker_owes_an_answer_for_is_on_disk_too(tmp_path: 
     stage.confirm()
     feed(stage, 2)
     await step(stage, 3)
-    stage.sender.flush()
+    stage.flush()
     die(stage)
     again = await opened(tmp_path, epoch="E2")
     assert again.counters.restored == 2
@@ -376,11 +376,11 @@ async def test_a_slow_broker_does_not_let_the_spool_grow_beyond_its_bound(tmp_pa
     """It takes some and answers, so it is not away: the disk is bounded all the same."""
     stage = await opened(tmp_path, spool_bytes=1_000_000)
     assert stage.log is not None
-    stage.sender.begin(stage.broker)
+    stage.begin()
     for _ in range(120):
         feed(stage, 50, b'"%b"' % (b"x" * 1000))
         await step(stage)
-        stage.sender.on_confirm(stage.outbox.first_tag, multiple=False)
+        stage.private.on_confirm(stage.outbox.private.first_tag, multiple=False)
     assert stage.counters.shed["spool_overflow"] > 100
     assert stage.log.size_bytes < 3_000_000  # the bound, and what is in memory too
     assert problems(await deliver(stage)) == []
@@ -462,10 +462,10 @@ async def test_a_disk_that_hangs_holds_up_its_own_lane_only(tmp_path: Path) -> N
     for _ in range(5):
         stage.runner.accept(observe(TRADES))
     assert stage.spool is not None
-    stage.sender.begin(stage.broker)
+    stage.begin()
     assert {one["event_type"] for one in stage.broker.bodies} <= {"order"}
     stage.spool._moved_at -= 2.0  # no step has come to its end since
-    stage.sender.flush()
+    stage.flush()
     assert "trade" in {one["event_type"] for one in stage.broker.bodies}
     assert problems(await deliver(stage)) == []
     die(stage)
