@@ -82,7 +82,7 @@ class Publisher:
             Line(settings, Carries.PUBLIC, self._public, outbox.public, counters, rng=rng),
         )
         if spool is not None:
-            spool.is_well = lambda: self._private.is_well
+            spool.is_well = self._private.is_well
             spool.flush = self._private.flush
         self._addresses = Addresses(settings.names.exchange, settings.account)
         self._news = News()

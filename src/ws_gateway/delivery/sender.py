@@ -89,6 +89,7 @@ class Sender:
         self._sent: deque[tuple[int, float]] = deque()  # (last tag, monotonic time) per batch
         self._answered_tag = 0  # oldest unanswered one, and since when it is the oldest
         self._answered_at = 0.0
+        self._asked_at = 0.0  # whether it is well
         self._lost: list[tuple[Topic, int]] = []
         self._now_us = 0
         self.losses: LossObserver | None = None
@@ -130,10 +131,15 @@ class Sender:
     def _is_open(self) -> bool:
         return self._link is not None and not self.is_blocked and not self.topology_suspect
 
-    @property
     def is_well(self) -> bool:
-        """Say whether messages that are put now would soon be confirmed."""
-        return self._is_open and self.silent_seconds() < _MOMENT_SECONDS
+        """Say whether messages that are put now would soon be confirmed.
+
+        While this process itself is late, an answer may have come that it has not read yet.
+        """
+        now = time.monotonic()
+        asked_at, self._asked_at = self._asked_at, now
+        moment = max(_MOMENT_SECONDS, 2 * (now - asked_at))
+        return self._is_open and self.silent_seconds() < moment
 
     @property
     def is_backed_up(self) -> bool:

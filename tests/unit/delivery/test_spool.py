@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.delivery_rig import ORDERS, TRADES, observe
+from support.delivery_rig import ORDERS, TRADES, eventually, observe
 from support.link_stage import Stage
 from ws_gateway.client.continuity import ContinuityChecker
 from ws_gateway.delivery import spool_log
@@ -300,7 +300,7 @@ async def test_what_a_silent_broker_owes_an_answer_for_is_on_disk_too(tmp_path: 
     await step(stage)
     assert segments(tmp_path) == []
     await asyncio.sleep(0.55)  # more than a moment
-    await step(stage)
+    await step(stage, 2)  # at the first it may be this process that was late
     assert (stage.publisher.in_flight, stage.publisher.spooled) == (3, 0)
     stage.confirm()
     feed(stage, 2)
@@ -449,6 +449,48 @@ async def test_private_events_on_disk_go_before_any_public_one(tmp_path: Path) -
     assert classes.count("order") == 3002
     assert classes.index("trade") == 3002
     assert problems(bodies) == []
+    die(stage)
+
+
+async def test_private_events_wait_on_disk_while_public_ones_flow(tmp_path: Path) -> None:
+    """The connection for private events alone is lost; nobody waits for it."""
+    stage = await opened(tmp_path, max_events=10_000)
+    stage.begin()
+    await step(stage)
+    stage.private.end()
+    feed(stage, 5)
+    for _ in range(5):
+        stage.runner.accept(observe(TRADES))
+    await step(stage, 2)
+    stage.flush()
+    stage.confirm()
+    stage.assert_balance()
+    assert {one["event_type"] for one in stage.broker.bodies} == {"trade"}
+    assert (stage.publisher.spooled, stage.publisher.in_flight) == (5, 0)
+    assert stage.counters.confirmed == 5
+    stage.private.begin(stage.broker)
+    for _ in range(5):
+        await step(stage)
+        stage.confirm()
+    assert problems(stage.broker.bodies) == []
+    assert (stage.publisher.spooled, stage.counters.confirmed) == (0, 10)
+    die(stage)
+
+
+async def test_public_events_wait_a_second_at_most_for_private_ones_that_get_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Private events of an outage go first, but not over a connection that swallows them."""
+    monkeypatch.setattr("ws_gateway.delivery.sender._PATIENCE_SECONDS", 0.2)
+    stage = await opened(tmp_path, max_events=10_000, window=10)
+    feed(stage, 50)
+    stage.runner.accept(observe(TRADES))
+    await step(stage, 2)
+    stage.begin()
+    assert {one["event_type"] for one in stage.broker.bodies} <= {"order"}
+    # Nobody has to ask for it.
+    await eventually(lambda: "trade" in {one["event_type"] for one in stage.broker.bodies}, 5)
+    assert problems(await deliver(stage)) == []
     die(stage)
 
 
