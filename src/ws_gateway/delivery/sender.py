@@ -257,8 +257,10 @@ class Sender:
         if self._link is None:
             return  # not ready yet, or closing: there is nothing to stop
         self.is_blocked = blocked
-        news = "delivery.broker_blocked" if blocked else "delivery.broker_unblocked"
-        log.warning(news, events="private" if self._is_private else "public")
+        events = "private" if self._is_private else "public"
+        log.warning(
+            "delivery.broker_blocked" if blocked else "delivery.broker_unblocked", events=events
+        )
         self._answered_at = time.monotonic()
         self.flush()
 
