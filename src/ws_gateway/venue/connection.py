@@ -190,12 +190,6 @@ async def _connect(host: str, port: int) -> Socket:
         stream = Socket(family, kind, proto)
         try:
             stream.setblocking(False)
-            import os, socket as sk
-
-            if os.environ.get("X_RCVBUF"):
-                stream.setsockopt(sk.SOL_SOCKET, sk.SO_RCVBUF, int(os.environ["X_RCVBUF"]))
-            if os.environ.get("X_CLAMP"):
-                stream.setsockopt(sk.IPPROTO_TCP, sk.TCP_WINDOW_CLAMP, int(os.environ["X_CLAMP"]))
             await loop.sock_connect(stream, address)
         except OSError as exc:
             stream.close()
