@@ -103,6 +103,10 @@ def _private(private: dict[str, Any]) -> Sheet:
         (words, *(f"{private[key][name] / 1000:.1f}" for name in ("p50_us", "p99_us")))
         for key, words in (("alone", "orders alone"), ("flooded", "orders in the flood"))
     ]
+    if "raw_flooded" in private:
+        for key, words in (("raw_alone", "alone"), ("raw_flooded", "beside a raw flood")):
+            p50, p99 = (f"{private[key][name] / 1000:.1f}" for name in ("p50_us", "p99_us"))
+            rows.append((f"raw publisher of orders (ceiling), {words}", p50, p99))
     rows.append(("public events in the flood", f"{private['public_p50_us'] / 1000:.1f}", NOTHING))
     return Sheet(
         f"Orders beside a flood of 5 times what the broker takes, {private['queue_type']}",

@@ -160,8 +160,8 @@ class Settings(BaseSettings):
     publish_window: int = Field(
         5_000,
         ge=1,
-        description="Most events sent to the broker and not yet confirmed; a private event waits"
-        " behind as many.",
+        description="Most events sent to the broker and not yet confirmed, private and public ones"
+        " counted apart.",
     )
     buffer_max_events: int = Field(
         200_000,

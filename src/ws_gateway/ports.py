@@ -582,13 +582,30 @@ class DedicatedQueues(Protocol):
 
 
 class BrokerState(StrEnum):
-    """Life of the broker connection."""
+    """Life of a broker connection."""
 
     CONNECTING = "connecting"
     READY = "ready"
     BLOCKED = "blocked"
     BACKING_OFF = "backing_off"
     CLOSED = "closed"
+
+
+class Carries(StrEnum):
+    """Which events a broker connection is for."""
+
+    PRIVATE = "private"
+    PUBLIC = "public"
+    """And what was quarantined."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishingStatus:
+    """One of the connections that publish."""
+
+    carries: Carries
+    state: BrokerState
+    last_error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -636,6 +653,8 @@ class DeliveryStatus:
     """Delivery as `/health` shows it.
 
     Attributes:
+        state: the worst that any of its connections is in.
+        connections: each of them.
         problems: drifted or missing queues; empty when all is well.
         buffered_events, buffered_bytes: accepted and not yet confirmed.
         lanes: the same by lane, private first.
@@ -657,6 +676,7 @@ class DeliveryStatus:
     spools_left: tuple[str, ...] = ()
     refused_per_second: float = 0.0
     held_private: int = 0
+    connections: tuple[PublishingStatus, ...] = ()
 
 
 class QueueKind(StrEnum):

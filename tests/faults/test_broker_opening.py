@@ -37,16 +37,18 @@ class ShortWire:
         self.taken += 1
         limit = self.limits.pop(0) if self.limits else None
         back_reader, back_writer = await asyncio.open_connection(*self.target)
-        self._tasks = {
+        tasks = {
             asyncio.create_task(self._carry(reader, back_writer, None, is_counted=False)),
             asyncio.create_task(self._carry(back_reader, writer, limit, is_counted=True)),
         }
+        self._tasks |= tasks
         try:
-            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in self._tasks:
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(tasks)
+            self._tasks -= tasks
             for one in (writer, back_writer):
                 one.close()
 
@@ -97,7 +99,7 @@ def via(url: str, wire: ShortWire) -> str:
 
 
 async def _opening(wire: ShortWire, amqp_url: str, amqp_prefix: str) -> int:
-    """Count the bytes of an opening where the queues stand already: making them takes more."""
+    """Count the bytes of the longer opening where the queues stand already: making takes more."""
     async with delivering(amqp_url, amqp_prefix) as rig:
         await rig.until_ready()
     async with delivering(via(amqp_url, wire), amqp_prefix) as rig:
@@ -114,13 +116,14 @@ async def test_connection_that_ends_anywhere_in_its_opening_is_tried_again(
         assert whole > 1000
         steps = 25
         for turn in range(steps):
-            wire.limits = [1 + (whole - 100) * turn // steps]
+            wire.limits = [1 + (whole - 100) * turn // steps] * 2
             taken = wire.taken
             async with delivering(via(amqp_url, wire), amqp_prefix) as rig:
                 await rig.until_ready()
                 rig.feed()
                 await rig.until_delivered()
-            assert wire.taken - taken == 2, turn
+            # That for private events has less to declare, and may be through before its end.
+            assert wire.taken - taken in (3, 4), turn
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.2, 0.5, 0.9])
@@ -130,14 +133,14 @@ async def test_broker_that_falls_silent_in_the_opening_is_left_at_the_deadline(
     """A black hole in log-in or declarations costs one deadline, not a hang."""
     async with short_wire(amqp_url, freeze=True) as wire:
         whole = await _opening(wire, amqp_url, amqp_prefix)
-        monkeypatch.setattr("ws_gateway.delivery.publisher._CONNECT_DEADLINE_SECONDS", 3.0)
+        monkeypatch.setattr("ws_gateway.delivery.line._CONNECT_DEADLINE_SECONDS", 3.0)
         monkeypatch.setattr("ws_gateway.delivery.topology._DEADLINE_SECONDS", 3.0)
-        wire.limits = [1 + int(whole * share)]
+        wire.limits = [1 + int(whole * share)] * 2
         taken = wire.taken
         async with delivering(via(amqp_url, wire), amqp_prefix) as rig:
             rig.feed()
             await rig.until_ready()
-            assert wire.taken - taken == 2
+            assert wire.taken - taken in (3, 4)
             await rig.until_delivered()
 
 

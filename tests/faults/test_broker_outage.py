@@ -167,7 +167,7 @@ async def test_broker_short_of_memory_is_waited_for(
         await rig.until_delivered()
         assert rig.counters.confirmed == 120
         assert rig.counters.resent == 0
-        assert proxy.accepted == 1
+        assert proxy.accepted == 2
 
 
 async def control(node: PrivateNode, *arguments: str) -> None:

@@ -218,15 +218,18 @@ async def test_event_without_any_queue_is_rejected_and_announced(
     amqp_url: str, amqp_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What comes back every time is counted as unroutable, and a marker names its number."""
-    every = Names.queues
+    every = Names.queues_of
     async with delivering(amqp_url, amqp_prefix) as rig, channel_to(amqp_url) as channel:
         await rig.until_ready()
         rig.feed(2)
         await rig.until_delivered()
         name = rig.names.queue("trade")
-        monkeypatch.setattr(
-            Names, "queues", lambda self: {q: k for q, k in every(self).items() if q != name}
-        )
+
+        def without_trades(names: Names, *, is_private: bool) -> dict[str, str]:
+            found = every(names, is_private=is_private)
+            return {queue: key for queue, key in found.items() if queue != name}
+
+        monkeypatch.setattr(Names, "queues_of", without_trades)
         await channel.queue_delete(name)
         rig.feed(3)
         await eventually(lambda: rig.counters.rejected["unroutable"] == 3)
@@ -294,7 +297,7 @@ async def test_vanished_queue_is_noticed_although_another_takes_its_events(
     amqp_url: str, amqp_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A class queue that somebody deleted is declared again, even while a tail is bound."""
-    monkeypatch.setattr("ws_gateway.delivery.publisher._CHECK_QUEUES_SECONDS", 0.1)
+    monkeypatch.setattr("ws_gateway.delivery.line._CHECK_QUEUES_SECONDS", 0.1)
     async with (
         channel_to(amqp_url) as channel,
         delivering(amqp_url, amqp_prefix, deadline_seconds=60) as rig,
@@ -316,7 +319,7 @@ async def test_queue_redeclared_and_bound_by_hand_is_told_once_and_forgiven(
     amqp_url: str, amqp_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing comes back, so only looking finds it; once it was migrated all is well again."""
-    monkeypatch.setattr("ws_gateway.delivery.publisher._CHECK_QUEUES_SECONDS", 0.1)
+    monkeypatch.setattr("ws_gateway.delivery.line._CHECK_QUEUES_SECONDS", 0.1)
     async with (
         channel_to(amqp_url) as channel,
         delivering(amqp_url, amqp_prefix, deadline_seconds=60) as rig,

@@ -159,8 +159,8 @@ async def test_private_events_that_are_refused_keep_their_order_and_are_tried_ra
             await asyncio.sleep(0.05)
         rig.assert_balance()
         assert rig.counters.nacked <= 8 + 6
-        assert rig.outbox.held > 40
-        assert rig.publisher.status().held_private == rig.outbox.held
+        assert rig.outbox.private.held > 40
+        assert rig.publisher.status().held_private == rig.outbox.private.held
         async with consuming(amqp_url, rig.names.queue("ticker")) as tickers:
             await eventually(lambda: len(tickers.facts) == 40)
         async with consuming(amqp_url, name) as reader:
@@ -168,7 +168,7 @@ async def test_private_events_that_are_refused_keep_their_order_and_are_tried_ra
             await eventually(lambda: len(reader.facts) == 50)
         assert [one["sequence"] for one in reader.envelopes] == list(range(1, 53))
         assert (rig.counters.confirmed, rig.counters.shed.total()) == (90, 0)
-        assert rig.outbox.held == 0
+        assert rig.outbox.private.held == 0
 
 
 async def test_what_others_evict_while_one_queue_refuses_is_counted(

@@ -23,7 +23,7 @@ async def test_a_stop_in_the_midst_of_looking_at_queues_is_a_stop(
 
     async def look_for_ever(link: Link) -> None:
         while True:
-            assert await missing_queues(link, names) == []
+            assert await missing_queues(link, names.queues()) == []
 
     for number in range(ROUNDS):
         link = await open_link(amqp_url, Deaf(), deadline_seconds=30)

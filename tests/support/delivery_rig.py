@@ -18,8 +18,9 @@ from aiormq.abc import DeliveredMessage
 from support.contract import assert_envelope
 from ws_gateway.client.continuity import ContinuityChecker
 from ws_gateway.config import QueueType
+from ws_gateway.delivery.line import PublisherSettings
 from ws_gateway.delivery.outbox import Outbox
-from ws_gateway.delivery.publisher import Publisher, PublisherSettings
+from ws_gateway.delivery.publisher import Publisher
 from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.event import Kind, Observation
 from ws_gateway.domain.topic import Category, Topic, parse_topic

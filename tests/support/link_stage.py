@@ -10,9 +10,10 @@ from typing import Any
 
 from support.delivery_rig import NoVenue
 from ws_gateway.config import QueueType
+from ws_gateway.delivery.line import PublisherSettings
 from ws_gateway.delivery.link import Link
 from ws_gateway.delivery.outbox import Outbox
-from ws_gateway.delivery.publisher import Publisher, PublisherSettings
+from ws_gateway.delivery.publisher import Publisher
 from ws_gateway.delivery.spool import Spool
 from ws_gateway.delivery.spool_log import SpoolLog
 from ws_gateway.delivery.spool_records import condense
@@ -87,22 +88,41 @@ class Stage:
             new_trace_id=TraceIds(),
         )
         self.publisher.report_losses_to(self.runner)
-        self.sender = self.publisher._sender
+        self.private, self.public = self.publisher._senders
         self.broker = Broker()
+
+    def begin(self) -> None:
+        """Let both connections stand, to the one broker."""
+        self.private.begin(self.broker)
+        self.public.begin(self.broker)
+
+    def end(self) -> None:
+        """Let both be lost."""
+        self.private.end()
+        self.public.end()
+
+    def flush(self) -> None:
+        """Send what may be sent."""
+        self.private.flush()
+        self.public.flush()
 
     def confirm(self) -> None:
         """Answer for everything sent, and take what follows."""
-        self.sender.on_confirm(self.outbox.next_tag - 1, multiple=True)
-        self.sender.flush()
+        self.private.on_confirm(self.outbox.private.next_tag - 1, multiple=True)
+        self.public.on_confirm(self.outbox.public.next_tag - 1, multiple=True)
+        self.flush()
 
     def drain(self) -> None:
         """Take everything."""
-        self.sender.take_back()
-        self.sender.flush()
+        self._take_back()
         while self.outbox.messages:
             self.confirm()
-            self.sender.take_back()
-            self.sender.flush()
+            self._take_back()
+
+    def _take_back(self) -> None:
+        self.private.take_back()
+        self.public.take_back()
+        self.flush()
 
     def assert_balance(self) -> None:
         """Insist that every fact is somewhere."""

@@ -10,10 +10,12 @@ from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Channel, Endpoint, Topic
 from ws_gateway.ports import (
     BrokerState,
+    Carries,
     ConnectionStatus,
     DeliveryStatus,
     LaneStatus,
     MaintenanceNotice,
+    PublishingStatus,
     QueueProblem,
     QueueStatus,
     SessionState,
@@ -119,11 +121,25 @@ class MemoryDelivery:
     problems: tuple[QueueProblem, ...] = field(default=())
     lanes: tuple[LaneStatus, ...] = field(default=())
     spool_error: str | None = None
+    lost: Carries | None = None
 
     def status(self) -> DeliveryStatus:
         """Return the state right now."""
+        connections = [
+            PublishingStatus(one, self.state, self.last_error)
+            if self.lost in (None, one)
+            else PublishingStatus(one, BrokerState.READY, None)
+            for one in Carries
+        ]
         return DeliveryStatus(
-            self.state, self.last_error, 3, 900, self.problems, self.lanes, self.spool_error
+            self.state,
+            self.last_error,
+            3,
+            900,
+            self.problems,
+            self.lanes,
+            self.spool_error,
+            connections=tuple(connections),
         )
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 from amqp_probe import free_ports
 
 _CHUNK_BYTES = 64 * 1024
+_OPENING_BYTES = 4096
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST, not FIN
 
 
@@ -48,6 +49,9 @@ class TcpProxy:
         self.bytes_per_second: float | None = None
         self.delay_seconds = 0.0
         self._weather = Weather.FAIR
+        self._held: bytes | None = None
+        self._refused: bytes | None = None
+        self._released = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
 
@@ -103,6 +107,34 @@ class TcpProxy:
         """Reset every connection once; new ones are served as before."""
         await self._drop_links()
 
+    def hold(self, words: bytes) -> None:
+        """Keep back what clients send that said these words first, until `release`."""
+        self._held = words
+        self._released.clear()
+
+    def release(self) -> None:
+        """Pass on what was kept back, and all that follows."""
+        self._held = None
+        self._released.set()
+
+    async def refuse(self, words: bytes | None) -> None:
+        """Reset the connections of clients that say these words first, old and new ones.
+
+        None takes all again.
+        """
+        self._refused = words
+        links = [link for link in self._links if words is not None and words in link.opening]
+        for link in links:
+            link.drop()
+        if links:
+            await asyncio.wait([link.ended for link in links], timeout=5)
+
+    async def pass_on(self, opening: bytes) -> bool:
+        """Wait until a client's bytes may go on; answers False if they may not."""
+        while self._held is not None and self._held in opening:
+            await self._released.wait()
+        return self._refused is None or self._refused not in opening
+
     async def _listen(self) -> None:
         self.port = self.port or free_ports(1)[0]  # one that stays its own through `cut`
         self._server = await asyncio.start_server(
@@ -137,6 +169,7 @@ class _Link:
         self._reader = reader
         self._writers = [writer]
         self._pumps: set[asyncio.Task[None]] = set()
+        self.opening = b""  # what the client said first
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def carry(self) -> None:
@@ -152,7 +185,7 @@ class _Link:
                 return
             self._writers.append(back_writer)
             self._pumps = {
-                asyncio.create_task(self._pump(self._reader, back_writer)),
+                asyncio.create_task(self._pump(self._reader, back_writer, is_client=True)),
                 asyncio.create_task(self._pump(back_reader, client)),
             }
             await asyncio.wait(self._pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -174,11 +207,18 @@ class _Link:
         for pump in self._pumps:
             pump.cancel()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_client: bool = False
+    ) -> None:
         with suppress(OSError, asyncio.CancelledError):
             if self._delay_seconds:
                 await self._pump_late(reader, writer)
             while chunk := await reader.read(_CHUNK_BYTES):
+                if is_client:
+                    if len(self.opening) < _OPENING_BYTES:
+                        self.opening += chunk[:_OPENING_BYTES]
+                    if not await self._proxy.pass_on(self.opening):
+                        return
                 if self._proxy.weather is Weather.FAIR:
                     writer.write(chunk)
                     await writer.drain()

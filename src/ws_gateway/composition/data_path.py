@@ -11,8 +11,9 @@ import structlog
 from ws_gateway.composition.desk import Desk
 from ws_gateway.config import Settings
 from ws_gateway.delivery.hop_times import HopTimes
+from ws_gateway.delivery.line import PublisherSettings
 from ws_gateway.delivery.outbox import Outbox
-from ws_gateway.delivery.publisher import Publisher, PublisherSettings
+from ws_gateway.delivery.publisher import Publisher
 from ws_gateway.delivery.quarantine import Quarantine
 from ws_gateway.delivery.spool import Spool
 from ws_gateway.delivery.spool_log import SpoolLog

@@ -239,10 +239,7 @@ def _delivery_reasons(delivery: DeliveryStatus) -> list[Reason]:
         Reason("queue_problem", one.subject, one.detail, is_blocking=one.is_blocking)
         for one in delivery.problems
     ]
-    if delivery.state is not BrokerState.READY:
-        because = f": {delivery.last_error}" if delivery.last_error else ""
-        code = "broker_blocked" if delivery.state is BrokerState.BLOCKED else "broker_lost"
-        reasons.insert(0, Reason(code, "broker", f"broker is {delivery.state}{because}"))
+    reasons[:0] = _broker_reasons(delivery)
     if delivery.spool_error is not None:
         detail = f"private events are held in memory only: {delivery.spool_error}"
         reasons.append(Reason("spool_unavailable", "spool", detail, is_blocking=False))
@@ -251,6 +248,29 @@ def _delivery_reasons(delivery: DeliveryStatus) -> list[Reason]:
         for left in delivery.spools_left
     ]
     return reasons
+
+
+def _broker_reasons(delivery: DeliveryStatus) -> Iterator[Reason]:
+    """Tell what the connections suffer, which may be the same for all, or one's own."""
+    ill = [one for one in delivery.connections if one.state is not BrokerState.READY]
+    if len(ill) == len(delivery.connections) and delivery.state is not BrokerState.READY:
+        because = f": {delivery.last_error}" if delivery.last_error else ""
+        yield Reason(_broker_code(delivery.state), "broker", f"broker is {delivery.state}{because}")
+        return
+    for one in ill:
+        because = f": {one.last_error}" if one.last_error else ""
+        detail = f"the connection for {one.carries} events is {one.state}{because}"
+        yield Reason(_broker_code(one.state), "broker", detail)
+
+
+def _broker_code(state: BrokerState) -> str:
+    return "broker_blocked" if state is BrokerState.BLOCKED else "broker_lost"
+
+
+def _is_unreachable(delivery: DeliveryStatus) -> bool:
+    """Say whether no event gets to the broker; what blocks one connection blocks all."""
+    states = {one.state for one in delivery.connections} or {delivery.state}
+    return BrokerState.BLOCKED in states or BrokerState.READY not in states
 
 
 def _refusal_reasons(delivery: DeliveryStatus, queues: Sequence[QueueStatus]) -> Iterator[Reason]:
@@ -298,7 +318,7 @@ def _overall(reasons: list[Reason], delivery: DeliveryStatus, *, is_cut_off: boo
     """Say `down` when no event can reach a consumer, `degraded` when some may not."""
     if not reasons:
         return "ok"
-    return "down" if delivery.state is not BrokerState.READY or is_cut_off else "degraded"
+    return "down" if _is_unreachable(delivery) or is_cut_off else "degraded"
 
 
 def _urgency(one: TopicStatus) -> tuple[bool, float, str]:

@@ -14,7 +14,7 @@ from ws_gateway.control.connection_schemas import MaintenanceAnswer, WebsocketSt
 from ws_gateway.control.health import Report
 from ws_gateway.domain.topic import Lane
 from ws_gateway.errors import Rejected
-from ws_gateway.ports import BrokerState, LaneStatus
+from ws_gateway.ports import BrokerState, Carries, LaneStatus
 
 ServiceName = Annotated[
     str,
@@ -108,11 +108,20 @@ class LaneHealth(BaseModel):
         return cls(**dataclasses.asdict(status))
 
 
-class BrokerHealth(BaseModel):
-    """RabbitMQ as the gateway's connection sees it."""
+class BrokerConnectionHealth(BaseModel):
+    """One of the connections that publish: private events wait behind nothing public."""
 
+    events: Carries = Field(description="Which events it carries.")
     status: BrokerState
     last_error: str | None
+
+
+class BrokerHealth(BaseModel):
+    """RabbitMQ as the gateway's connections see it."""
+
+    status: BrokerState = Field(description="The worst of its connections'.")
+    last_error: str | None
+    connections: list[BrokerConnectionHealth]
     buffered_events: int = Field(description="Accepted and not yet confirmed.")
     buffered_bytes: int
     problems: list[str] = Field(description="Drifted or missing queues, in words.")
@@ -166,6 +175,12 @@ class Health(BaseModel):
             broker=BrokerHealth(
                 status=report.delivery.state,
                 last_error=report.delivery.last_error,
+                connections=[
+                    BrokerConnectionHealth(
+                        events=one.carries, status=one.state, last_error=one.last_error
+                    )
+                    for one in report.delivery.connections
+                ],
                 buffered_events=report.delivery.buffered_events,
                 buffered_bytes=report.delivery.buffered_bytes,
                 problems=[one.detail for one in report.delivery.problems],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ws_gateway.delivery.outbox import Message
+from ws_gateway.delivery.message import Message
 from ws_gateway.domain.topic import Lane
 from ws_gateway.runtime.histogram import QUICK_SECONDS, Histograms
 

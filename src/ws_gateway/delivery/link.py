@@ -114,8 +114,16 @@ class Link:
         self._tap.abort(why)
 
 
-async def open_link(url: str, listener: LinkListener, *, deadline_seconds: float) -> Link:
+async def open_link(
+    url: str, listener: LinkListener, *, deadline_seconds: float, name: str | None = None
+) -> Link:
     """Connect, log in, and select confirms on the publishing channel.
+
+    Args:
+        url: of the broker.
+        listener: is told what it says.
+        deadline_seconds: most this may take.
+        name: what the broker shows of the connection, unless the URL names another.
 
     Raises:
         BrokerLost: refused, unreachable, or not ready in time.
@@ -124,6 +132,8 @@ async def open_link(url: str, listener: LinkListener, *, deadline_seconds: float
     address = URL(url)
     if "heartbeat" not in address.query:
         address = address.update_query(heartbeat=HEARTBEAT_SECONDS)
+    if name is not None and "name" not in address.query:
+        address = address.update_query(name=name)
     connection = aiormq.Connection(address, transport_factory=factory)
     try:
         with broker_errors():

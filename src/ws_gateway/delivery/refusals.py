@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from ws_gateway.delivery.outbox import Message, Outbox
+from ws_gateway.delivery.message import Message
+from ws_gateway.delivery.private_flight import PrivateFlight
 from ws_gateway.domain.topic import Topic
 from ws_gateway.ports import LossObserver
 
@@ -44,10 +45,14 @@ class _Hole:
 
 
 class Refusals:
-    """Takes note of refusals, and says what is due; the sender owns the clock and the link."""
+    """Takes note of refusals, and says what is due; the sender owns the clock and the link.
 
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
+    Args:
+        private: holds the private streams that are refused.
+    """
+
+    def __init__(self, private: PrivateFlight) -> None:
+        self._private = private
         self._holes: dict[str, _Hole] = {}
         self._pauses: dict[str, tuple[float, float]] = {}  # private: pause, and when it is over
         self._seconds: deque[list[int]] = deque()  # (second, how many)
@@ -79,7 +84,7 @@ class Refusals:
         """Hold a message, and all that follow in its stream, until it is taken."""
         key = topic.key
         is_first = key not in self._pauses
-        if self._outbox.hold_back(message) or is_first:
+        if self._private.hold_back(message) or is_first:
             pause = self._pauses.get(key, (FIRST_PAUSE_SECONDS / 2, 0.0))[0]
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
             self._pauses[key] = (pause, now + pause)
@@ -93,8 +98,8 @@ class Refusals:
                 hole.told = None
             if hole.first is not None and message.sequence > hole.last:
                 hole.due_at = min(hole.due_at, max(now, hole.told_at + hole.pause))
-        if key in self._pauses and self._outbox.end_trial(message):
-            if self._outbox.try_held(key):  # the next one, at once
+        if key in self._pauses and self._private.end_trial(message):
+            if self._private.try_held(key):  # the next one, at once
                 self._pauses[key] = (FIRST_PAUSE_SECONDS / 2, float("inf"))
             else:
                 del self._pauses[key]
@@ -105,7 +110,7 @@ class Refusals:
         """Let the oldest message of each stream whose pause is over wait to be sent."""
         tried = 0
         for key, (pause, due_at) in self._pauses.items():
-            if now >= due_at and self._outbox.try_held(key):
+            if now >= due_at and self._private.try_held(key):
                 self._pauses[key] = (pause, float("inf"))
                 tried += 1
         return tried

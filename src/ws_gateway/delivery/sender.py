@@ -1,6 +1,7 @@
-"""Writes what waits in the outbox to a link, and settles what the broker answers.
+"""Writes what waits of some lanes to a link, and settles what the broker answers.
 
-Knows nothing of connecting or queues: `begin` gives it a link, `end` takes it away.
+Knows nothing of connecting or queues: `begin` gives it a link, `end` takes it away. There are two,
+for private and public lanes, and neither waits for anything of the other's.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from collections.abc import Callable
 
 import structlog
 
+from ws_gateway.delivery.flight import Flight
 from ws_gateway.delivery.hop_times import HopTimes
 from ws_gateway.delivery.link import Link
+from ws_gateway.delivery.message import Message
 from ws_gateway.delivery.news import News
-from ws_gateway.delivery.outbox import Message, Outbox
+from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.refusals import Refusals
 from ws_gateway.delivery.spool import Spool
-from ws_gateway.domain.topic import Lane, Topic
+from ws_gateway.domain.topic import Topic
 from ws_gateway.ports import LossObserver
 from ws_gateway.runtime.counters import QUARANTINED, Counters
 
@@ -27,21 +30,28 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 _MAX_ATTEMPTS = 3
 _BUSY = 500  # so many unanswered messages mean that the broker is behind
 _GATHER_SECONDS = 0.002
+_GIVE_WAY_SECONDS = 0.01
+_PATIENCE_SECONDS = 1.0  # nobody gives way for longer to a connection that brings nothing
 _BATCH_MOST = 1000  # messages in one write; more would pile up copies in this process
-_PRIVATE_SHARE = 0.1  # of the window, so that a private event finds a place in any public flood
 _MOMENT_SECONDS = 0.05  # a broker that owes an answer for longer is not well
 _REFUSALS_SECONDS = 0.1  # how often it is looked what is due of what was refused
-_PRIVATE = Lane.PRIVATE  # named once: it is compared with per event
 
 
 class Sender:
-    """Everything between the outbox and one link; it is the link's listener.
+    """Everything between some lanes of the outbox and one link; it is the link's listener.
+
+    Args:
+        outbox: the whole of it, for what is asked of all lanes.
+        flight: the way of these lanes.
+        window: most messages sent and not yet confirmed.
+        drained: set whenever nothing is held any more, in any lane.
+        spool: of the private lane; the public ones have none.
+        gives_way: asked before writing; while it says so, others go first.
 
     Attributes:
         attention: set when something came back; `take_back` sends it again.
         refusals: what is known of messages that a queue refuses.
         quiet: set whenever all that was sent is answered for.
-        drained: set whenever nothing is held any more.
         made_progress: the broker confirmed something; whoever looks resets it.
         topology_suspect: a message came back. Nothing is sent then, for it would overtake what
             came back; whoever mends the queues resets it.
@@ -51,35 +61,41 @@ class Sender:
     def __init__(
         self,
         outbox: Outbox,
+        flight: Flight,
         counters: Counters,
         *,
         window: int,
         clock_us: Callable[[], int],
+        times: HopTimes,
+        drained: asyncio.Event,
         spool: Spool | None = None,
-        times: HopTimes | None = None,
+        gives_way: Callable[[], bool] = lambda: False,
     ) -> None:
         self._outbox = outbox
+        self._flight = flight
         self._counters = counters
         self._window = window
-        self._reserved = int(window * _PRIVATE_SHARE)
         self._clock_us = clock_us
         self._spool = spool
-        self.refusals = Refusals(outbox)
+        self._gives_way = gives_way
+        self._looks_again: asyncio.TimerHandle | None = None
+        self._is_private = flight is outbox.private
+        self.refusals = Refusals(outbox.private)
         self._refusals_due: asyncio.TimerHandle | None = None
-        self._times = times or HopTimes()
+        self._times = times
         self._news = News()
         self._link: Link | None = None
         self._flush_due = False
-        self._is_gathering = False
         self._sent: deque[tuple[int, float]] = deque()  # (last tag, monotonic time) per batch
         self._answered_tag = 0  # oldest unanswered one, and since when it is the oldest
         self._answered_at = 0.0
+        self._asked_at = 0.0  # whether it is well
         self._lost: list[tuple[Topic, int]] = []
         self._now_us = 0
         self.losses: LossObserver | None = None
         self.attention = asyncio.Event()
         self.quiet = asyncio.Event()
-        self.drained = asyncio.Event()
+        self._drained = drained
         self.made_progress = False
         self.topology_suspect = False
         self.is_blocked = False
@@ -88,11 +104,11 @@ class Sender:
 
     def begin(self, link: Link) -> int:
         """Write to this link; answers how many messages go out once more."""
-        again = self._outbox.rewind()
+        again = self._flight.rewind()
         self._counters.resent += again
         again += self.take_back()  # older than what was unconfirmed
         self.topology_suspect = self.is_blocked = False
-        self._answered_tag, self._answered_at = self._outbox.first_tag, time.monotonic()
+        self._answered_tag, self._answered_at = self._flight.first_tag, time.monotonic()
         self._link = link
         self.refusals.begin(time.monotonic())
         self._mind_refusals()
@@ -112,10 +128,29 @@ class Sender:
             self._spool.broker_lost()
 
     @property
+    def _is_open(self) -> bool:
+        return self._link is not None and not self.is_blocked and not self.topology_suspect
+
     def is_well(self) -> bool:
-        """Say whether messages that are put now would soon be confirmed."""
-        is_open = self._link is not None and not self.is_blocked and not self.topology_suspect
-        return is_open and self.silent_seconds() < _MOMENT_SECONDS
+        """Say whether messages that are put now would soon be confirmed.
+
+        While this process itself is late, an answer may have come that it has not read yet.
+        """
+        now = time.monotonic()
+        asked_at, self._asked_at = self._asked_at, now
+        moment = max(_MOMENT_SECONDS, 2 * (now - asked_at))
+        return self._is_open and self.silent_seconds() < moment
+
+    @property
+    def is_backed_up(self) -> bool:
+        """Say whether something waits for a place in the window."""
+        flight = self._flight
+        return flight.has_waiting and flight.unconfirmed + flight.aside >= self._window
+
+    @property
+    def is_moving(self) -> bool:
+        """Say whether what is sent gets anywhere."""
+        return self._is_open and self.silent_seconds() < _PATIENCE_SECONDS
 
     def silent_seconds(self) -> float:
         """Return for how long the broker has owed the oldest answer without any progress.
@@ -132,17 +167,14 @@ class Sender:
     def put(self, message: Message) -> None:
         """Take a message and write it soon; ask the outbox for room first."""
         spool = self._spool
-        if message.lane is _PRIVATE and spool is not None and spool.is_taking:
+        if spool is not None and spool.is_taking:
             spool.put(message)
             return
         self._outbox.put(message)
         if not self._flush_due:
-            self._schedule_flush(is_urgent=message.lane is _PRIVATE)
-        elif self._is_gathering and message.lane is _PRIVATE:
-            self._is_gathering = False
-            asyncio.get_running_loop().call_soon(self.flush)
+            self._schedule_flush()
 
-    def _schedule_flush(self, *, is_urgent: bool = False) -> None:
+    def _schedule_flush(self) -> None:
         """Write soon: after this socket read, so that all its events leave in one write.
 
         While the broker owes many confirms a message waits its turn there anyway; then writes are
@@ -151,40 +183,45 @@ class Sender:
         """
         self._flush_due = True
         loop = asyncio.get_running_loop()
-        if is_urgent or self._outbox.unconfirmed < _BUSY:
+        if self._is_private or self._flight.unconfirmed < _BUSY:
             loop.call_soon(self.flush)
         else:
-            self._is_gathering = True
             loop.call_later(_GATHER_SECONDS, self.flush)
 
     def flush(self) -> None:
         """Write what waits, as far as window and socket allow."""
-        self._flush_due = self._is_gathering = False
-        link = self._link
-        if link is None or self.is_blocked or self.topology_suspect:
+        self._flush_due = False
+        link, flight = self._link, self._flight
+        if link is None or not self._is_open:
             return
-        most = self._window - self._outbox.aside
-        holds_public = self._spool is not None and self._spool.holds_public
-        if holds_public and self._outbox.held:
-            holds_public = False  # what one queue refuses would hold up everything else
-        while self._outbox.has_waiting and link.is_writable:
-            room = most - self._outbox.unconfirmed
+        if self._gives_way():
+            self._look_again()
+            return
+        most = self._window - flight.aside
+        while flight.has_waiting and link.is_writable:
+            room = most - flight.unconfirmed
             if room <= 0:
                 return
-            most_now = min(room, _BATCH_MOST)
-            reserved = max(0, self._reserved - (room - most_now))
-            if holds_public:
-                reserved = most_now
-            batch = self._outbox.next_batch(most_now, reserved=reserved)
+            batch = flight.next_batch(min(room, _BATCH_MOST))
             if not batch:
-                return  # the places left are for private events
+                return  # all that waited is of streams a queue refuses
             link.write(b"".join([message.data for message in batch]))
-            self._sent.append((self._outbox.next_tag - 1, time.monotonic()))
+            self._sent.append((flight.next_tag - 1, time.monotonic()))
             self._times.sent(batch, self._clock_us())
+
+    def _look_again(self) -> None:
+        """Write later; nothing tells when the others are through."""
+        if self._looks_again is None:
+            loop = asyncio.get_running_loop()
+            self._looks_again = loop.call_later(_GIVE_WAY_SECONDS, self._flush_again)
+
+    def _flush_again(self) -> None:
+        self._looks_again = None
+        self.flush()
 
     def take_back(self) -> int:
         """Let what was set aside go on, before all others; answers how many."""
-        again = self._outbox.take_back()
+        again = self._flight.take_back()
         self._counters.resent += again
         return again
 
@@ -194,19 +231,19 @@ class Sender:
         """Account for what the broker took responsibility for."""
         self.made_progress = True
         self._now_us = self._clock_us()
-        self._outbox.settle(tag, multiple=multiple, take=self._confirmed)
+        self._flight.settle(tag, multiple=multiple, take=self._confirmed)
         self._announce_losses("no queue took it")
         self._after_answer()
 
     def on_nack(self, tag: int, *, multiple: bool) -> None:
         """Send again later what the broker refused, or give it up and say so."""
-        self._outbox.settle(tag, multiple=multiple, take=self._refused)
+        self._flight.settle(tag, multiple=multiple, take=self._refused)
         self._mind_refusals()
         self._after_answer()
 
     def on_return(self, message_id: str, reply: str) -> None:
         """Remember that the next confirm of this message does not mean it arrived anywhere."""
-        message = self._outbox.find_unconfirmed(message_id)
+        message = self._flight.find_unconfirmed(message_id)
         self._counters.returned += 1
         if message is not None:
             message.returned = True
@@ -220,7 +257,10 @@ class Sender:
         if self._link is None:
             return  # not ready yet, or closing: there is nothing to stop
         self.is_blocked = blocked
-        log.warning("delivery.broker_blocked" if blocked else "delivery.broker_unblocked")
+        events = "private" if self._is_private else "public"
+        log.warning(
+            "delivery.broker_blocked" if blocked else "delivery.broker_unblocked", events=events
+        )
         self._answered_at = time.monotonic()
         self.flush()
 
@@ -233,7 +273,7 @@ class Sender:
     def _confirmed(self, message: Message) -> None:
         counters = self._counters
         if not message.returned:
-            if message.lane is _PRIVATE:
+            if self._spool is not None:
                 self._settled(message)
             topic = message.topic
             counters.routed[QUARANTINED if topic is None else topic.key] += 1
@@ -264,7 +304,7 @@ class Sender:
                 self._give_up(message, counters.shed, "refused_by_broker")
             return
         counters.refused[topic.key] += 1
-        if topic.lane is _PRIVATE:
+        if self._is_private:
             refusals.refused_private(message, topic, now)
             return
         if message.is_observed:
@@ -299,7 +339,7 @@ class Sender:
 
     def _retry(self, message: Message) -> None:
         message.attempts += 1
-        self._outbox.set_aside(message)
+        self._flight.set_aside(message)
         self.attention.set()
 
     def _give_up(self, message: Message, tally: Counter[str], reason: str) -> None:
@@ -326,15 +366,15 @@ class Sender:
 
     def _after_answer(self) -> None:
         """Use the room the answer made."""
-        if self._outbox.first_tag != self._answered_tag:
-            self._answered_tag, self._answered_at = self._outbox.first_tag, time.monotonic()
-        while self._sent and self._sent[0][0] < self._outbox.first_tag:
+        if self._flight.first_tag != self._answered_tag:
+            self._answered_tag, self._answered_at = self._flight.first_tag, time.monotonic()
+        while self._sent and self._sent[0][0] < self._flight.first_tag:
             self._sent.popleft()
-        if self._outbox.has_waiting and not self._flush_due:
+        if self._flight.has_waiting and not self._flush_due:
             self._schedule_flush()
         if self._outbox.is_refusing and self.losses is not None:
             self.losses.room_again()
-        if not self._outbox.unconfirmed:
+        if not self._flight.unconfirmed:
             self.quiet.set()
         if not self._outbox.messages:
-            self.drained.set()
+            self._drained.set()

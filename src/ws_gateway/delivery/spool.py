@@ -21,7 +21,8 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from ws_gateway.delivery.outbox import Message, Outbox
+from ws_gateway.delivery.message import Message
+from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.spool_faults import Faults, Work
 from ws_gateway.delivery.spool_format import Position, Record
 from ws_gateway.delivery.spool_left import Left, find_left
@@ -153,7 +154,7 @@ class Spool:
             self._copy_held()
             await self._write()
             await self._acknowledge()
-            self.observed += self._outbox.forget_recorded()
+            self.observed += self._outbox.private.forget_recorded()
             self._is_open = self.is_taking = False
             try:
                 await self._in_thread(self._log.close)
@@ -193,10 +194,10 @@ class Spool:
         self._wake.set()
 
     @property
-    def holds_public(self) -> bool:
-        """Say whether private events on disk are about to be sent, before any public one.
+    def is_catching_up(self) -> bool:
+        """Say whether private events on disk are about to be sent.
 
-        A disk that refuses or hangs holds up its own lane only.
+        A disk that refuses or hangs is not: it holds up its own lane only.
         """
         return (
             self.is_taking
@@ -250,7 +251,7 @@ class Spool:
         waiting = {id(message) for message in self._copying}
         self._copying.extend(
             message
-            for message in self._outbox.private_messages()
+            for message in self._outbox.private.messages()
             if message.record is None and id(message) not in waiting
         )
 
@@ -259,7 +260,7 @@ class Spool:
 
         What was sent already, or is refused by the broker, stays in memory and is copied.
         """
-        self._pending.extend(self._outbox.withdraw_unsent())
+        self._pending.extend(self._outbox.private.withdraw_unsent())
         self._copy_held()
 
     # ── to the disk ───────────────────────────────────────────────────────────────────────────
@@ -330,7 +331,7 @@ class Spool:
     async def _load(self) -> None:
         outbox = self._outbox
         most = self._load_most
-        while outbox.private_waiting < most // 2 and self._loaded < 2 * most:
+        while outbox.private.waiting < most // 2 and self._loaded < 2 * most:
             if self._is_read:
                 self._load_pending()
                 return

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from ws_gateway.delivery.envelope import Address, body_of
-from ws_gateway.delivery.outbox import Message
+from ws_gateway.delivery.message import Message
 from ws_gateway.delivery.spool_format import Record
 from ws_gateway.domain.event import Event, GapReason, Kind, Observation, marker_payload
 from ws_gateway.domain.topic import Lane, parse_topic

@@ -109,7 +109,8 @@ class QueueSteward:
             await asyncio.sleep(next(delays))
 
     async def _one_connection(self) -> None:
-        link = await open_link(self._url, Deaf(), deadline_seconds=_DEADLINE_SECONDS)
+        name = f"{self._names.prefix} queues"
+        link = await open_link(self._url, Deaf(), deadline_seconds=_DEADLINE_SECONDS, name=name)
         try:
             await in_time(ensure_exchange(link, self._names))  # the publisher tells of a drift
             self._keeper.doubt()

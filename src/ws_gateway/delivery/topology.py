@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,7 +14,8 @@ from pamqp.common import FieldTable
 from ws_gateway.amqp_errors import broker_errors
 from ws_gateway.config import QueueType
 from ws_gateway.delivery.link import Link
-from ws_gateway.domain.topic import EventClass
+from ws_gateway.domain.catalogue import LANE_OF
+from ws_gateway.domain.topic import EventClass, Lane
 from ws_gateway.errors import BrokerLost
 from ws_gateway.ports import QueueProblem
 
@@ -54,7 +55,13 @@ class Names:
 
     def queues(self) -> dict[str, str]:
         """Every queue with the binding key that fills it."""
-        classes = [*(c.value for c in EventClass), QUARANTINE]
+        return self.queues_of(is_private=True) | self.queues_of(is_private=False)
+
+    def queues_of(self, *, is_private: bool) -> dict[str, str]:
+        """Return those of private events, or of all others, with their binding keys."""
+        classes = [c.value for c in EventClass if (LANE_OF[c] is Lane.PRIVATE) is is_private]
+        if not is_private:
+            classes.append(QUARANTINE)
         return {self.queue(name): f"{name}.#" for name in classes}
 
 
@@ -103,9 +110,9 @@ class Standing:
 
 
 async def declare_topology(
-    link: Link, names: Names, queue_type: QueueType
+    link: Link, names: Names, queue_type: QueueType, queues: Mapping[str, str] | None = None
 ) -> tuple[QueueProblem, ...]:
-    """Declare everything; answers the objects that stand with other arguments.
+    """Declare the exchange and queues, by default all; answers what stands with other arguments.
 
     A drifted object is used as it is: declaring it again would never succeed, and deleting it is
     for a person to decide. A policy of the broker that tightens a limit is no drift.
@@ -116,7 +123,7 @@ async def declare_topology(
     found = []
     if (drifted := await ensure_exchange(link, names)) is not None:
         found.append(QueueProblem(names.exchange, drifted))
-    for queue, binding in names.queues().items():
+    for queue, binding in (names.queues() if queues is None else queues).items():
         standing = await ensure_queue(link, names.exchange, queue, (binding,), queue_type)
         if standing.problem is not None:
             is_blocking = not standing.is_bound
@@ -176,14 +183,14 @@ async def stands(link: Link, queue: str) -> bool:
     return True
 
 
-async def missing_queues(link: Link, names: Names) -> list[str]:
-    """Name the queues that should stand and do not.
+async def missing_queues(link: Link, queues: Iterable[str]) -> list[str]:
+    """Name those of these queues that do not stand.
 
     Raises:
         BrokerLost: the connection went away.
     """
     missing = []
-    waiting = list(names.queues())
+    waiting = list(queues)
     while waiting:
         try:
             async with link.channel() as channel:
@@ -206,7 +213,7 @@ async def look_at_queues(
     Raises:
         BrokerLost: the connection went away.
     """
-    missing = await missing_queues(link, names)
+    missing = await missing_queues(link, names.queues())
     drifted = []
     for queue in names.queues():
         if queue not in missing:

@@ -15,6 +15,7 @@ from ws_gateway.domain.topic import Category, Channel, build_topic
 from ws_gateway.ports import (
     AlertCode,
     BrokerState,
+    Carries,
     DeliveryStatus,
     QueueAlert,
     QueueKind,
@@ -123,6 +124,25 @@ async def test_a_broker_that_takes_nothing_is_a_reason(
     body = (await gateway.http.get("/health")).json()
     assert body["status"] == "down"
     assert "memory alarm" in body["reasons"][0]["detail"]
+
+
+@pytest.mark.parametrize("lost", list(Carries))
+async def test_one_broker_connection_that_is_lost_is_named_and_degrades(
+    gateway: Gateway, lost: Carries
+) -> None:
+    """The other goes on delivering, so the gateway is not down; green it is not either."""
+    gateway.delivery.lost = lost
+    gateway.delivery.state = BrokerState.BACKING_OFF
+    gateway.delivery.last_error = "it was reset"
+    body = (await gateway.http.get("/health")).json()
+    (reason,) = body["reasons"]
+    assert (reason["code"], reason["is_blocking"]) == ("broker_lost", True)
+    assert reason["detail"] == f"the connection for {lost} events is backing_off: it was reset"
+    assert body["status"] == "degraded"
+    assert (await gateway.http.get("/readyz")).status_code == 503
+    told = {one["events"]: one["status"] for one in body["broker"]["connections"]}
+    assert told.pop(lost) == "backing_off"
+    assert list(told.values()) == ["ready"]
 
 
 async def test_queue_problems_are_reasons(gateway: Gateway) -> None:

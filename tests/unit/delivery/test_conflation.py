@@ -101,7 +101,7 @@ async def test_without_a_broker_tickers_stay_few_and_complete() -> None:
     assert stage.outbox.messages < 15
     assert stage.counters.shed["conflated"] > 3900
     assert set(stage.counters.shed) == {"conflated"}
-    stage.sender.begin(stage.broker)
+    stage.begin()
     stage.drain()
     checker = ContinuityChecker(from_start=True)
     state: dict[str, dict[str, str]] = {}
@@ -124,7 +124,7 @@ async def test_a_full_lane_of_trades_leaves_tickers_and_orders_alone() -> None:
     stage.runner.accept(observe(LINEAR))
     stage.runner.accept(observe(ORDERS))
     assert stage.counters.shed == Counter(no_room=452)
-    stage.sender.begin(stage.broker)
+    stage.begin()
     classes = [body["event_type"] for body in stage.broker.bodies]
     assert classes[:3] == ["order"] * 3
     assert set(classes[3:]) == {"trade", "ticker"}
@@ -134,17 +134,17 @@ async def test_a_full_lane_of_trades_leaves_tickers_and_orders_alone() -> None:
     assert (lanes["private"].peak_events, lanes["ledger"].events) == (3, 0)
 
 
-async def test_a_private_event_finds_a_place_in_a_window_full_of_public_ones() -> None:
-    """A tenth of the window is never given to public events, and gathering does not delay it."""
+async def test_a_private_event_is_written_at_once_beside_a_window_full_of_public_ones() -> None:
+    """It has a window of its own, and the gathering of public events does not delay it."""
     stage = Stage(max_events=10_000, window=1000)
-    stage.sender.begin(stage.broker)
+    stage.begin()
     for _ in range(2000):
         stage.runner.accept(observe(TRADES))
     await asyncio.sleep(0.01)
-    assert (len(stage.broker.bodies), stage.outbox.unconfirmed) == (900, 900)
+    assert (len(stage.broker.bodies), stage.outbox.unconfirmed) == (1000, 1000)
     stage.runner.accept(observe(ORDERS))
     await asyncio.sleep(0)
-    assert [body["event_type"] for body in stage.broker.bodies[900:]] == ["order"] * 3
+    assert [body["event_type"] for body in stage.broker.bodies[1000:]] == ["order"] * 3
 
 
 _numbers = count(1)
@@ -209,13 +209,13 @@ def test_whatever_the_broker_does_every_number_is_explained(data: st.DataObject)
 def _act(stage: Stage, step: str) -> None:
     """Let the broker do something."""
     if step == "lose":
-        stage.sender.end()
+        stage.end()
     elif step == "begin":
-        stage.sender.begin(stage.broker)
+        stage.begin()
     elif stage.outbox.unconfirmed and step == "confirm":
         stage.confirm()
     elif stage.outbox.unconfirmed:
-        stage.sender.on_nack(stage.outbox.first_tag, multiple=False)
+        stage.public.on_nack(stage.outbox.public.first_tag, multiple=False)
 
 
 def _in_order(bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:

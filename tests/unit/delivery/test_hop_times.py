@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ws_gateway.delivery.hop_times import CONFIRM, PUBLISH, RECEIVE, TIMED_PER_SECOND, HopTimes
-from ws_gateway.delivery.outbox import Message
+from ws_gateway.delivery.message import Message
 from ws_gateway.domain.topic import Category, Topic, parse_topic
 
 TRADES = parse_topic("publicTrade.BTCUSDT", Category.LINEAR)

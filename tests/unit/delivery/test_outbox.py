@@ -7,10 +7,12 @@ from itertools import count
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from support.delivery_rig import TRADES
-from ws_gateway.delivery.outbox import Message, Outbox
+from ws_gateway.delivery.flight import Flight
+from ws_gateway.delivery.message import Message
+from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.domain.topic import Lane
 
 
@@ -21,17 +23,34 @@ def message(
     return Message(b"x" * size, TRADES, lane, number, f"id-{number}", 0, is_observed)
 
 
+class Way:
+    """One way to the broker, and its model: two lists and a set of tags."""
+
+    def __init__(self, flight: Flight) -> None:
+        self.flight = flight
+        self.window: list[Message | None] = []  # None: answered for, yet not the oldest
+        self.aside: list[Message] = []
+        self.first_tag = 1
+
+    @property
+    def held(self) -> list[Message]:
+        """List what was sent and is still answered for."""
+        return [one for one in self.window if one is not None] + self.aside
+
+
+PRIVATE, PUBLIC = "private", "public"
+WAYS = st.sampled_from([PRIVATE, PUBLIC])
+
+
 class OutboxMachine(RuleBasedStateMachine):
-    """Every legal order of calls; the model is a list per lane, two more, and a set of tags."""
+    """Every legal order of calls; the model is a list per lane, and one per way."""
 
     def __init__(self) -> None:
         super().__init__()
         self.outbox = Outbox(max_events=10**9, max_bytes=10**12)
         self.numbers = count(1)
         self.waiting: dict[Lane, list[Message]] = {lane: [] for lane in Lane}
-        self.window: list[Message | None] = []  # None: answered for, yet not the oldest
-        self.aside: list[Message] = []
-        self.first_tag = 1
+        self.ways = {PRIVATE: Way(self.outbox.private), PUBLIC: Way(self.outbox.public)}
         self.gone: list[int] = []
         self.taken = 0
 
@@ -48,74 +67,76 @@ class OutboxMachine(RuleBasedStateMachine):
             self.waiting[lane].append(one)
             self.taken += 1
 
-    @rule(most=st.integers(1, 9), reserved=st.integers(0, 3))
-    def send(self, most: int, reserved: int) -> None:
-        """Send private ones first, then a fair share of each public lane, oldest first."""
-        batch = self.outbox.next_batch(most, reserved=reserved)
+    @rule(which=WAYS, most=st.integers(1, 9))
+    def send(self, which: str, most: int) -> None:
+        """Send a fair share of each lane, oldest first, and nothing of the other way's."""
+        way = self.ways[which]
+        batch = way.flight.next_batch(most)
         taken = {lane: [one for one in batch if one.lane is lane] for lane in Lane}
         for lane, messages in taken.items():
             assert messages == self.waiting[lane][: len(messages)]
             del self.waiting[lane][: len(messages)]
-        private = len(taken[Lane.PRIVATE])
-        assert batch[:private] == taken[Lane.PRIVATE]
-        assert private == most or not self.waiting[Lane.PRIVATE]
-        left = max(0, most - reserved - private)
-        public = [lane for lane in Lane if lane is not Lane.PRIVATE]
-        sent = [len(taken[lane]) for lane in public]
-        assert sum(sent) <= left
-        for lane in public:
+        lanes = [lane for lane in Lane if (lane is Lane.PRIVATE) is (which == PRIVATE)]
+        sent = [len(taken[lane]) for lane in lanes]
+        assert sum(sent) == len(batch) <= most
+        for lane in lanes:
             if self.waiting[lane]:
-                assert sum(sent) == left
-                assert len(taken[lane]) >= max(sent) - len(public)
-        self.window += batch
+                assert len(batch) == most
+                assert len(taken[lane]) >= max(sent) - len(lanes)
+        way.window += batch
 
-    @precondition(lambda self: self.window)
-    @rule(data=st.data(), multiple=st.booleans(), back=st.booleans())
-    def settle(self, data: st.DataObject, *, multiple: bool, back: bool) -> None:
+    @rule(which=WAYS, data=st.data(), multiple=st.booleans(), back=st.booleans())
+    def settle(self, which: str, data: st.DataObject, *, multiple: bool, back: bool) -> None:
         """Let the broker answer, in any order; what it refused may wait again."""
-        index = data.draw(st.integers(0, len(self.window) - 1))
+        way = self.ways[which]
+        if not way.window:
+            return
+        index = data.draw(st.integers(0, len(way.window) - 1))
         first = 0 if multiple else index
-        expected = [m for m in self.window[first : index + 1] if m is not None]
+        expected = [m for m in way.window[first : index + 1] if m is not None]
         answered: list[Message] = []
-        self.outbox.settle(self.first_tag + index, multiple=multiple, take=answered.append)
+        way.flight.settle(way.first_tag + index, multiple=multiple, take=answered.append)
         assert answered == expected
         for place in range(first, index + 1):
-            self.window[place] = None
-        while self.window and self.window[0] is None:
-            self.window.pop(0)
-            self.first_tag += 1
+            way.window[place] = None
+        while way.window and way.window[0] is None:
+            way.window.pop(0)
+            way.first_tag += 1
         if back:
             for one in answered:
-                self.outbox.set_aside(one)
-            self.aside += answered
+                way.flight.set_aside(one)
+            way.aside += answered
         else:
             self.gone += [one.sequence for one in answered]
 
-    @rule(tag=st.integers(-3, 0), beyond=st.integers(0, 3), multiple=st.booleans())
-    def settle_nonsense(self, tag: int, beyond: int, *, multiple: bool) -> None:
+    @rule(which=WAYS, tag=st.integers(-3, 0), beyond=st.integers(0, 3), multiple=st.booleans())
+    def settle_nonsense(self, which: str, tag: int, beyond: int, *, multiple: bool) -> None:
         """Ignore answers for tags that are settled already or were never given."""
-        for odd in (self.first_tag - 1 + tag, self.first_tag + len(self.window) + beyond):
-            self.outbox.settle(odd, multiple=multiple, take=self._unexpected)
+        way = self.ways[which]
+        for odd in (way.first_tag - 1 + tag, way.first_tag + len(way.window) + beyond):
+            way.flight.settle(odd, multiple=multiple, take=self._unexpected)
 
     @staticmethod
     def _unexpected(one: Message) -> None:
         raise AssertionError(one)
 
-    @rule()
-    def take_back(self) -> None:
+    @rule(which=WAYS)
+    def take_back(self, which: str) -> None:
         """Let what was set aside go on, before all others."""
-        assert self.outbox.take_back() == len(self.aside)
-        self._wait_again(self.aside)
-        self.aside.clear()
+        way = self.ways[which]
+        assert way.flight.take_back() == len(way.aside)
+        self._wait_again(way.aside)
+        way.aside.clear()
 
-    @rule()
-    def rewind(self) -> None:
+    @rule(which=WAYS)
+    def rewind(self, which: str) -> None:
         """Begin anew on another connection."""
-        again = [one for one in self.window if one is not None]
-        assert self.outbox.rewind() == len(again)
+        way = self.ways[which]
+        again = [one for one in way.window if one is not None]
+        assert way.flight.rewind() == len(again)
         self._wait_again(again)
-        self.window.clear()
-        self.first_tag = 1
+        way.window.clear()
+        way.first_tag = 1
 
     def _wait_again(self, again: list[Message]) -> None:
         for lane, waiting in self.waiting.items():
@@ -124,24 +145,31 @@ class OutboxMachine(RuleBasedStateMachine):
     @invariant()
     def accounts_are_exact(self) -> None:
         """Levels, tags and bytes are those of the model."""
-        held = [one for one in self.window if one is not None] + self.aside
+        held = [one for way in self.ways.values() for one in way.held]
         for waiting in self.waiting.values():
             held += waiting
         for queue in self.outbox.lanes():
             of_lane = [one for one in held if one.lane is queue.lane]
             assert queue.messages == len(of_lane) <= queue.peak_messages
             assert queue.size_bytes == sum(len(one.data) for one in of_lane) <= queue.peak_bytes
-        assert self.outbox.aside == len(self.aside)
         assert self.outbox.messages == len(held)
         assert self.outbox.events == sum(one.is_observed for one in held)
         assert self.outbox.size_bytes == sum(len(one.data) for one in held)
-        waits = sum(map(len, self.waiting.values()))
-        assert (self.outbox.waiting, self.outbox.has_waiting) == (waits, waits > 0)
-        assert self.outbox.unconfirmed == len(self.window)
-        assert self.outbox.first_tag == self.first_tag
-        assert self.outbox.next_tag == self.first_tag + len(self.window)
+        assert self.outbox.unconfirmed == sum(len(way.window) for way in self.ways.values())
         assert len(held) + len(self.gone) == self.taken
         assert len(set(self.gone)) == len(self.gone)
+
+    @invariant()
+    def ways_are_exact(self) -> None:
+        """Each has its own numbers."""
+        for which, way in self.ways.items():
+            flight = way.flight
+            lanes = [lane for lane in Lane if (lane is Lane.PRIVATE) is (which == PRIVATE)]
+            waits = sum(len(self.waiting[lane]) for lane in lanes)
+            assert (flight.waiting, flight.has_waiting) == (waits, waits > 0)
+            assert (flight.aside, flight.unconfirmed) == (len(way.aside), len(way.window))
+            assert flight.first_tag == way.first_tag
+            assert flight.next_tag == way.first_tag + len(way.window)
 
 
 TestOutbox = OutboxMachine.TestCase
@@ -153,24 +181,24 @@ def test_what_was_sent_goes_out_again_in_its_old_order() -> None:
     outbox = Outbox(max_events=100, max_bytes=10_000)
     for number in range(1, 7):
         outbox.put(message(number))
-    outbox.next_batch(4)
-    outbox.settle(2, multiple=False, take=lambda _: None)
-    assert outbox.rewind() == 3
-    assert [one.sequence for one in outbox.next_batch(10)] == [1, 3, 4, 5, 6]
+    outbox.public.next_batch(4)
+    outbox.public.settle(2, multiple=False, take=lambda _: None)
+    assert outbox.public.rewind() == 3
+    assert [one.sequence for one in outbox.public.next_batch(10)] == [1, 3, 4, 5, 6]
 
 
 def test_a_return_of_the_first_try_is_forgotten_by_a_rewind() -> None:
     """A message that came back before the connection was lost counts as sent anew."""
     outbox = Outbox(max_events=100, max_bytes=10_000)
     outbox.put(message(1))
-    outbox.next_batch(1)
-    found = outbox.find_unconfirmed("id-1")
+    outbox.public.next_batch(1)
+    found = outbox.public.find_unconfirmed("id-1")
     assert found is not None
     found.returned = True
-    assert outbox.find_unconfirmed("id-1") is None
-    outbox.rewind()
-    outbox.next_batch(1)
-    assert outbox.find_unconfirmed("id-1") is found
+    assert outbox.public.find_unconfirmed("id-1") is None
+    outbox.public.rewind()
+    outbox.public.next_batch(1)
+    assert outbox.public.find_unconfirmed("id-1") is found
 
 
 def test_a_return_of_a_repeated_id_names_the_one_not_yet_answered() -> None:
@@ -179,9 +207,9 @@ def test_a_return_of_a_repeated_id_names_the_one_not_yet_answered() -> None:
     oldest, first, second = message(1), message(2), message(2)
     for one in (oldest, first, second):
         outbox.put(one)
-    outbox.next_batch(3)
-    outbox.settle(2, multiple=False, take=lambda _: None)
-    assert outbox.find_unconfirmed("id-2") is second
+    outbox.public.next_batch(3)
+    outbox.public.settle(2, multiple=False, take=lambda _: None)
+    assert outbox.public.find_unconfirmed("id-2") is second
 
 
 @pytest.mark.parametrize(("max_events", "max_bytes"), [(100, 10**9), (10**9, 1000)])
@@ -222,10 +250,12 @@ def test_a_refused_lane_stays_refused_until_the_level_has_fallen() -> None:
         outbox.put(message(100 + number, lane=Lane.PRIVATE))
     assert not outbox.has_room(Lane.PRIVATE)
     assert not outbox.has_room(Lane.LEDGER)
-    assert len(outbox.next_batch(100)) == 100
+    assert len(outbox.public.next_batch(100)) == 50
+    assert len(outbox.private.next_batch(100)) == 50
     room: dict[Lane, int] = {}
-    for tag in range(1, 101):
-        outbox.settle(tag, multiple=False, take=lambda _: None)
+    for place in range(100):
+        way = outbox.private if place < 50 else outbox.public
+        way.settle(place % 50 + 1, multiple=False, take=lambda _: None)
         for queue in outbox.lanes():
             if queue.lane not in room and outbox.has_room(queue.lane):
                 room[queue.lane] = outbox.messages
@@ -233,12 +263,14 @@ def test_a_refused_lane_stays_refused_until_the_level_has_fallen() -> None:
     assert not outbox.is_refusing
 
 
-def test_what_a_public_flood_left_waiting_is_overtaken() -> None:
-    """A private event goes first, and the places kept for it are not given to others."""
+def test_neither_way_waits_for_what_is_unconfirmed_on_the_other() -> None:
+    """A private event goes at once beside a public backlog, under a number of its own."""
     outbox = Outbox(max_events=1000, max_bytes=10**9)
     for number in range(1, 101):
         outbox.put(message(number))
-    assert len(outbox.next_batch(50, reserved=10)) == 40
+    assert len(outbox.public.next_batch(50)) == 50
     outbox.put(message(101, lane=Lane.PRIVATE))
-    assert [one.sequence for one in outbox.next_batch(10, reserved=10)] == [101]
-    assert outbox.next_batch(9, reserved=9) == []
+    assert [one.sequence for one in outbox.private.next_batch(10)] == [101]
+    assert (outbox.private.first_tag, outbox.public.next_tag) == (1, 51)
+    outbox.private.settle(1, multiple=True, take=lambda _: None)
+    assert (outbox.private.unconfirmed, outbox.unconfirmed) == (0, 50)

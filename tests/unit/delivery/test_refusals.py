@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from support.delivery_rig import ORDERS
-from ws_gateway.delivery.outbox import Message, Outbox
+from ws_gateway.delivery.message import Message
+from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.domain.topic import Lane
 
 
@@ -14,14 +15,14 @@ def order(number: int) -> Message:
 
 def sequences(outbox: Outbox) -> list[int]:
     """List what is held and waits, in the order it would go in."""
-    return [message.sequence for message in outbox.private_messages()]
+    return [message.sequence for message in outbox.private.messages()]
 
 
 def hold_back(outbox: Outbox, tag: int) -> None:
     """Let the broker refuse one."""
     refused: list[Message] = []
-    outbox.settle(tag, multiple=False, take=refused.append)
-    assert not outbox.hold_back(refused[0])
+    outbox.private.settle(tag, multiple=False, take=refused.append)
+    assert not outbox.private.hold_back(refused[0])
 
 
 def test_a_refused_stream_keeps_its_order_when_the_connection_is_lost_on_its_trial() -> None:
@@ -29,23 +30,23 @@ def test_a_refused_stream_keeps_its_order_when_the_connection_is_lost_on_its_tri
     outbox = Outbox(max_events=100, max_bytes=10**6)
     for number in range(1, 5):
         outbox.put(order(number))
-    outbox.next_batch(4)
+    outbox.private.next_batch(4)
     hold_back(outbox, 1)
     hold_back(outbox, 2)
     outbox.put(order(5))
-    assert outbox.next_batch(4) == []
-    assert outbox.try_held(ORDERS.key)
-    assert [one.sequence for one in outbox.next_batch(4)] == [1]
+    assert outbox.private.next_batch(4) == []
+    assert outbox.private.try_held(ORDERS.key)
+    assert [one.sequence for one in outbox.private.next_batch(4)] == [1]
     outbox.put(order(6))
-    assert (outbox.messages, outbox.held) == (6, 3)
-    outbox.rewind()
-    assert outbox.next_batch(4) == []
+    assert (outbox.messages, outbox.private.held) == (6, 3)
+    outbox.private.rewind()
+    assert outbox.private.next_batch(4) == []
     assert sequences(outbox) == [1, 2, 3, 4, 5, 6]
     for number in range(1, 7):
-        assert outbox.try_held(ORDERS.key)
-        (one,) = outbox.next_batch(4)
+        assert outbox.private.try_held(ORDERS.key)
+        (one,) = outbox.private.next_batch(4)
         assert one.sequence == number
-        outbox.settle(outbox.first_tag, multiple=True, take=lambda _: None)
-        assert outbox.end_trial(one)
-    assert not outbox.try_held(ORDERS.key)
-    assert (outbox.messages, outbox.held, outbox.size_bytes) == (0, 0, 0)
+        outbox.private.settle(outbox.private.first_tag, multiple=True, take=lambda _: None)
+        assert outbox.private.end_trial(one)
+    assert not outbox.private.try_held(ORDERS.key)
+    assert (outbox.messages, outbox.private.held, outbox.size_bytes) == (0, 0, 0)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.delivery_rig import ORDERS, TRADES, observe
+from support.delivery_rig import ORDERS, TRADES, eventually, observe
 from support.link_stage import Stage
 from ws_gateway.client.continuity import ContinuityChecker
 from ws_gateway.delivery import spool_log
@@ -46,10 +46,10 @@ async def step(stage: Stage, times: int = 1) -> None:
 async def deliver(stage: Stage) -> list[dict[str, Any]]:
     """Let the broker take everything; answers what it has by then."""
     assert stage.spool is not None
-    stage.sender.begin(stage.broker)
+    stage.begin()
     for _ in range(500):
         await step(stage)
-        stage.sender.flush()
+        stage.flush()
         if stage.outbox.unconfirmed:
             stage.confirm()
         if stage.spool.is_empty and not stage.outbox.messages:
@@ -84,11 +84,11 @@ def problems(bodies: list[dict[str, Any]]) -> list[str]:
 async def test_what_waits_at_death_is_delivered_first_by_the_next_process(tmp_path: Path) -> None:
     """Unconfirmed and never sent, with the epoch and the numbers they had."""
     first = await opened(tmp_path, epoch="E1")
-    first.sender.begin(first.broker)
+    first.begin()
     feed(first, 5)
-    first.sender.flush()
-    first.sender.on_confirm(3, multiple=True)  # two markers and the first order
-    first.sender.end()
+    first.flush()
+    first.private.on_confirm(3, multiple=True)  # two markers and the first order
+    first.end()
     feed(first, 10)
     await step(first, 2)
     assert first.publisher.spooled == 10
@@ -116,10 +116,10 @@ async def test_what_waits_at_death_is_delivered_first_by_the_next_process(tmp_pa
 async def test_without_trouble_nothing_touches_the_disk(tmp_path: Path) -> None:
     """Events go straight on."""
     stage = await opened(tmp_path)
-    stage.sender.begin(stage.broker)
+    stage.begin()
     await step(stage)
     feed(stage, 3)
-    stage.sender.flush()
+    stage.flush()
     stage.confirm()
     await step(stage)
     assert stage.counters.confirmed == 3
@@ -262,13 +262,13 @@ async def test_whatever_happens_no_private_event_is_lost(steps: list[tuple[str, 
             elif what == "step":
                 await step(stage)
             elif what == "begin":
-                stage.sender.begin(stage.broker)
+                stage.begin()
             elif what == "confirm" and stage.outbox.unconfirmed:
                 stage.confirm()
             elif what == "end":
-                stage.sender.end()
+                stage.end()
             elif what in {"die", "stop"}:
-                stage.sender.end()
+                stage.end()
                 assert stage.spool is not None
                 if what == "die":  # after the moment in which it is brought to the disk
                     await step(stage)
@@ -293,19 +293,19 @@ async def test_whatever_happens_no_private_event_is_lost(steps: list[tuple[str, 
 async def test_what_a_silent_broker_owes_an_answer_for_is_on_disk_too(tmp_path: Path) -> None:
     """It was written to the socket, but nobody knows whether it arrived."""
     stage = await opened(tmp_path, epoch="E1")
-    stage.sender.begin(stage.broker)
+    stage.begin()
     await step(stage)
     feed(stage, 3)
-    stage.sender.flush()
+    stage.flush()
     await step(stage)
     assert segments(tmp_path) == []
     await asyncio.sleep(0.55)  # more than a moment
-    await step(stage)
+    await step(stage, 2)  # at the first it may be this process that was late
     assert (stage.publisher.in_flight, stage.publisher.spooled) == (3, 0)
     stage.confirm()
     feed(stage, 2)
     await step(stage, 3)
-    stage.sender.flush()
+    stage.flush()
     die(stage)
     again = await opened(tmp_path, epoch="E2")
     assert again.counters.restored == 2
@@ -376,11 +376,11 @@ async def test_a_slow_broker_does_not_let_the_spool_grow_beyond_its_bound(tmp_pa
     """It takes some and answers, so it is not away: the disk is bounded all the same."""
     stage = await opened(tmp_path, spool_bytes=1_000_000)
     assert stage.log is not None
-    stage.sender.begin(stage.broker)
+    stage.begin()
     for _ in range(120):
         feed(stage, 50, b'"%b"' % (b"x" * 1000))
         await step(stage)
-        stage.sender.on_confirm(stage.outbox.first_tag, multiple=False)
+        stage.private.on_confirm(stage.outbox.private.first_tag, multiple=False)
     assert stage.counters.shed["spool_overflow"] > 100
     assert stage.log.size_bytes < 3_000_000  # the bound, and what is in memory too
     assert problems(await deliver(stage)) == []
@@ -452,6 +452,48 @@ async def test_private_events_on_disk_go_before_any_public_one(tmp_path: Path) -
     die(stage)
 
 
+async def test_private_events_wait_on_disk_while_public_ones_flow(tmp_path: Path) -> None:
+    """The connection for private events alone is lost; nobody waits for it."""
+    stage = await opened(tmp_path, max_events=10_000)
+    stage.begin()
+    await step(stage)
+    stage.private.end()
+    feed(stage, 5)
+    for _ in range(5):
+        stage.runner.accept(observe(TRADES))
+    await step(stage, 2)
+    stage.flush()
+    stage.confirm()
+    stage.assert_balance()
+    assert {one["event_type"] for one in stage.broker.bodies} == {"trade"}
+    assert (stage.publisher.spooled, stage.publisher.in_flight) == (5, 0)
+    assert stage.counters.confirmed == 5
+    stage.private.begin(stage.broker)
+    for _ in range(5):
+        await step(stage)
+        stage.confirm()
+    assert problems(stage.broker.bodies) == []
+    assert (stage.publisher.spooled, stage.counters.confirmed) == (0, 10)
+    die(stage)
+
+
+async def test_public_events_wait_a_second_at_most_for_private_ones_that_get_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Private events of an outage go first, but not over a connection that swallows them."""
+    monkeypatch.setattr("ws_gateway.delivery.sender._PATIENCE_SECONDS", 0.2)
+    stage = await opened(tmp_path, max_events=10_000, window=10)
+    feed(stage, 50)
+    stage.runner.accept(observe(TRADES))
+    await step(stage, 2)
+    stage.begin()
+    assert {one["event_type"] for one in stage.broker.bodies} <= {"order"}
+    # Nobody has to ask for it.
+    await eventually(lambda: "trade" in {one["event_type"] for one in stage.broker.bodies}, 5)
+    assert problems(await deliver(stage)) == []
+    die(stage)
+
+
 async def test_a_disk_that_hangs_holds_up_its_own_lane_only(tmp_path: Path) -> None:
     """Public events wait a second for what is on disk, and no longer."""
     stage = await opened(tmp_path, max_events=10_000)
@@ -462,10 +504,10 @@ async def test_a_disk_that_hangs_holds_up_its_own_lane_only(tmp_path: Path) -> N
     for _ in range(5):
         stage.runner.accept(observe(TRADES))
     assert stage.spool is not None
-    stage.sender.begin(stage.broker)
+    stage.begin()
     assert {one["event_type"] for one in stage.broker.bodies} <= {"order"}
     stage.spool._moved_at -= 2.0  # no step has come to its end since
-    stage.sender.flush()
+    stage.flush()
     assert "trade" in {one["event_type"] for one in stage.broker.bodies}
     assert problems(await deliver(stage)) == []
     die(stage)

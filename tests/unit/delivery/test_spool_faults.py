@@ -48,19 +48,19 @@ async def test_acknowledgements_do_not_hide_that_the_disk_is_full(
         await spool.step()
     with capture_logs() as told, monkeypatch.context() as patch:
         patch.setattr(spool_log, "_write_all", full)
-        stage.sender.begin(stage.broker)
+        stage.begin()
         for _ in range(60):
             feed(stage, 2)
             spool._refused_at = None  # a second later
             await spool.step()
             stage.assert_balance()
             assert spool.last_error is not None
-            stage.sender.flush()
-            stage.sender.on_confirm(stage.outbox.first_tag + 4, multiple=True)
+            stage.flush()
+            stage.private.on_confirm(stage.outbox.private.first_tag + 4, multiple=True)
         for _ in range(1000):
             spool._refused_at = spool._refused_at and 1e-9
             await spool.step()
-            stage.sender.flush()
+            stage.flush()
             if not stage.outbox.messages and spool.is_empty:
                 break
             stage.confirm()

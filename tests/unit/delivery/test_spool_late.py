@@ -43,9 +43,9 @@ async def begun_late(folder: Path, *, is_sent: bool) -> Stage:
     stage = Stage(spool=folder, epoch="E2")
     await spool_of(stage).open()
     if is_sent:
-        stage.sender.begin(stage.broker)
+        stage.begin()
     feed(stage, 7)
-    stage.sender.flush()
+    stage.flush()
     die(former)
     await spool_of(stage).open()
     stage.assert_balance()
@@ -54,11 +54,11 @@ async def begun_late(folder: Path, *, is_sent: bool) -> Stage:
 
 async def delivered(stage: Stage) -> list[dict[str, Any]]:
     """Let the broker take everything; answers the events in its order, first copies only."""
-    stage.sender.begin(stage.broker)
+    stage.begin()
     for _ in range(500):
         await spool_of(stage).step()
         stage.assert_balance()
-        stage.sender.flush()
+        stage.flush()
         if stage.outbox.unconfirmed:
             stage.confirm()
         elif spool_of(stage).is_empty and not stage.outbox.messages:
@@ -113,7 +113,7 @@ async def test_what_was_accepted_before_the_folder_was_free_is_delivered_once_th
     await spool_of(stage).step()
     stage.assert_balance()
     if is_sent:
-        stage.sender.end()
+        stage.end()
     bodies = await delivered(stage)
     known = places(bodies)
     assert len(known) == ALL + 3

@@ -63,7 +63,7 @@ async def test_a_spool_that_was_delivered_is_not_named(tmp_path: Path) -> None:
     former, spool = await opened(tmp_path / "spool-old")
     former.runner.accept(observe(ORDERS, kind=Kind.UPDATE, payload=b"{}"))
     await spool.step()
-    former.sender.begin(former.broker)
+    former.begin()
     former.drain()
     await spool.step()
     await spool.close()

@@ -122,6 +122,12 @@ def broker_states(sight: Sight) -> Iterator[Sample]:
         yield (state.value,), state is sight.report.delivery.state
 
 
+def broker_connections(sight: Sight) -> Iterator[Sample]:
+    """Tell of each connection that publishes whether it is ready."""
+    for one in sight.report.delivery.connections:
+        yield (one.carries.value,), one.state is BrokerState.READY
+
+
 def breaker_states(sight: Sight) -> Iterator[Sample]:
     """Tell each state of each endpoint's breaker, and which it is."""
     found = {each.category: each.breaker for each in _connections(sight)}

@@ -67,10 +67,12 @@ _DELIVERY = (
     Metric("messages_returned_total", _C, "Messages the broker gave back because no queue is "
            "bound.", _figure("returned")),
     Metric("messages_nacked_total", _C, "Messages the broker refused.", _figure("nacked")),
-    Metric("broker_ready", _G, "1 while the broker takes messages.",
+    Metric("broker_ready", _G, "1 while the broker takes messages, private and public.",
            _one(lambda s: s.report.delivery.state is BrokerState.READY)),
-    Metric("broker_state", _G, "1 for the state the connection to the broker is in.",
+    Metric("broker_state", _G, "1 for the worst state a connection to the broker is in.",
            read.broker_states, ("state",)),
+    Metric("broker_connection_ready", _G, "1 while the connection for `private` or `public` events "
+           "takes messages.", read.broker_connections, ("events",)),
     Metric("lane_events", _G, "Events a lane holds: waiting, or sent and not yet confirmed.",
            _lane(lambda one: one.events), ("lane",)),
     Metric("lane_waiting_events", _G, "Events of a lane that were not sent yet.",
