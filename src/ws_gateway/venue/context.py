@@ -51,6 +51,7 @@ class SessionContext:
         sink: where facts and breaks go.
         doctor: asked when a login is refused; None takes the venue's words as they are.
         notices: what the venue announced; None knows of nothing.
+        private_sink: where private facts and breaks go; None takes `sink` for them too.
         connect_deadline_seconds, handshake_deadline_seconds: of TCP, and of TLS and upgrade.
     """
 
@@ -63,6 +64,7 @@ class SessionContext:
     new_trace_id: Callable[[], str]
     doctor: LoginDoctor | None = None
     notices: NoticeBoard | None = None
+    private_sink: ObservationSink | None = None
     connect_deadline_seconds: float = 10.0
     handshake_deadline_seconds: float = 10.0
     spacing: Spacing = field(default_factory=Spacing)

@@ -1,0 +1,163 @@
+"""What stands between venue and pipeline for private facts.
+
+Each is seen here synchronously and in order, whether the stream tells it or REST: wallets are kept
+and stored, positions brought into one form, everything else goes on untouched. What cannot be
+believed goes to quarantine, and its stream gets a gap marker; it keeps nothing else back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from ws_gateway.account.balance_book import BalanceBook, Merged
+from ws_gateway.account.position_book import PositionBook, Verdict
+from ws_gateway.account.position_rows import InvalidPosition, read_position
+from ws_gateway.account.wallets import WalletReading, read_wallet, with_coins
+from ws_gateway.domain.balance import BalanceRecord, BrokenRule
+from ws_gateway.domain.event import GapReason, Observation, Source
+from ws_gateway.domain.topic import Channel, EventClass, Topic
+from ws_gateway.ports import ObservationSink, UnreadableSink
+from ws_gateway.runtime.counters import Counters
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_encode = msgspec.json.Encoder().encode
+
+
+class BalanceKeeper(Protocol):
+    """Who stores balances; the writer."""
+
+    def put(self, records: Sequence[BalanceRecord]) -> None:
+        """Take records to be stored, in order; never waits."""
+
+
+class AccountStage:
+    """The private facts of one account on their way to the pipeline; an `ObservationSink`.
+
+    Args:
+        account: its name, as in events and rows.
+        sink: the pipeline.
+        unreadable: where goes what cannot be believed.
+        keeper: who stores balances.
+
+    Attributes:
+        balances: the latest of each coin.
+        refused: records that went to quarantine, by reason.
+    """
+
+    def __init__(
+        self,
+        account: str,
+        sink: ObservationSink,
+        unreadable: UnreadableSink,
+        keeper: BalanceKeeper,
+        counters: Counters,
+    ) -> None:
+        self.account = account
+        self.balances = BalanceBook(account)
+        self.refused: Counter[str] = Counter()
+        # By topic: `position` and `position.linear` tell the same positions to different readers.
+        self._positions: defaultdict[str, PositionBook] = defaultdict(PositionBook)
+        self._sink = sink
+        self._unreadable = unreadable
+        self._keeper = keeper
+        self._counters = counters
+        self._takes: dict[Channel, Callable[[Observation], object]] = {
+            Channel.BALANCE: self.take_wallet,
+            Channel.POSITION: self._take_position,
+        }
+        self.suppress = sink.suppress
+        self.last_update_id = sink.last_update_id
+        self.break_streams = sink.break_streams
+
+    def accept(self, observation: Observation) -> None:
+        """Take one private fact: of the stream, in the order it was read, or of REST.
+
+        A fact of REST has the payload of a row as REST gave it, and its time as `timestamp`.
+        """
+        take = self._takes.get(observation.topic.channel)
+        if take is None:
+            self._sink.accept(observation)
+        else:
+            take(observation)
+
+    # ── wallets ───────────────────────────────────────────────────────────────────────────────
+
+    def take_wallet(self, fact: Observation) -> tuple[WalletReading, Merged]:
+        """Take a wallet: its news are stored and published; answers them, and what it told."""
+        try:
+            reading = read_wallet(fact.payload)
+        except BrokenRule as exc:
+            self._refuse(fact.topic, exc.reason, str(exc), fact.payload)
+            return WalletReading(), Merged()
+        for fault in reading.faults:
+            self._refuse(fact.topic, fault.reason, fault.detail, fault.raw)
+        merged = self.balances.merge(reading, fact)
+        records = merged.records
+        if not records:
+            if reading.coins or reading.margin is not None or not reading.faults:
+                self._unchanged()
+            return reading, merged
+        self._keeper.put(records)
+        self._sink.accept(_published(fact, reading, merged))
+        return reading, merged
+
+    # ── positions ─────────────────────────────────────────────────────────────────────────────
+
+    def _take_position(self, fact: Observation) -> None:
+        try:
+            position = read_position(fact.payload, category=fact.category, timestamp=fact.timestamp)
+        except InvalidPosition as exc:
+            self._refuse(fact.topic, "position_invalid", str(exc), fact.payload)
+            return
+        verdict, identity = self._positions[fact.topic.key].judge(position, fact.source)
+        if verdict is not Verdict.NEWS:
+            self._unchanged()
+            return
+        self._sink.accept(
+            msgspec.structs.replace(
+                fact,
+                event_id=f"{fact.topic.key}:{identity}",
+                category=position.category,
+                symbol=position.symbol,
+                payload=_encode(position),
+            )
+        )
+
+    # ── neither ───────────────────────────────────────────────────────────────────────────────
+
+    def _refuse(self, topic: Topic, reason: str, detail: str, raw: bytes) -> None:
+        """Keep what cannot be believed for a person, and tell who reads the stream."""
+        self.refused[reason] += 1
+        self._unreadable.quarantine(
+            reason=reason, origin=f"{self.account}:{topic.name}", detail=detail, raw=raw
+        )
+        what = "position" if topic.event_class is EventClass.POSITION else "balance"
+        self._sink.break_streams(
+            [topic], GapReason.SEQUENCE, f"a {what} failed validation: {detail}"
+        )
+
+    def _unchanged(self) -> None:
+        self._counters.received += 1
+        self._counters.suppressed["unchanged"] += 1
+
+
+def _published(fact: Observation, reading: WalletReading, merged: Merged) -> Observation:
+    """Return the fact as consumers are to have it: without what is not valid.
+
+    The stream's own record otherwise stays as it came; of REST's, which names every coin, only
+    those that changed are told.
+    """
+    if fact.source is Source.STREAM and not reading.faults:
+        return fact
+    coins = [
+        raw
+        for coin, raw in reading.raw_coins()
+        if fact.source is Source.STREAM or coin in merged.changed
+    ]
+    return msgspec.structs.replace(fact, payload=with_coins(fact.payload, coins))
