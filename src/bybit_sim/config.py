@@ -58,6 +58,8 @@ class SimulatorConfig:
         api_key: the one valid key; None refuses every login.
         api_secret: its secret.
         symbols: extra synthetic linear symbols, `SIM0001USDT` and up, for load tests.
+        hedge_symbols: linear symbols in hedge mode, which have a long and a short position.
+        funding_every_seconds: open perpetual positions exchange funding this often; None is off.
         trade_every_seconds: a background trader places a market order this often; None is off.
         ack_before_snapshot: whether the ack of a subscribe precedes the first snapshots.
         close_after_failed_auth: whether a refused login also ends the socket (undocumented).
@@ -83,6 +85,8 @@ class SimulatorConfig:
     api_key: str | None = None
     api_secret: str | None = None
     symbols: int = 0
+    hedge_symbols: tuple[str, ...] = ("XRPUSDT",)
+    funding_every_seconds: float | None = None
     trade_every_seconds: float | None = None
     ack_before_snapshot: bool = True
     close_after_failed_auth: bool = False

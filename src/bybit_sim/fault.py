@@ -16,10 +16,10 @@ from bybit_sim.config import SimulatorConfig, SimulatorError
 from bybit_sim.topics import PRIVATE_PATH, PRIVATE_TOPICS, SOCKET_KINDS
 
 if TYPE_CHECKING:
-    from bybit_sim.account import Order
     from bybit_sim.broadcaster import Broadcaster, Stream
     from bybit_sim.connection import LiveConnection
     from bybit_sim.market import Market
+    from bybit_sim.orders import Order
     from bybit_sim.pulse import Pulse
     from bybit_sim.signing import RestRefusal
     from bybit_sim.status import StatusBoard
@@ -54,6 +54,7 @@ class Hook(Enum):
     REQUEST = auto()
     ACK = auto()
     REST = auto()
+    PAGE = auto()
     STREAM = auto()
     PRIVATE = auto()
 
@@ -169,6 +170,10 @@ class Fault:
     def rest_refusal(self) -> RestRefusal | None:
         """Return how a signed REST call is refused, None to let it pass."""
         return None
+
+    def rearrange(self, path: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: ARG002 - for those that do
+        """Return the rows of a page of a signed list as they are sent."""
+        return rows
 
     def parameters(self) -> dict[str, Any]:
         """Return the values it was given, defaults included."""

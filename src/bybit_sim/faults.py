@@ -142,6 +142,12 @@ class Faults:
             self.end(fault)
         return len(chosen)
 
+    def rearrange(self, path: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the rows of a page of a signed list as they are sent."""
+        for fault in self._hooked[Hook.PAGE]:
+            rows = fault.rearrange(path, rows)
+        return rows
+
     def _expire(self, fault: Fault, _now_ms: float) -> None:
         self.end(fault)
 

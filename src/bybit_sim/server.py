@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
 from bybit_sim import wire
-from bybit_sim.account import Account, Order
+from bybit_sim.account import Account
 from bybit_sim.broadcaster import Broadcaster
 from bybit_sim.config import SimulatorConfig, SimulatorError
 from bybit_sim.connection import LiveConnection
@@ -27,13 +27,18 @@ from bybit_sim.door import Door
 from bybit_sim.fault import LONGEST_HANDSHAKE_SECONDS, Fault, Hook
 from bybit_sim.faults import Faults
 from bybit_sim.instruments import listing
+from bybit_sim.ledger import Ledger
 from bybit_sim.market import Market
-from bybit_sim.private_stage import PrivateStage, Trader
+from bybit_sim.orders import Order
+from bybit_sim.private_stage import PrivateStage
 from bybit_sim.pulse import Pulse
 from bybit_sim.rest import RestDesk
 from bybit_sim.rest_market import MarketDesk
+from bybit_sim.rest_private import PrivateDesk
 from bybit_sim.status import StatusBoard
 from bybit_sim.topics import PRIVATE_PATH, SOCKET_KINDS
+from bybit_sim.trader import Trader
+from bybit_sim.trading import Trading
 from bybit_sim.venue_socket import VenueSocket
 
 logger = logging.getLogger(__name__)
@@ -64,6 +69,7 @@ class Simulator:
         account: balances, positions and orders, to compare with what was streamed.
         broadcaster: public topics and their counters.
         stage: private topics.
+        trading: the way to place, fill, amend and cancel orders, and to exchange funding.
         connections: live connections, oldest first.
         requests: client messages, oldest first, bounded by `config.request_log_size`.
     """
@@ -71,24 +77,24 @@ class Simulator:
     def __init__(self, config: SimulatorConfig | None = None) -> None:
         self.config = config or SimulatorConfig()
         self.market = Market(listing(self.config.symbols), self.config.seed)
-        self.account = Account(self.market, self.config.seed)
+        self.account = Account(self.market, self.config.seed, self.config.hedge_symbols)
         self.connections: list[LiveConnection] = []
         self.requests: deque[ClientRequest] = deque(maxlen=self.config.request_log_size)
         self.pulse = Pulse(self.config.clock)
         self.broadcaster = Broadcaster(self.market, self.pulse, self.config)
-        self.stage = PrivateStage(
-            self.account,
-            self.pulse,
-            self.broadcaster.deliver,
-            uid=self.config.uid,
-            seed=self.config.seed,
+        self.stage = PrivateStage(self.pulse, self.broadcaster.deliver, uid=self.config.uid)
+        self.trading = Trading(
+            self.account, self.market, self.stage, self.pulse, seed=self.config.seed
         )
         self.status = StatusBoard(self.config.seed)
         self.faults = Faults(self, self.stage)
+        private = PrivateDesk(
+            self.account, self.ledger, self.market, rearrange=self.faults.rearrange
+        )
         rest = RestDesk(
             self.config,
             self.market,
-            self.account,
+            private=private,
             desk=MarketDesk(self.market, self.broadcaster),
             status=self.status,
             pulse=self.pulse,
@@ -153,6 +159,11 @@ class Simulator:
     @refuse_handshakes.setter
     def refuse_handshakes(self, value: int | None) -> None:
         self._switch("refuse_handshake", None if value is None else {"status": value})
+
+    @property
+    def ledger(self) -> Ledger:
+        """What the account went through, to compare with what was streamed."""
+        return self.trading.ledger
 
     def now_ms(self) -> int:
         """Return server time in milliseconds."""
@@ -292,11 +303,7 @@ class Simulator:
         Raises:
             SimulatorError: it makes no sense.
         """
-        order = self.account.place(
-            category, symbol, side, Decimal(qty), link_id=link_id, now_ms=self.now_ms()
-        )
-        self.stage.play_market_order(order, fills)
-        return order
+        return self.trading.place(symbol, side, qty, category, fills=fills, link_id=link_id)
 
     def _url(self, scheme: str) -> str:
         host = "127.0.0.1" if self._address[0] in {"0.0.0.0", "::", ""} else self._address[0]  # noqa: S104
