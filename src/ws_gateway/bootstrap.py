@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import structlog
 
 from ws_gateway import __version__
+from ws_gateway.account_parts import Account
 from ws_gateway.config import Settings
 from ws_gateway.contract.asyncapi import Site
 from ws_gateway.contract.files import render
@@ -38,7 +39,6 @@ from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.publisher import Publisher, PublisherSettings
 from ws_gateway.delivery.quarantine import Quarantine
 from ws_gateway.delivery.spool import Spool, condense
-from ws_gateway.delivery.spool_log import SpoolLog
 from ws_gateway.delivery.steward import QueueSteward
 from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.event import GapReason
@@ -49,10 +49,12 @@ from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports import TopicObserver
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.identity import TraceIds, new_epoch
+from ws_gateway.runtime.spool_log import SpoolLog
 from ws_gateway.storage.database import migrate, open_pool
 from ws_gateway.storage.embedded import EmbeddedPostgres
 from ws_gateway.storage.queues import PostgresQueues
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
+from ws_gateway.venue.account_rest import AccountRest
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.clock import VenueClock
 from ws_gateway.venue.context import SessionContext
@@ -101,6 +103,7 @@ class DataPath:
     runner: Runner
     epoch: str
     credential_files: CredentialFiles | None
+    account: Account
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,7 @@ class Desk:
 
     Attributes:
         rest, elsewhere: of this environment, and of the others.
+        clock: the venue's.
         inquiry: why a login was refused.
         instruments: what is listed, for the choice of categories.
         maintenance: what the venue announced.
@@ -116,6 +120,7 @@ class Desk:
 
     rest: BybitRest
     elsewhere: Mapping[str, BybitRest]
+    clock: VenueClock
     inquiry: LoginInquiry
     instruments: Instruments
     maintenance: Maintenance
@@ -131,12 +136,14 @@ def build_desk(settings: Settings) -> Desk:
     rng = SystemRandom()
     rest = BybitRest(settings.rest_url)
     elsewhere = {name: BybitRest(url) for name, url in settings.other_rest_urls.items()}
+    clock = VenueClock(rest, clock_us=_clock_us)
     return Desk(
         rest,
         elsewhere,
+        clock,
         LoginInquiry(
             rest,
-            VenueClock(rest, clock_us=_clock_us),
+            clock,
             validity_seconds=Timing().login_validity,
             elsewhere=elsewhere,
         ),
@@ -150,7 +157,9 @@ def build_desk(settings: Settings) -> Desk:
     )
 
 
-def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> DataPath:
+def build_data_path(
+    settings: Settings, observer: TopicObserver, desk: Desk, store: PostgresSubscriptions
+) -> DataPath:
     """Join venue → pipeline → delivery; nothing connects until the parts are run."""
     counters = Counters()
     rng = SystemRandom()
@@ -197,29 +206,37 @@ def build_data_path(settings: Settings, observer: TopicObserver, desk: Desk) -> 
         new_trace_id=new_trace_id,
     )
     publisher.report_losses_to(runner)
+    quarantine = Quarantine(
+        publisher, counters=counters, clock_us=_clock_us, new_trace_id=new_trace_id
+    )
+    rest = AccountRest(
+        desk.rest, desk.clock, credentials, clock_us=_clock_us, new_trace_id=new_trace_id
+    )
+    account = Account(settings, store, rest, sink=runner, unreadable=quarantine, counters=counters)
     feed = BybitFeed(
         Endpoints(settings.public_ws_url, settings.private_ws_url),
         SessionContext(
             # Not to be taken for the real thing by whoever reads /health.
             environment=settings.bybit_ws_url or settings.bybit_environment.value,
             sink=runner,
-            unreadable=Quarantine(
-                publisher, counters=counters, clock_us=_clock_us, new_trace_id=new_trace_id
-            ),
+            unreadable=quarantine,
             observer=observer,
             rng=rng,
             clock_us=_clock_us,
             new_trace_id=new_trace_id,
             doctor=desk.inquiry,
             notices=desk.maintenance,
+            private_sink=account.stage,
         ),
         credentials=credentials,
         redundancy=settings.redundancy,
         replacing=Replacing(max_age=settings.connection_max_age_hours * 3600),
     )
     resync.feed = feed
-    files = None if credentials is None else _credential_files(settings, credentials, feed)
-    return DataPath(feed, publisher, spool, counters, runner, epoch, files)
+    files = None
+    if credentials is not None:
+        files = _credential_files(settings, credentials, (feed, rest))
+    return DataPath(feed, publisher, spool, counters, runner, epoch, files, account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +325,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             await _or_stop(_require_broker(settings), stop)
             observer = _LateObserver()
             desk = build_desk(settings)
-            path = build_data_path(settings, observer, desk)
+            path = build_data_path(settings, observer, desk, store)
             care = build_queue_care(settings, store, path)
             policy = Policy.of(settings)
             reconciler = observer.reconciler = Reconciler(store, path.feed, policy)
@@ -388,8 +405,10 @@ async def _run_rooms(
     Answers whether everything that was taken is confirmed, or on disk for the next process.
     """
     await path.spool.open()
+    await path.account.restore()
     async with asyncio.TaskGroup() as rooms:
         spooling = rooms.create_task(path.spool.run(), name="spool")
+        storing = rooms.create_task(path.account.writer.run(), name="balances")
         publishing = rooms.create_task(path.publisher.run(), name="publisher")
         feeding = rooms.create_task(path.feed.run(), name="feed")
         reconciling = rooms.create_task(control.reconciler.run(), name="reconciler")
@@ -398,6 +417,7 @@ async def _run_rooms(
             rooms.create_task(desk.instruments.run(), name="instruments"),
             rooms.create_task(desk.maintenance.run(), name="maintenance"),
             rooms.create_task(control.care.run(), name="queues"),
+            rooms.create_task(path.account.retention.run(), name="retention"),
         ]
         if path.credential_files is not None:
             aside.append(rooms.create_task(path.credential_files.run(), name="credentials"))
@@ -419,6 +439,7 @@ async def _run_rooms(
         for task in aside:  # they hold nothing that could be lost
             task.cancel()
         await _end_intake(control, feeding, reconciling, serving)
+        await path.account.end(storing)
         left = ends_at - 2 * GOODBYE_SECONDS - asyncio.get_running_loop().time()
         drained = await path.publisher.drain(left)
         await path.publisher.close(GOODBYE_SECONDS)
@@ -528,13 +549,17 @@ def _credentials(settings: Settings) -> Credentials | None:
 
 
 def _credential_files(
-    settings: Settings, credentials: Credentials, user: CredentialUser
+    settings: Settings, credentials: Credentials, users: Sequence[CredentialUser]
 ) -> CredentialFiles:
+    def renew(renewed: Credentials) -> None:
+        for user in users:
+            user.renew_credentials(renewed)
+
     return CredentialFiles(
         key_file=settings.file_of("bybit_api_key"),
         secret_file=settings.file_of("bybit_api_secret"),
         current=credentials,
-        renew=user.renew_credentials,
+        renew=renew,
     )
 
 

@@ -7,7 +7,7 @@ believed goes to quarantine, and its stream gets a gap marker; it keeps nothing 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from ws_gateway.account.balance_book import BalanceBook, Merged
 from ws_gateway.account.position_book import PositionBook, Verdict
 from ws_gateway.account.position_rows import InvalidPosition, read_position
 from ws_gateway.account.wallets import WalletReading, read_wallet, with_coins
+from ws_gateway.account_ports import AccountProblem
 from ws_gateway.domain.balance import BalanceRecord, BrokenRule
 from ws_gateway.domain.event import GapReason, Observation, Source
 from ws_gateway.domain.topic import Channel, EventClass, Topic
@@ -25,6 +26,9 @@ from ws_gateway.ports import ObservationSink, UnreadableSink
 from ws_gateway.runtime.counters import Counters
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_TELL_SECONDS = 600.0
+_MOST_TOLD = 100
 
 _encode = msgspec.json.Encoder().encode
 
@@ -44,23 +48,26 @@ class AccountStage:
         sink: the pipeline.
         unreadable: where goes what cannot be believed.
         keeper: who stores balances.
+        monotonic: clock in seconds.
 
     Attributes:
         balances: the latest of each coin.
-        refused: records that went to quarantine, by reason.
     """
 
     def __init__(
         self,
         account: str,
+        *,
         sink: ObservationSink,
         unreadable: UnreadableSink,
         keeper: BalanceKeeper,
         counters: Counters,
+        monotonic: Callable[[], float],
     ) -> None:
         self.account = account
         self.balances = BalanceBook(account)
-        self.refused: Counter[str] = Counter()
+        self._refused: deque[tuple[float, str, str]] = deque(maxlen=_MOST_TOLD)
+        self._monotonic = monotonic
         # By topic: `position` and `position.linear` tell the same positions to different readers.
         self._positions: defaultdict[str, PositionBook] = defaultdict(PositionBook)
         self._sink = sink
@@ -85,6 +92,15 @@ class AccountStage:
             self._sink.accept(observation)
         else:
             take(observation)
+
+    def problems(self) -> list[AccountProblem]:
+        """Tell what failed validation lately, the newest of each kind."""
+        since = self._monotonic() - _TELL_SECONDS
+        newest = {reason: detail for at, reason, detail in self._refused if at > since}
+        return [
+            AccountProblem(reason, self.account, f"in quarantine: {detail}")
+            for reason, detail in newest.items()
+        ]
 
     # ── wallets ───────────────────────────────────────────────────────────────────────────────
 
@@ -133,7 +149,7 @@ class AccountStage:
 
     def _refuse(self, topic: Topic, reason: str, detail: str, raw: bytes) -> None:
         """Keep what cannot be believed for a person, and tell who reads the stream."""
-        self.refused[reason] += 1
+        self._refused.append((self._monotonic(), reason, detail))
         self._unreadable.quarantine(
             reason=reason, origin=f"{self.account}:{topic.name}", detail=detail, raw=raw
         )

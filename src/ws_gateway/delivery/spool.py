@@ -24,11 +24,11 @@ import structlog
 from ws_gateway.delivery.envelope import Address, body_of
 from ws_gateway.delivery.news import News
 from ws_gateway.delivery.outbox import Message, Outbox
-from ws_gateway.delivery.spool_log import Position, Record, SpoolLog
 from ws_gateway.domain.event import Event, GapReason, Kind, Observation, marker_payload
 from ws_gateway.domain.topic import Lane, parse_topic
 from ws_gateway.errors import Rejected
 from ws_gateway.runtime.counters import Counters
+from ws_gateway.runtime.spool_log import Position, Record, SpoolLog
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

@@ -229,6 +229,13 @@ class BybitRest:
         answer = await self._ask("/v5/user/query-api", credentials=credentials, at_ms=at_ms)
         return _decoded(answer.result, KeyInformation)
 
+    async def signed(
+        self, path: str, query: str, credentials: Credentials, at_ms: int
+    ) -> tuple[msgspec.Raw, int]:
+        """Ask with a signature; answers the result and the venue's time, ms."""
+        answer = await self._ask(path, query, credentials=credentials, at_ms=at_ms)
+        return answer.result, answer.time
+
     # ── one call ──────────────────────────────────────────────────────────────────────────────
 
     async def _ask(

@@ -13,8 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from ws_gateway.delivery import spool_log
-from ws_gateway.delivery.spool_log import Position, Record, SpoolLog
+from ws_gateway.runtime import spool_log
+from ws_gateway.runtime.spool_log import Position, Record, SpoolLog
 
 
 def condense(records: list[Record]) -> list[Record]:
