@@ -26,6 +26,7 @@ from ws_gateway.contract.files import render
 from ws_gateway.control.api.app import create_app
 from ws_gateway.control.api.edge import OpenRequests
 from ws_gateway.control.api.server import HttpServer, listening
+from ws_gateway.control.balances import BalanceService
 from ws_gateway.control.figures import Figures
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.policy import Policy
@@ -348,10 +349,12 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                     epoch=path.epoch,
                     notices=desk.maintenance,
                     backlog=care.monitor,
+                    accounts=[path.account],
                 ),
                 api_key=settings.api_key.get_secret_value() if settings.api_key else None,
                 requests=requests,
                 contract=render(_site(settings)),
+                balances=BalanceService([path.account]),
             )
             control = _Control(store, reconciler, care, requests, HttpServer(app))
             try:

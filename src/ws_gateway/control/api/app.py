@@ -11,9 +11,11 @@ from fastapi import FastAPI, Security
 from fastapi.security import APIKeyHeader
 
 from ws_gateway import __version__
+from ws_gateway.control.api import balances as balance_endpoints
 from ws_gateway.control.api import contract as contract_files
 from ws_gateway.control.api import probes, problems, queues, subscriptions
 from ws_gateway.control.api.edge import KEY_HEADER, Edge, OpenRequests
+from ws_gateway.control.balances import BalanceService
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.schemas import Problem
 from ws_gateway.control.service import SubscriptionService
@@ -43,6 +45,7 @@ class Collaborators:
     subscriptions: SubscriptionService
     health: HealthReporter
     contract: Mapping[str, bytes]
+    balances: BalanceService
 
 
 def create_app(
@@ -52,6 +55,7 @@ def create_app(
     api_key: str | None,
     requests: OpenRequests | None = None,
     contract: Mapping[str, bytes] = MappingProxyType({}),
+    balances: BalanceService | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -61,9 +65,12 @@ def create_app(
         api_key: the administrator's key; None or empty refuses everything below `/api`.
         requests: counts what is being served, for whoever stops the gateway.
         contract: files to serve, by path: `asyncapi.json` and `schemas/{event_class}.json`.
+        balances: use cases behind `/api/v1/balances`; None knows of no account.
     """
     app = _routed()
-    app.state.collaborators = Collaborators(subscriptions, health, contract)
+    app.state.collaborators = Collaborators(
+        subscriptions, health, contract, balances or BalanceService(())
+    )
     app.add_middleware(Edge, api_key=api_key, requests=requests or OpenRequests())
     return app
 
@@ -96,6 +103,7 @@ def _routed() -> FastAPI:
     )
     problems.register(app)
     app.include_router(subscriptions.router, dependencies=[Security(_KEY)])
+    app.include_router(balance_endpoints.router, dependencies=[Security(_KEY)])
     app.include_router(probes.guarded, dependencies=[Security(_KEY)])
     app.include_router(queues.router, dependencies=[Security(_KEY)])
     app.include_router(probes.router)
