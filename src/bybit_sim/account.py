@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from bybit_sim.config import SimulatorError
 from bybit_sim.decimals import money
+from bybit_sim.instruments import Instrument
 from bybit_sim.market import Market
 from bybit_sim.orders import ZERO, Fill, Ids, Order
 from bybit_sim.positions import Balance, Position, profit_of, value_of
@@ -162,7 +163,7 @@ class Account:
             raise SimulatorError(f"{order.order_id} cannot be filled with {qty}")
         instrument = order.instrument
         market = self._market.symbol(instrument.category, instrument.symbol)
-        price = self.best(order) if price is None else price
+        price = self.best(order.instrument, order.side) if price is None else price
         rates = MAKER_FEE_RATES if is_maker else FEE_RATES
         market.seq += 1
         fill = Fill(
@@ -239,17 +240,17 @@ class Account:
         order.price = order.price if price is None else price
         self._reserve(order)
 
-    def best(self, order: Order) -> Decimal:
-        """Return the best price an order could take now."""
-        market = self._market.symbol(order.instrument.category, order.instrument.symbol)
+    def best(self, instrument: Instrument, side: str) -> Decimal:
+        """Return the best price an order of a side could take now."""
+        market = self._market.symbol(instrument.category, instrument.symbol)
         book = market.book
-        return market.prices.exact(book.asks.best if order.side == "Buy" else book.bids.best)
+        return market.prices.exact(book.asks.best if side == "Buy" else book.bids.best)
 
     def crosses(self, order: Order) -> bool:
         """Tell whether an order would take rather than rest."""
         if order.kind == "Market":
             return True
-        best = self.best(order)
+        best = self.best(order.instrument, order.side)
         return order.price >= best if order.side == "Buy" else order.price <= best
 
     def order_margin(self, coin: str) -> Decimal:

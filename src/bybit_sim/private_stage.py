@@ -153,7 +153,10 @@ class PrivateStage:
 
     def _send(self, event: PrivateEvent, now_ms: float) -> None:
         self.last_told_ms[event.name] = now_ms
-        sockets = self._listeners.get(event.name, set())
+        # One that was cut is a listener until its reader notices.
+        sockets = [
+            each for each in self._listeners.get(event.name, ()) if not each.transport.is_closing()
+        ]
         for entry in event.entries:
             entry.told += len(sockets)
         self._deliver(sockets, encode(event.frame))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, quote
@@ -19,7 +19,7 @@ from bybit_sim.market import Market
 from bybit_sim.pulse import Pulse
 from bybit_sim.rest_market import MarketDesk
 from bybit_sim.rest_private import PrivateDesk
-from bybit_sim.signing import check_rest
+from bybit_sim.signing import RestRefusal, check_rest
 from bybit_sim.status import StatusBoard
 
 _PAGE_LIMITS = {"instruments": (500, 1000), "spreads": (200, 500)}
@@ -31,11 +31,19 @@ Query = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class RestAnswer:
-    """One HTTP answer; the body is JSON."""
+    """One HTTP answer; the body is JSON unless the headers say otherwise.
+
+    Attributes:
+        status: of HTTP.
+        body: as sent.
+        headers: beside those every answer has.
+        delay_seconds: how much later it is sent; nonzero by a fault only.
+    """
 
     status: int
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
+    delay_seconds: float = 0.0
 
 
 class RestDesk:
@@ -82,23 +90,30 @@ class RestDesk:
         path, _, query = target.partition("?")
         now_ns = int(self._config.clock() * 1e9) + int(self._pulse.skew_ms * 1e6)
         parsed = dict(parse_qsl(query, keep_blank_values=True))
-        if path in self._open:
-            return self._open[path](parsed, now_ns)
-        if path not in self._guarded:
+        is_signed = path in self._guarded
+        if not is_signed and path not in self._open:
             return None
-        now_ms = now_ns // 1_000_000
-        refusal = check_rest(
-            headers,
-            query,
-            now_ms,
-            api_key=self._config.api_key,
-            secret=self._config.api_secret,
-        )
-        for fault in self._faults.at(Hook.REST):
-            refusal = fault.rest_refusal() or refusal
+        faults = self._faults.at(Hook.REST)
+        refusal = self._refusal(path, query, headers, now_ns // 1_000_000)
         if refusal is not None:
-            return _envelope(refusal.code, refusal.message, {}, now_ms, status=refusal.status)
-        return self._metered(path, parsed, query, now_ms)
+            answer = _refused(refusal, now_ns // 1_000_000)
+        elif is_signed:
+            answer = self._metered(path, parsed, query, now_ns // 1_000_000)
+        else:
+            answer = self._open[path](parsed, now_ns)
+        delays = [fault.rest_delay(path, is_signed=is_signed) for fault in faults]
+        return replace(answer, delay_seconds=max(delays)) if delays else answer
+
+    def _refusal(
+        self, path: str, query: str, headers: Mapping[str, str], now_ms: int
+    ) -> RestRefusal | None:
+        is_signed, refusal = path in self._guarded, None
+        if is_signed:
+            key, secret = self._config.api_key, self._config.api_secret
+            refusal = check_rest(headers, query, now_ms, api_key=key, secret=secret)
+        for fault in self._faults.at(Hook.REST):
+            refusal = fault.rest_refusal(path, is_signed=is_signed) or refusal
+        return refusal
 
     def _metered(self, path: str, query: Query, raw: str, now_ms: int) -> RestAnswer:
         """Serve an authenticated call within its rate, with the headers that tell of it."""
@@ -232,6 +247,17 @@ def _symbol_page(chosen: list[Instrument], limit: int, cursor: str) -> tuple[lis
     if len(rest) <= limit:
         return page, ""
     return page, quote(f"first={page[0].symbol}&last={page[-1].symbol}", safe="")
+
+
+def _refused(refusal: RestRefusal, now_ms: int) -> RestAnswer:
+    if refusal.is_html:
+        page = f"<html><body><h1>{refusal.message}</h1></body></html>\n"
+        return RestAnswer(refusal.status, page.encode(), {"Content-Type": "text/html"})
+    answer = _envelope(refusal.code, refusal.message, {}, now_ms, status=refusal.status)
+    if refusal.code != _TOO_MANY_VISITS:
+        return answer
+    reset = str((now_ms // 1000 + 1) * 1000)
+    return replace(answer, headers={"X-Bapi-Limit-Reset-Timestamp": reset})
 
 
 def _refuse(message: str, now_ms: int) -> RestAnswer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from bybit_sim import rest_pages
 from bybit_sim.account import Account
@@ -16,6 +16,10 @@ from bybit_sim.order_rows import rest_order_row
 from bybit_sim.orders import Order
 from bybit_sim.private_rows import coin_row, rest_position_row, wallet_row
 
+POSITIONS = "/v5/position/list"
+REALTIME = "/v5/order/realtime"
+HISTORY = "/v5/order/history"
+EXECUTIONS = "/v5/execution/list"
 _DAY_MS = 86_400_000
 _WINDOW_MS = 7 * _DAY_MS
 _CATEGORIES = frozenset({"spot", "linear", "inverse", "option"})
@@ -25,7 +29,18 @@ _ORDER_FILTERS = {"Order": True, "StopOrder": False, "tpslOrder": False, "OcoOrd
 _LIMITS = {"positions": (20, 200), "orders": (20, 50), "executions": (50, 100)}
 
 Query = Mapping[str, str]
-Rearrange = Callable[[str, list[dict[str, Any]]], list[dict[str, Any]]]
+
+
+class PageFaults(Protocol):
+    """What meddles with pages; nearly always nothing does."""
+
+    def rearrange(self, path: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the rows of a page as they are sent."""
+        ...
+
+    def hides_row_of(self, path: str, changed_ms: int) -> bool:
+        """Tell whether a list does not know yet of what changed at a time."""
+        ...
 
 
 class PrivateDesk:
@@ -37,7 +52,7 @@ class PrivateDesk:
     """
 
     def __init__(
-        self, account: Account, ledger: Ledger, market: Market, *, rearrange: Rearrange
+        self, account: Account, ledger: Ledger, market: Market, faults: PageFaults
     ) -> None:
         """Look at an account.
 
@@ -45,19 +60,19 @@ class PrivateDesk:
             account: whose.
             ledger: its past.
             market: what is listed.
-            rearrange: called with path and rows of each page, returns them as they are sent.
+            faults: what meddles with pages.
         """
         self._account = account
         self._ledger = ledger
         self._market = market
-        self._rearrange = rearrange
+        self._faults = faults
         self.answers: dict[str, Callable[[Query, str, int], dict[str, Any]]] = {
             "/v5/account/wallet-balance": self._wallet,
             "/v5/account/info": self._info,
-            "/v5/position/list": self._positions,
-            "/v5/order/realtime": self._open_orders,
-            "/v5/order/history": self._closed_orders,
-            "/v5/execution/list": self._executions,
+            POSITIONS: self._positions,
+            REALTIME: self._open_orders,
+            HISTORY: self._closed_orders,
+            EXECUTIONS: self._executions,
         }
 
     def _wallet(self, query: Query, _raw: str, _now_ms: int) -> dict[str, Any]:
@@ -106,7 +121,7 @@ class PrivateDesk:
         page = rest_pages.offset_page(rows, limit, query.get("cursor", ""))
         told = [rest_position_row(self._account, each) for each in page.rows]
         return {
-            "list": self._rearrange("/v5/position/list", told),
+            "list": self._faults.rearrange(POSITIONS, told),
             "nextPageCursor": page.cursor,
             "category": category,
         }
@@ -140,7 +155,7 @@ class PrivateDesk:
         ][:limit]
         # Recorded: even a page that is not full has a cursor; the page behind it is empty.
         cursor = rest_pages.order_cursor(rows[-1].order_id, spot=category == "spot") if rows else ""
-        return self._orders("/v5/order/realtime", category, rows, cursor)
+        return self._orders(REALTIME, category, rows, cursor)
 
     def _closed_orders(self, query: Query, raw: str, now_ms: int) -> dict[str, Any]:
         category = self._category(query)
@@ -159,18 +174,20 @@ class PrivateDesk:
                 continue
             if not order.filled and order.updated_ms < now_ms - _DAY_MS:
                 continue  # kept for a day only
+            if self._faults.hides_row_of(HISTORY, order.updated_ms):
+                continue
             rows.append(order)
             if len(rows) == limit:
                 break
         cursor = rest_pages.token_cursor(rows[-1].number) if len(rows) == limit else ""
-        return self._orders("/v5/order/history", category, rows, cursor)
+        return self._orders(HISTORY, category, rows, cursor)
 
     def _orders(
         self, path: str, category: str, orders: Iterable[Order], cursor: str
     ) -> dict[str, Any]:
         rows = [rest_order_row(each) for each in orders]
         return {
-            "list": self._rearrange(path, rows),
+            "list": self._faults.rearrange(path, rows),
             "nextPageCursor": cursor,
             "category": category,
         }
@@ -196,6 +213,7 @@ class PrivateDesk:
                 start <= entry.time_ms <= end
                 and kind in {None, "", entry.fill.kind}
                 and wanted(entry.order)
+                and not self._faults.hides_row_of(EXECUTIONS, entry.time_ms)
             ):
                 chosen.append(entry)
         full = len(chosen) == limit
@@ -205,7 +223,7 @@ class PrivateDesk:
         return {
             "nextPageCursor": rest_pages.execution_cursor(chosen[-1].number) if full else "",
             "category": category,
-            "list": self._rearrange("/v5/execution/list", rows),
+            "list": self._faults.rearrange(EXECUTIONS, rows),
         }
 
     def _category(self, query: Query) -> str:

@@ -19,10 +19,12 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 from bybit_sim import wire
 from bybit_sim.account import Account
 from bybit_sim.broadcaster import Broadcaster
+from bybit_sim.busy import OrderPlan, Runs
 from bybit_sim.config import SimulatorConfig, SimulatorError
 from bybit_sim.connection import LiveConnection
 from bybit_sim.control import ControlDesk
 from bybit_sim.conversation import Conversation
+from bybit_sim.cuts import Cuts
 from bybit_sim.door import Door
 from bybit_sim.fault import LONGEST_HANDSHAKE_SECONDS, Fault, Hook
 from bybit_sim.faults import Faults
@@ -69,6 +71,8 @@ class Simulator:
         account: balances, positions and orders, to compare with what was streamed.
         broadcaster: public topics and their counters.
         stage: private topics.
+        runs: busy traders.
+        cuts: of connections, now or at random.
         trading: the way to place, fill, amend and cancel orders, and to exchange funding.
         connections: live connections, oldest first.
         requests: client messages, oldest first, bounded by `config.request_log_size`.
@@ -88,9 +92,7 @@ class Simulator:
         )
         self.status = StatusBoard(self.config.seed)
         self.faults = Faults(self, self.stage)
-        private = PrivateDesk(
-            self.account, self.ledger, self.market, rearrange=self.faults.rearrange
-        )
+        private = PrivateDesk(self.account, self.ledger, self.market, self.faults)
         rest = RestDesk(
             self.config,
             self.market,
@@ -101,6 +103,8 @@ class Simulator:
             faults=self.faults,
         )
         self._door = Door(self.config, self.faults, rest, ControlDesk(self))
+        self.runs = Runs(self.account, self.market, self.trading, self.pulse)
+        self.cuts = Cuts(lambda: self.connections, self.pulse)
         self._trader = Trader(self.account, self.place_market_order, self.config.seed)
         self._ids = random.Random(f"{self.config.seed}:connections")
         self._server: Server | None = None
@@ -205,6 +209,11 @@ class Simulator:
         self._schedule(self.config.idle_scan_seconds, self._cut_idle)
         if self.config.trade_every_seconds is not None:
             self._schedule(self.config.trade_every_seconds, self._trader.act)
+        if self.config.funding_every_seconds is not None:
+            self._schedule(self.config.funding_every_seconds, self.trading.fund)
+        if self.config.orders:
+            plan = OrderPlan(self.config.orders, self.config.order_rate, seed=self.config.seed)
+            self.runs.begin(plan)
 
     async def stop(self) -> None:
         """Close every connection and stop listening; safe to call twice."""

@@ -161,7 +161,7 @@ class Trading:
         for position in due:
             order, fill = self._funding.book(position, self._stamp(now))
             told = self._tell("execution", order, now, [self._record_execution(order, fill)])
-            self._tell_results(order, [position], told)
+            self._tell_results(order, [position], now, told)
         return len(due)
 
     def _match(self, order: Order, count: int, now_ms: float) -> None:
@@ -171,7 +171,7 @@ class Trading:
             return  # cancelled in the meantime
         whole = account.fillable(order)
         tick = Decimal(instrument.tick) * (1 if order.side == "Buy" else -1)
-        stamp, price = self._stamp(now_ms), account.best(order)
+        stamp, price = self._stamp(now_ms), account.best(instrument, order.side)
         made = []
         for part in _parts(order, whole, count):
             made.append(account.fill(order, part, stamp, price=price))
@@ -200,17 +200,19 @@ class Trading:
             symbol, idx = order.instrument.symbol, order.position_idx
             moved = [self._account.position(category, symbol, idx)]
         later = told + self._rng.randint(*_POSITION_AFTER_ORDER_MS)
-        self._tell_results(order, moved, later)
+        self._tell_results(order, moved, now_ms, later)
 
     def _tell_change(self, order: Order, now_ms: float) -> None:
         """Tell of an order that was accepted, changed or cancelled."""
         told = self._tell("order", order, now_ms, [self._record_order(order)])
-        self._tell_results(order, [], told + _UNCHANGED_AFTER_MS, coins=[order.reserve_coin])
+        later = told + _UNCHANGED_AFTER_MS
+        self._tell_results(order, [], now_ms, later, coins=[order.reserve_coin])
 
     def _tell_results(
         self,
         order: Order,
         moved: Iterable[Position],
+        now_ms: float,
         due_ms: float,
         coins: Sequence[str] | None = None,
     ) -> None:
@@ -228,8 +230,7 @@ class Trading:
             self._stage.tell(News("position", category, None, rows, entries), due_ms)
         touched = tuple(order.touched_coins if coins is None else coins)
         row = wallet_row(account, touched)
-        stamp = self._stamp(self._pulse.now_ms())
-        entry = self.ledger.record("wallet", row, touched, time_ms=stamp)
+        entry = self.ledger.record("wallet", row, touched, time_ms=self._stamp(now_ms))
         self._stage.tell(News("wallet", category, None, [row], [entry]), due_ms)
         if category == "option":
             greeks = greeks_row(account, instrument.base)

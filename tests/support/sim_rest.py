@@ -29,9 +29,11 @@ async def signed(
         return await own.get(url, headers=headers)
 
 
-async def result_of(sim: Simulator, path: str, query: str = "") -> dict[str, Any]:
+async def result_of(
+    sim: Simulator, path: str, query: str = "", *, http: httpx.AsyncClient | None = None
+) -> dict[str, Any]:
     """Return the `result` of a call that must succeed."""
-    answer = (await signed(sim, path, query)).json()
+    answer = (await signed(sim, path, query, http=http)).json()
     assert answer["retCode"] == 0, answer
     result: dict[str, Any] = answer["result"]
     return result
@@ -43,10 +45,12 @@ async def pages_of(
     """Return every page of a list, cursors passed on byte for byte."""
     pages: list[list[dict[str, Any]]] = []
     cursor = ""
-    while len(pages) < most:
-        result = await result_of(sim, path, f"{query}&cursor={cursor}" if cursor else query)
-        pages.append(result["list"])
-        cursor = result["nextPageCursor"]
-        if not cursor:
-            return pages
+    async with httpx.AsyncClient() as http:
+        while len(pages) < most:
+            asked = f"{query}&cursor={cursor}" if cursor else query
+            result = await result_of(sim, path, asked, http=http)
+            pages.append(result["list"])
+            cursor = result["nextPageCursor"]
+            if not cursor:
+                return pages
     raise AssertionError(f"{path} has more than {most} pages")
