@@ -46,7 +46,7 @@ _CODE_AND_REMEDY = {
 
 
 class _List(msgspec.Struct):
-    list: list[msgspec.Raw]
+    rows: list[msgspec.Raw] = msgspec.field(name="list")
 
 
 class AccountRest:
@@ -117,6 +117,6 @@ class AccountRest:
 
 def _rows(result: msgspec.Raw) -> list[msgspec.Raw]:
     try:
-        return msgspec.json.decode(result, type=_List).list
+        return msgspec.json.decode(result, type=_List).rows
     except msgspec.MsgspecError as exc:
         raise RestAway(f"an answer that cannot be read ({exc})") from exc
