@@ -176,6 +176,7 @@ async def test_slow_rest() -> None:
         await stage.begin("slow_rest", delay_seconds=0.5)
         await stage.begin("login_refused", reason="expired", count=1)
         await stage.begin("drop", path="/v5/private")
+        await stage.until(lambda: not stage.venue.faults.named("login_refused"))
         await stage.settle(*ALL)
         (after,) = await trade(stage)
         assert steps(stage, after) == ["New", "Filled"]

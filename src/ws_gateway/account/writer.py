@@ -39,7 +39,7 @@ WRITE_SECONDS = 3.0
 _BATCH = 500
 _MOST_WAITING = 50_000  # records in memory, which is where they are while the disk refuses too
 _SLOW_SECONDS = 0.25  # after so long a write is not waited for with what comes behind it
-_GATHER_SECONDS = 0.05
+_GATHER_SECONDS = 0.01
 _RETRY_SECONDS = 1.0  # after the database or the disk refused
 _TELL_LOSS_SECONDS = 600.0
 
