@@ -156,6 +156,10 @@ def assert_it_adds_up(ledger: Ledger, market: Market) -> None:
         elif entry.kind == "position":
             signed = Decimal(row["size"]) * (-1 if row["side"] == "Sell" else 1)
             assert signed == size[entry.keys[0]]
+            assert (
+                row["side"]
+                in {0: {"", "Buy", "Sell"}, 1: {"", "Buy"}, 2: {"", "Sell"}}[row["positionIdx"]]
+            )
         else:
             assert entry.keys == tuple(coin["coin"] for coin in row["coin"])
             for coin in row["coin"]:
@@ -165,7 +169,7 @@ def assert_it_adds_up(ledger: Ledger, market: Market) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.one_of(ORDERS, CHANGES), max_size=40))
+@given(st.lists(st.one_of(ORDERS, CHANGES), min_size=10, max_size=40))
 def test_whatever_is_done_the_ledger_adds_up(
     steps: list[tuple[str, int, str, int, int]],
 ) -> None:
