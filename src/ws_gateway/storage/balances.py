@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,26 +32,31 @@ _TYPE_OF = {
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _write(table: str, key: tuple[str, ...], columns: tuple[str, ...]) -> str:
-    """Build the statement that writes a batch, a column of values per parameter.
+def _written(table: str, key: tuple[str, ...], columns: tuple[str, ...], behind: int) -> str:
+    """Build the part of the statement that writes a batch's rows of one table.
 
-    Rows may come again after a write whose answer was lost, and one coin may come several times.
+    A column of values per parameter, which are numbered behind so many others. Rows may come
+    again after a write whose answer was lost, and one coin may come several times.
     """
     listed, of_key = ", ".join(columns), ", ".join(key)
     values = ", ".join(
-        f"${place}::{_TYPE_OF.get(column, 'numeric')}[]" for place, column in enumerate(columns, 1)
+        f"${place}::{_TYPE_OF.get(column, 'numeric')}[]"
+        for place, column in enumerate(columns, behind + 1)
     )
     news = ", ".join(f"EXCLUDED.{column}" for column in columns)
     return f"""
-        WITH told AS (SELECT * FROM unnest({values}) AS told ({listed})),
-        history AS (
-            INSERT INTO {table} ({listed}) SELECT {listed} FROM told ON CONFLICT DO NOTHING
+        {table}_told AS (SELECT * FROM unnest({values}) AS told ({listed})),
+        {table}_history AS (
+            INSERT INTO {table} ({listed}) SELECT {listed} FROM {table}_told
+            ON CONFLICT DO NOTHING
+        ),
+        {table}_newest AS (
+            INSERT INTO {table}_latest AS latest ({listed})
+                SELECT DISTINCT ON ({of_key}) {listed} FROM {table}_told
+                ORDER BY {of_key}, event_timestamp DESC, received_at DESC
+            ON CONFLICT ({of_key}) DO UPDATE SET ({listed}) = ROW ({news})
+                WHERE latest.event_timestamp <= EXCLUDED.event_timestamp
         )
-        INSERT INTO {table}_latest AS latest ({listed})
-            SELECT DISTINCT ON ({of_key}) {listed} FROM told
-            ORDER BY {of_key}, event_timestamp DESC, received_at DESC
-        ON CONFLICT ({of_key}) DO UPDATE SET ({listed}) = ROW ({news})
-            WHERE latest.event_timestamp <= EXCLUDED.event_timestamp
     """  # noqa: S608 - built from constants alone
 
 
@@ -71,8 +76,9 @@ def _history(table: str, columns: tuple[str, ...], *, is_descending: bool, has_c
 
 _COIN_COLUMNS = ("account", "coin", *_COIN_AMOUNTS, *_TOLD)
 _MARGIN_COLUMNS = ("account", *_MARGIN_AMOUNTS, *_TOLD)
-_WRITE_COINS = _write("account_balances", ("account", "coin"), _COIN_COLUMNS)
-_WRITE_MARGINS = _write("account_margin_balances", ("account",), _MARGIN_COLUMNS)
+_OF_COINS = _written("account_balances", ("account", "coin"), _COIN_COLUMNS, 0)
+_OF_MARGINS = _written("account_margin_balances", ("account",), _MARGIN_COLUMNS, len(_COIN_COLUMNS))
+_WRITE = f"WITH {_OF_COINS}, {_OF_MARGINS} SELECT"
 _COIN_HISTORY = {
     way: _history("account_balances", _COIN_COLUMNS, is_descending=way, has_coin=True)
     for way in (False, True)
@@ -96,14 +102,15 @@ class PostgresBalances:
         self._ledger = ledger
 
     async def write(self, records: Sequence[BalanceRecord]) -> None:
-        """Append these and bring the latest up to date, one statement per table."""
-        coins = [one for one in records if isinstance(one, CoinBalance)]
-        margins = [one for one in records if isinstance(one, MarginBalance)]
+        """Append these and bring the latest up to date, in one statement."""
         try:
-            if coins:
-                await self._ledger.fetch(_WRITE_COINS, *_columns(map(_coin_values, coins)))
-            if margins:
-                await self._ledger.fetch(_WRITE_MARGINS, *_columns(map(_margin_values, margins)))
+            coins = [_coin_values(one) for one in records if isinstance(one, CoinBalance)]
+            margins = [_margin_values(one) for one in records if isinstance(one, MarginBalance)]
+            await self._ledger.fetch(
+                _WRITE,
+                *_columns(coins, len(_COIN_COLUMNS)),
+                *_columns(margins, len(_MARGIN_COLUMNS)),
+            )
         except (
             asyncpg.IntegrityConstraintViolationError,
             asyncpg.DataError,
@@ -144,8 +151,8 @@ class PostgresBalances:
         )
 
 
-def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+def _columns(rows: list[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    return [[row[place] for row in rows] for place in range(width)]
 
 
 def _coin_values(one: CoinBalance) -> tuple[Any, ...]:
