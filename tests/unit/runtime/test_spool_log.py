@@ -46,6 +46,7 @@ class LogMachine(RuleBasedStateMachine):
         self.read_upto = 0  # so many of them are in hand
         self.in_hand: list[Position] = []
         self.is_harmed = False
+        self.turned: set[tuple[str, int]] = set()
         self.log = open_log(self.folder, max_bytes=65_536)
         self.log.open()
 
@@ -118,7 +119,11 @@ class LogMachine(RuleBasedStateMachine):
         if files:
             path = data.draw(st.sampled_from(files))
             content = bytearray(path.read_bytes())
-            content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+            place = data.draw(st.integers(0, len(content) - 1))
+            if (path.name, place) in self.turned:  # once more could mend it
+                return
+            self.turned.add((path.name, place))
+            content[place] ^= data.draw(st.integers(1, 255))
             path.write_bytes(content)
             self.is_harmed = True
             self._begin_anew()
