@@ -5,23 +5,30 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from random import SystemRandom
 
 import structlog
 
 from ws_gateway.account.balance_log import condense
+from ws_gateway.account.mark_keeper import MarkKeeper
+from ws_gateway.account.reconcile import PrivateFront, Reconciliation
 from ws_gateway.account.retention import Retention
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.account.sync import BalanceSync
 from ws_gateway.account.writer import BalanceWriter
 from ws_gateway.account_ports import AccountProblem, HistoryQuery, Synced
 from ws_gateway.config import Settings
+from ws_gateway.delivery.receipt import Receipts
 from ws_gateway.domain.balance import CoinBalance, MarginBalance
 from ws_gateway.errors import DatabaseLost
-from ws_gateway.ports import ObservationSink, UnreadableSink
+from ws_gateway.pipeline.runner import Runner
+from ws_gateway.ports import TopicObserver, UnreadableSink
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.spool_log import SpoolLog
 from ws_gateway.storage.balances import PostgresBalances
+from ws_gateway.storage.marks import PostgresMarks
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
+from ws_gateway.venue.account_lists import AccountLists
 from ws_gateway.venue.account_rest import AccountRest
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -34,8 +41,10 @@ class Account:
     """One account: its stage, what stores its balances, and what reads it over REST.
 
     Args:
-        rest: signs with the account's key.
+        rest, lists: sign with the account's key.
         sink, unreadable: the pipeline, and quarantine.
+        receipts: of delivery.
+        observer: who else is told what becomes of topics.
     """
 
     def __init__(
@@ -43,8 +52,11 @@ class Account:
         settings: Settings,
         ledger: PostgresSubscriptions,
         rest: AccountRest,
+        lists: AccountLists,
         *,
-        sink: ObservationSink,
+        sink: Runner,
+        receipts: Receipts,
+        observer: TopicObserver,
         unreadable: UnreadableSink,
         counters: Counters,
     ) -> None:
@@ -72,6 +84,20 @@ class Account:
         )
         self._reading = BalanceSync(self.stage, rest, self.writer)
         self.retention = Retention(self.store, settings.balance_retention_months)
+        self.marks = MarkKeeper(self.name, PostgresMarks(ledger), receipts)
+        self.reconciliation = Reconciliation(
+            self.stage,
+            lists,
+            rest,
+            keeper=self.marks,
+            streams=sink,
+            unreadable=unreadable,
+            counters=counters,
+            option_coins=settings.option_base_coins,
+            every_seconds=settings.reconcile_seconds,
+            rng=SystemRandom(),
+        )
+        self.front = PrivateFront(self.stage, self.reconciliation, observer)
 
     async def restore(self) -> None:
         """Take up the latest balances that an earlier process stored."""
@@ -106,7 +132,11 @@ class Account:
 
     def problems(self) -> Sequence[AccountProblem]:
         """Tell what a person should know of."""
-        return [*self.writer.problems(), *self.stage.problems()]
+        return [
+            *self.writer.problems(),
+            *self.stage.problems(),
+            *self.reconciliation.problems(),
+        ]
 
     async def end(self, storing: asyncio.Task[None]) -> None:
         """Store what is left, or keep it on disk; `storing` is the task of the writer's `run`."""

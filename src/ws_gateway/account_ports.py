@@ -5,14 +5,19 @@ Beside `ports.py`, which has those of the event path.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+import msgspec
+
 from ws_gateway.domain.balance import BalanceRecord, CoinBalance, MarginBalance
 from ws_gateway.domain.event import Observation
+from ws_gateway.domain.mark import Mark
+from ws_gateway.domain.private_list import ListPage, ListQuery
+from ws_gateway.domain.topic import Category, Topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,64 @@ class WalletSource(Protocol):
             VenueLost: the venue is away or busy.
             Rejected: it refuses, or there is no key; `code` and text say why and what to do.
         """
+
+
+class PrivateLists(Protocol):
+    """Who reads an account's lists over the venue's REST.
+
+    Every call may raise `VenueLost` (the venue is away or busy) and `Rejected` (it refuses).
+    """
+
+    async def time_ms(self) -> int:
+        """Return the venue's time, ms."""
+
+    async def page(self, query: ListQuery, cursor: str = "") -> ListPage:
+        """Read one page; the cursor goes back as it came."""
+
+    def fact(self, topic: Topic, row: msgspec.Raw, page: ListPage, of: Category) -> Observation:
+        """Make of a row the fact that the stream would have told.
+
+        Raises:
+            msgspec.DecodeError: it lacks what identity needs.
+        """
+
+
+class MarkStore(Protocol):
+    """How far private facts were delivered. Every call may raise `DatabaseLost`."""
+
+    async def read(self, account: str) -> list[Mark]:
+        """Return every mark of an account."""
+
+    async def write(self, account: str, marks: Sequence[Mark]) -> None:
+        """Set marks; none goes back."""
+
+    async def drop(self, account: str, topics: Iterable[str]) -> None:
+        """Forget the marks of topics nobody wants."""
+
+
+class StreamHolder(Protocol):
+    """Who ends the breaks of private streams; the pipeline."""
+
+    def hold(self, topics: Iterable[Topic]) -> None:
+        """Let facts flow behind a gap marker, but leave `resumed` to `resume`."""
+
+    def resume(self, topics: Iterable[Topic], detail: str) -> None:
+        """End the present breaks of these streams, and let later ones end by themselves."""
+
+
+class DeliveryReceipt(Protocol):
+    """What was taken up to one moment."""
+
+    @property
+    def is_safe(self) -> bool:
+        """Say whether all of it was confirmed by the broker, or is on disk."""
+
+
+class DeliveryReceipts(Protocol):
+    """Who knows what became of private events; delivery."""
+
+    def take(self) -> DeliveryReceipt:
+        """Return a receipt for everything taken so far."""
 
 
 class CoinOutcome(StrEnum):

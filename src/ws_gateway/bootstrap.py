@@ -39,6 +39,7 @@ from ws_gateway.delivery.management import ManagementApi
 from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.publisher import Publisher, PublisherSettings
 from ws_gateway.delivery.quarantine import Quarantine
+from ws_gateway.delivery.receipt import Receipts
 from ws_gateway.delivery.spool import Spool, condense
 from ws_gateway.delivery.steward import QueueSteward
 from ws_gateway.delivery.topology import Names
@@ -55,6 +56,7 @@ from ws_gateway.storage.database import migrate, open_pool
 from ws_gateway.storage.embedded import EmbeddedPostgres
 from ws_gateway.storage.queues import PostgresQueues
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
+from ws_gateway.venue.account_lists import AccountLists
 from ws_gateway.venue.account_rest import AccountRest
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.clock import VenueClock
@@ -213,7 +215,17 @@ def build_data_path(
     rest = AccountRest(
         desk.rest, desk.clock, credentials, clock_us=_clock_us, new_trace_id=new_trace_id
     )
-    account = Account(settings, store, rest, sink=runner, unreadable=quarantine, counters=counters)
+    account = Account(
+        settings,
+        store,
+        rest,
+        AccountLists(rest, clock_us=_clock_us, new_trace_id=new_trace_id),
+        sink=runner,
+        receipts=Receipts(outbox, spool),
+        observer=observer,
+        unreadable=quarantine,
+        counters=counters,
+    )
     feed = BybitFeed(
         Endpoints(settings.public_ws_url, settings.private_ws_url),
         SessionContext(
@@ -221,13 +233,13 @@ def build_data_path(
             environment=settings.bybit_ws_url or settings.bybit_environment.value,
             sink=runner,
             unreadable=quarantine,
-            observer=observer,
+            observer=account.front,
             rng=rng,
             clock_us=_clock_us,
             new_trace_id=new_trace_id,
             doctor=desk.inquiry,
             notices=desk.maintenance,
-            private_sink=account.stage,
+            private_sink=account.front,
         ),
         credentials=credentials,
         redundancy=settings.redundancy,
@@ -421,6 +433,8 @@ async def _run_rooms(
             rooms.create_task(desk.maintenance.run(), name="maintenance"),
             rooms.create_task(control.care.run(), name="queues"),
             rooms.create_task(path.account.retention.run(), name="retention"),
+            rooms.create_task(path.account.reconciliation.run(), name="reconciliation"),
+            rooms.create_task(path.account.marks.run(), name="marks"),
         ]
         if path.credential_files is not None:
             aside.append(rooms.create_task(path.credential_files.run(), name="credentials"))

@@ -191,6 +191,14 @@ class Settings(BaseSettings):
         description="Most bytes of balance rows on disk while PostgreSQL is away; beyond it the"
         " oldest are lost, announced.",
     )
+    reconcile_seconds: float = Field(
+        60.0,
+        gt=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="Orders, executions, positions and balances are compared with Bybit's REST"
+        " this often, besides after every reconnect.",
+    )
     api_key: SecretStr | None = Field(
         None, description="First administrator key of the HTTP API; without it all is refused."
     )

@@ -29,7 +29,14 @@ class _Row:
     identity: str
     seq: int | None
     timestamp: int
+    is_flat: bool
     told: dict[str, None] = field(default_factory=dict)
+
+    def remember(self, identity: str) -> None:
+        """Take note that a state was told."""
+        self.told[identity] = None
+        if len(self.told) > _REMEMBERED:
+            del self.told[next(iter(self.told))]
 
 
 class PositionBook:
@@ -46,21 +53,34 @@ class PositionBook:
             if len(self._rows) >= _MOST_ROWS:  # expired options stay, one row each
                 del self._rows[next(iter(self._rows))]
             self._rows[position.row] = _Row(
-                identity, position.seq, position.timestamp, {identity: None}
+                identity, position.seq, position.timestamp, position.side is None, {identity: None}
             )
             return Verdict.NEWS, identity
         if identity == row.identity:
             return Verdict.UNCHANGED, identity
-        if source is not Source.STREAM and _is_older(position, row):
-            return Verdict.OUTDATED, identity
+        if _is_older(position, row):
+            return self._judge_older(row, identity, source), identity
+        row.is_flat = position.side is None
         row.identity, row.seq, row.timestamp = identity, position.seq, position.timestamp
         if identity in row.told:
             # A setting was changed and changed back without a trade: news, and not the old fact.
             return Verdict.NEWS, f"{identity}:{position.timestamp}"
-        row.told[identity] = None
-        if len(row.told) > _REMEMBERED:
-            del row.told[next(iter(row.told))]
+        row.remember(identity)
         return Verdict.NEWS, identity
+
+    @staticmethod
+    def _judge_older(row: _Row, identity: str, source: Source) -> Verdict:
+        """Judge a state that a later one was told of; what is newer stays the newest."""
+        if source is not Source.STREAM:
+            return Verdict.OUTDATED
+        if identity in row.told:
+            return Verdict.UNCHANGED
+        row.remember(identity)
+        return Verdict.NEWS
+
+    def living(self) -> set[tuple[str, str, int]]:
+        """Name the positions that are not flat: category, symbol, index."""
+        return {place for place, row in self._rows.items() if not row.is_flat}
 
 
 def _is_older(position: Position, row: _Row) -> bool:

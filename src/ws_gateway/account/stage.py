@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Protocol
 
 import msgspec
@@ -17,6 +18,7 @@ import structlog
 from ws_gateway.account.balance_book import BalanceBook, Merged
 from ws_gateway.account.position_book import PositionBook, Verdict
 from ws_gateway.account.position_rows import InvalidPosition, read_position
+from ws_gateway.account.recent import OrderBook, RecentIds, id_digest
 from ws_gateway.account.wallets import WalletReading, read_wallet, with_coins
 from ws_gateway.account_ports import AccountProblem
 from ws_gateway.domain.balance import BalanceRecord, BrokenRule
@@ -52,6 +54,7 @@ class AccountStage:
 
     Attributes:
         balances: the latest of each coin.
+        positions, orders, told: what was told lately, by the key of the topic.
     """
 
     def __init__(
@@ -67,9 +70,12 @@ class AccountStage:
         self.account = account
         self.balances = BalanceBook(account)
         self._refused: deque[tuple[float, str, str]] = deque(maxlen=_MOST_TOLD)
+        self._passed = 0
         self._monotonic = monotonic
         # By topic: `position` and `position.linear` tell the same positions to different readers.
-        self._positions: defaultdict[str, PositionBook] = defaultdict(PositionBook)
+        self.positions: defaultdict[str, PositionBook] = defaultdict(PositionBook)
+        self.orders: defaultdict[str, OrderBook] = defaultdict(OrderBook)
+        self.told: defaultdict[str, RecentIds] = defaultdict(RecentIds)
         self._sink = sink
         self._unreadable = unreadable
         self._keeper = keeper
@@ -77,6 +83,9 @@ class AccountStage:
         self._takes: dict[Channel, Callable[[Observation], object]] = {
             Channel.BALANCE: self.take_wallet,
             Channel.POSITION: self._take_position,
+            Channel.ORDER: self._take_order,
+            Channel.EXECUTION: self._take_once,
+            Channel.EXECUTION_FAST: self._take_once,
         }
         self.suppress = sink.suppress
         self.last_update_id = sink.last_update_id
@@ -93,6 +102,21 @@ class AccountStage:
         else:
             take(observation)
 
+    def take(self, observation: Observation) -> bool:
+        """Take one fact of REST; answers whether it was news, so that it was passed on."""
+        before = self._passed
+        self.accept(observation)
+        return self._passed > before
+
+    def _pass(self, fact: Observation) -> bool:
+        """Let a fact go on; answers False if there was no room for it, so that it is missing."""
+        before = self._counters.shed["no_room"]
+        self._sink.accept(fact)
+        if self._counters.shed["no_room"] > before:
+            return False
+        self._passed += 1
+        return True
+
     def problems(self) -> list[AccountProblem]:
         """Tell what failed validation lately, the newest of each kind."""
         since = self._monotonic() - _TELL_SECONDS
@@ -104,8 +128,16 @@ class AccountStage:
 
     # ── wallets ───────────────────────────────────────────────────────────────────────────────
 
-    def take_wallet(self, fact: Observation) -> tuple[WalletReading, Merged]:
-        """Take a wallet: its news are stored and published; answers them, and what it told."""
+    def take_wallet(
+        self, fact: Observation, *, is_whole: bool = False
+    ) -> tuple[WalletReading, Merged]:
+        """Take a wallet: its news are stored and published; answers them, and what it told.
+
+        Args:
+            fact: the wallet.
+            is_whole: publish all of it though nothing may have changed, under an id that is made
+                of the coins' states: what was stored last was perhaps not published.
+        """
         try:
             reading = read_wallet(fact.payload)
         except BrokenRule as exc:
@@ -115,13 +147,42 @@ class AccountStage:
             self._refuse(fact.topic, fault.reason, fault.detail, fault.raw)
         merged = self.balances.merge(reading, fact)
         records = merged.records
+        if is_whole and not reading.faults:
+            self._keeper.put(records)
+            states = "|".join(sorted(row.event_id for row in self.balances.coins))
+            identity = blake2b(states.encode(), digest_size=8).hexdigest()
+            self._pass(msgspec.structs.replace(fact, event_id=f"{fact.topic.key}:whole:{identity}"))
+            return reading, merged
         if not records:
             if reading.coins or reading.margin is not None or not reading.faults:
                 self._unchanged()
             return reading, merged
         self._keeper.put(records)
-        self._sink.accept(_published(fact, reading, merged))
+        self._pass(_published(fact, reading, merged))
         return reading, merged
+
+    # ── orders and executions ─────────────────────────────────────────────────────────────────
+
+    def _take_order(self, fact: Observation) -> None:
+        """Take a state of an order; REST's is dropped if the stream told a later one."""
+        book, category = self.orders[fact.topic.key], fact.category or ""
+        if fact.source is not Source.STREAM and book.is_outdated(category, fact.payload):
+            self._counters.received += 1
+            self._counters.suppressed["outdated"] += 1
+            return
+        if self._take_once(fact):
+            book.note(category, fact.payload)
+
+    def _take_once(self, fact: Observation) -> bool:
+        """Take a fact unless it was told; what finds no room may be told again."""
+        told, digest = self.told[fact.topic.key], id_digest(fact.event_id, fact.topic.key)
+        if digest in told:
+            self._sink.suppress(fact)
+            return False
+        if self._pass(fact):
+            told.add(digest)
+            return True
+        return False
 
     # ── positions ─────────────────────────────────────────────────────────────────────────────
 
@@ -131,11 +192,11 @@ class AccountStage:
         except InvalidPosition as exc:
             self._refuse(fact.topic, "position_invalid", str(exc), fact.payload)
             return
-        verdict, identity = self._positions[fact.topic.key].judge(position, fact.source)
+        verdict, identity = self.positions[fact.topic.key].judge(position, fact.source)
         if verdict is not Verdict.NEWS:
             self._unchanged()
             return
-        self._sink.accept(
+        self._pass(
             msgspec.structs.replace(
                 fact,
                 event_id=f"{fact.topic.key}:{identity}",

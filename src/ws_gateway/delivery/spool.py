@@ -224,6 +224,10 @@ class Spool:
         """Take note that a message needs its record no longer."""
         self._done.add(record)
 
+    def pending(self) -> list[Message]:
+        """List what was put and is not on disk yet."""
+        return list(self._pending)
+
     @property
     def is_empty(self) -> bool:
         """Say whether nothing waits here."""
@@ -287,6 +291,7 @@ class Spool:
             if is_read:
                 self._hold(message, position)
             else:
+                message.record = position  # for who waits until it is safe
                 self._outbox.release(message)
                 self.observed += message.is_observed
                 self._is_read = False

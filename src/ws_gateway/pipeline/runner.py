@@ -84,6 +84,8 @@ class Runner:
         self._new_trace_id = new_trace_id
         self._streams: dict[str, _Stream] = {}
         self._holed: dict[str, _Stream] = {}
+        # Streams whose breaks are ended by `resume`, not by the next fact.
+        self._held: set[str] = set()
 
     # ── from the venue ────────────────────────────────────────────────────────────────────────
 
@@ -102,16 +104,21 @@ class Runner:
         has_snapshot = observation.kind is _SNAPSHOT
         if stream.hole is not None and not self._close_hole(stream, has_snapshot=has_snapshot):
             self._shed(stream)
+            self._forget(stream, observation.event_id)
             return
         if stream.broken is not None:
             if stream.book is not None and not has_snapshot:
                 self._withhold(stream)
                 return
-            self._resume(stream)
+            if observation.topic.key in self._held:
+                self._announce(stream)
+            else:
+                self._resume(stream)
         stream.sequence += 1
         if not self._outlet.offer(Event(observation, self._epoch, stream.sequence)):
             stream.sequence -= 1
             self._shed(stream)
+            self._forget(stream, observation.event_id)
 
     def suppress(self, observation: Observation) -> None:  # noqa: ARG002 - it is only counted
         """Count a further copy of a fact that was taken already."""
@@ -181,6 +188,20 @@ class Runner:
             if stream.topic.lane not in full and not self._close_hole(stream):
                 full.add(stream.topic.lane)
 
+    # ── from whoever reads what was missed ────────────────────────────────────────────────────
+
+    def hold(self, topics: Iterable[Topic]) -> None:
+        """Let facts flow behind a gap marker, but leave `resumed` to `resume`."""
+        self._held.update(topic.key for topic in topics)
+
+    def resume(self, topics: Iterable[Topic], detail: str) -> None:
+        """End the present breaks of these streams, and let later ones end by themselves."""
+        for topic in topics:
+            self._held.discard(topic.key)
+            stream = self._streams.get(topic.key)
+            if stream is not None and stream.broken is not None and stream.hole is None:
+                self._resume(stream, detail)
+
     # ── repeats ───────────────────────────────────────────────────────────────────────────────
 
     def _repeat(self, stream: _Stream, fact: Observation) -> str | None:
@@ -202,6 +223,12 @@ class Runner:
             if len(recent) > _REMEMBERED:
                 del recent[next(iter(recent))]
         return None
+
+    def _forget(self, stream: _Stream, event_id: str) -> None:
+        """Let a fact that found no room be told again."""
+        stream.last_id = ""
+        if stream.recent is not None:
+            stream.recent.pop(event_id, None)
 
     # ── continuity ────────────────────────────────────────────────────────────────────────────
 
@@ -272,12 +299,12 @@ class Runner:
             self._close_hole(stream)  # no marker may stand before the one that names the hole
         self._mark(stream, Kind.GAP, stream.broken, None, stream.detail)
 
-    def _resume(self, stream: _Stream) -> None:
+    def _resume(self, stream: _Stream, detail: str = "data flows") -> None:
         self._announce(stream)
         reason = stream.broken
         if reason is not None:
             stream.broken = stream.asked_at = None
-            self._mark(stream, Kind.RESUMED, reason, None, "data flows")
+            self._mark(stream, Kind.RESUMED, reason, None, detail)
 
     def _shed(self, stream: _Stream) -> None:
         """Give an event that found no room its number, and remember the hole."""

@@ -24,15 +24,21 @@ class Counters:
         resent, returned, nacked: what publishing met on the way.
         routed: messages the broker routed, markers included, by the key of their topic.
         latencies_us: newest receive→confirm times, µs.
+        reconciled: facts that REST told and the stream had not, by event class.
+        differing: those of them that no break of the stream explains.
+        reconciliations: attempts to read what was missed, by how they ended.
     """
 
     __slots__ = (
         "confirmed",
+        "differing",
         "latencies_us",
         "markers",
         "nacked",
         "quarantined",
         "received",
+        "reconciled",
+        "reconciliations",
         "rejected",
         "resent",
         "restored",
@@ -55,6 +61,9 @@ class Counters:
         self.returned = 0
         self.nacked = 0
         self.routed: defaultdict[str, int] = defaultdict(int)
+        self.reconciled: Counter[str] = Counter()
+        self.differing: Counter[str] = Counter()
+        self.reconciliations: Counter[str] = Counter()
         self.latencies_us: deque[int] = deque(maxlen=8192)
 
     def latency_quantile(self, share: float) -> int | None:

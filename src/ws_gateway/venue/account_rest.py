@@ -106,6 +106,12 @@ class AccountRest:
                 f"Bybit refused with {exc.ret_code} ({exc.words}): {remedy}", code=code
             ) from exc
 
+    async def time_ms(self) -> int:
+        """Return the venue's time; ours, where it was not to be had."""
+        if self._clock.measured_at is None:
+            await self._measure()
+        return self._clock.now_ms()
+
     async def _measure(self) -> bool:
         """Measure the venue's clock; without it ours has to do."""
         try:
