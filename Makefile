@@ -12,7 +12,7 @@ UV_COMPILE := $(BIN)/uv pip compile --no-config --universal --python-version 3.1
 	--custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format fuzz bench bench-venue contract lock up down clean
+.PHONY: help demo run test check format fuzz bench bench-venue reconcile-drill contract lock up down clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 13
@@ -44,6 +44,9 @@ bench: $(VENV)  ## measure against the budgets, beside the broker's own ceiling
 
 bench-venue: $(VENV)  ## measure reconnects and cost per topic; ARGS="--parts soak --faults all"
 	@$(BIN)/python bench/venue_life.py $(ARGS)
+
+reconcile-drill: $(VENV)  ## hold a busy account through cuts and kills against its ledger
+	@PYTHONPATH=tests $(DEVSTACK) run -- $(BIN)/python bench/reconcile_drill.py $(ARGS)
 
 contract: $(VENV)  ## write docs/contract and docs/openapi.json anew
 	@$(BIN)/python -m ws_gateway.contract docs/contract

@@ -47,6 +47,7 @@ async def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:
         "account_margin_balances_latest",
         "dedicated_queues",
         "positions",
+        "reconciliation_marks",
         "schema_migrations",
         "subscriptions",
     }

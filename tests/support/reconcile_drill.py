@@ -12,9 +12,10 @@ import asyncio
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -22,7 +23,7 @@ import asyncpg
 import httpx
 
 from support.consumer import MARKERS, Consumer
-from support.programs import Gateway
+from support.programs import Gateway, Venue
 from support.site import KEYS, Site
 
 CLASSES = ("order", "execution", "position", "balance")
@@ -101,11 +102,7 @@ async def drill(site: Site, plan: Plan, **settings: str) -> Figures:
         venue = await stack.enter_async_context(site.venue(**VENUE_KEYS))
         gateways = [await stack.enter_async_context(site.gateway(venue.url, **KEYS, **settings))]
         consumer = await stack.enter_async_context(site.consumer(*CLASSES))
-        sim = await stack.enter_async_context(
-            httpx.AsyncClient(
-                base_url=f"http://127.0.0.1:{venue.port}", timeout=30, trust_env=False
-            )
-        )
+        sim = await stack.enter_async_context(_simulator(venue))
         for channel in CHANNELS:
             await gateways[0].add(channel)
         await _until_reconciled(gateways[0])
@@ -142,6 +139,68 @@ async def drill(site: Site, plan: Plan, **settings: str) -> Figures:
             ]
         _count(figures, ledger, consumer)
     return figures
+
+
+async def speed(site: Site, *, orders: int, fills: int, resting: int) -> dict[str, Any]:
+    """Let an account trade while no gateway runs; answers how long the next one takes to catch up.
+
+    The time is from the login, as the gateway logs it, to the line that says that all is told.
+    """
+    async with AsyncExitStack() as stack:
+        venue = await stack.enter_async_context(site.venue(**VENUE_KEYS))
+        consumer = await stack.enter_async_context(_listening(site, venue))
+        first = await stack.enter_async_context(site.gateway(venue.url, **KEYS))
+        for channel in CHANNELS:
+            await first.add(channel)
+        await _until_reconciled(first)
+        await asyncio.sleep(1.0)  # marks are written a moment later
+        await first.kill()
+        sim = await stack.enter_async_context(_simulator(venue))
+        await _post(sim, "/sim/orders", count=orders, rate=0, mix="market", fills=fills)
+        await _until_done(sim, 120)
+        await _post(sim, "/sim/orders", count=resting, rate=0, mix="resting")
+        await _until_done(sim, 120)
+        second = await stack.enter_async_context(site.gateway(venue.url, **KEYS))
+        await _until_reconciled(second)
+        (done, *_) = second.logged("account.reconciled")
+        login = next(
+            one
+            for one in second.logged("venue.session_changed")
+            if one["connection"] == "private" and one["state"] == "subscribing"
+        )
+        ledger = await _ledger(sim)
+        executions = sum(entry["kind"] == "execution" for entry in ledger)
+        deadline = time.monotonic() + 30
+        while (told := len({e["event_id"] for e in _facts(consumer, "execution")})) < executions:
+            assert time.monotonic() < deadline, (told, executions)
+            await asyncio.sleep(0.1)
+        seconds = (_at(done) - _at(login)).total_seconds()
+        return {
+            "executions": executions,
+            "open orders": resting,
+            "rows read": done["rows"],
+            "news": done["news"],
+            "reading seconds": done["seconds"],
+            "seconds from login": round(seconds, 3),
+        }
+
+
+def _at(line: Mapping[str, Any]) -> datetime:
+    return datetime.fromisoformat(line["timestamp"])
+
+
+@asynccontextmanager
+async def _listening(site: Site, venue: Venue) -> AsyncIterator[Consumer]:
+    """Declare the queues by a gateway that ends again, and consume."""
+    async with site.gateway(venue.url, **KEYS):
+        pass
+    async with site.consumer(*CLASSES) as consumer:
+        yield consumer
+
+
+def _simulator(venue: Venue) -> httpx.AsyncClient:
+    url = f"http://127.0.0.1:{venue.port}"
+    return httpx.AsyncClient(base_url=url, timeout=60, trust_env=False)
 
 
 async def _post(sim: httpx.AsyncClient, path: str, **body: object) -> None:
