@@ -10,8 +10,9 @@ from random import SystemRandom
 import structlog
 
 from ws_gateway.account.balance_log import condense
+from ws_gateway.account.front import PrivateFront
 from ws_gateway.account.mark_keeper import MarkKeeper
-from ws_gateway.account.reconcile import PrivateFront, Reconciliation
+from ws_gateway.account.reconcile import Reconciliation
 from ws_gateway.account.retention import Retention
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.account.sync import BalanceSync

@@ -114,6 +114,9 @@ class StreamHolder(Protocol):
     def hold(self, topics: Iterable[Topic]) -> None:
         """Let facts flow behind a gap marker, but leave `resumed` to `resume`."""
 
+    def release(self, topics: Iterable[Topic]) -> None:
+        """Let breaks of these streams end by themselves again."""
+
     def resume(self, topics: Iterable[Topic], detail: str) -> None:
         """End the present breaks of these streams, and let later ones end by themselves."""
 

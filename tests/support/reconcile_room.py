@@ -13,8 +13,9 @@ import msgspec
 from support.account_desk import NOW_MS, TRACE, MemoryPipeline
 from support.memory_lists import MemoryLists, MemoryMarks
 from support.memory_outlet import MemoryOutlet, MemoryResync
+from ws_gateway.account.front import PrivateFront
 from ws_gateway.account.mark_keeper import MarkKeeper
-from ws_gateway.account.reconcile import PrivateFront, Reconciliation
+from ws_gateway.account.reconcile import Reconciliation
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.domain.event import Event, GapReason
 from ws_gateway.domain.subscription import SubscriptionState

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +40,6 @@ RECONCILED = frozenset(
 
 _EXECUTIONS = frozenset({Channel.EXECUTION, Channel.EXECUTION_FAST})
 _FEW = 8
-_MOST_LOOKUPS = 300
 _COINS_PER_CALL = 20
 
 MarkKey = tuple[str, str]
@@ -73,13 +73,14 @@ class Reading:
         marks: how far each was delivered.
         started: the venue's time now, ms.
         coins: base coins whose options are known to be of interest.
+        given_up: orders that are not looked for any more.
 
     Attributes:
         found: what there is, topic by topic.
         wallets: wallets as REST tells them.
         faults: why a part could not be read, by its name.
         failed: topics of those parts.
-        unresolved: orders that lived and are not to be found any more.
+        unresolved: orders that lived and are in no list.
         retry_after: how long the venue wants to be left alone, seconds.
     """
 
@@ -90,6 +91,7 @@ class Reading:
     marks: Mapping[MarkKey, Mark]
     started: int
     coins: Sequence[str]
+    given_up: AbstractSet[str] = frozenset()
     found: list[Found] = field(default_factory=list)
     wallets: list[Observation] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
@@ -209,13 +211,12 @@ class Reading:
             mark = self.marks.get((topic.name, category))
             lived |= mark.living if mark is not None else set()
             lived |= self.stage.orders[topic.key].open_ids(category, self.started)
+        lived -= self.given_up
         rows += await self._look_up(category, lived, {row.head.order_id for row in rows})
         orders = newest_orders(rows)
         lost = lived - orders.keys()
         self.unresolved |= lost
-        living = frozenset(
-            order_id for order_id, row in orders.items() if row.head.is_open
-        ) | frozenset(lost)
+        living = frozenset({name for name, row in orders.items() if row.head.is_open} | lost)
         for topic in topics:
             own = self._since(topic, category)
             told = [
@@ -237,8 +238,7 @@ class Reading:
             )
             rows = [row for part in recent for row in part if row.head.order_id in missing]
             missing -= {row.head.order_id for row in rows}
-        asked = sorted(missing)[:_MOST_LOOKUPS]
-        found = await all_of(self._one_order(category, order_id) for order_id in asked)
+        found = await all_of(self._one_order(category, order_id) for order_id in sorted(missing))
         return [*rows, *(row for part in found for row in part)]
 
     async def _one_order(self, category: Category, order_id: str) -> list[Row]:

@@ -32,7 +32,7 @@ from ws_gateway.domain.mark import Mark
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Channel, Topic
 from ws_gateway.errors import Retryable, VenueLost
-from ws_gateway.ports import TopicObserver, UnreadableSink
+from ws_gateway.ports import UnreadableSink
 from ws_gateway.runtime.backoff import full_jitter
 from ws_gateway.runtime.counters import Counters
 
@@ -45,6 +45,7 @@ GRACE_SECONDS = 1.0
 """How long the stream may take to tell what REST told first, while nothing is known to be lost."""
 
 _BATCH = 200
+_MOST_LOOKS = 5
 
 Told = tuple[Found, list[tuple[Row, Observation]]]
 """What was found of a topic, and the facts made of it."""
@@ -94,6 +95,8 @@ class Reconciliation:
         self._active: set[Topic] = set()
         self._broken: dict[Topic, float] = {}  # since when it is known to lack something
         self._is_wallet_told = False
+        self._sought: Counter[str] = Counter()  # orders in no list, by how often looked for
+        self._given_up: set[str] = set()
         self._wake = asyncio.Event()
         self._fault: str | None = None
         self._fault_since = 0.0
@@ -117,7 +120,7 @@ class Reconciliation:
             self._streams.hold([topic])  # its first facts may come before the ack
         elif state in _LEAVING:
             self._broken.pop(topic, None)
-            self._streams.resume([topic], "it was unsubscribed")
+            self._streams.release([topic])
             if state is SubscriptionState.REMOVED:
                 self._forget(topic)
 
@@ -205,6 +208,7 @@ class Reconciliation:
             read.faults["delivery"] = "there was no room for what was read"
             read.failed.update(topics)
         self._keep(read, told_facts)
+        self._give_up(read)
         self._report(read, news, begun, is_gap=is_gap)
         done = [topic for topic in topics if topic not in read.failed]
         told = ", ".join(f"{count} {name}" for name, count in sorted(news.items()))
@@ -230,6 +234,7 @@ class Reconciliation:
             self._marks,
             await self._lists.time_ms(),
             self._option_coins,
+            self._given_up,
         )
         await reading.run()
         return reading
@@ -312,7 +317,8 @@ class Reconciliation:
         """Set marks where all that was read is on its way; stored once it is delivered."""
         marks = []
         for found, facts in told_facts:
-            if found.topic in read.failed or self._marks is None:
+            is_wanted = found.topic in self._active or found.topic in self._broken
+            if found.topic in read.failed or self._marks is None or not is_wanted:
                 continue
             topic, place = found.topic, (found.topic.name, found.category)
             told = []
@@ -332,17 +338,23 @@ class Reconciliation:
             marks.append(self._marks[place])
         self._keeper.put(marks)
 
+    def _give_up(self, read: Reading) -> None:
+        """Look no longer for orders that no list names: cancelled ones are kept for a day only."""
+        self._sought = Counter({name: self._sought[name] + 1 for name in read.unresolved})
+        hopeless = {name for name, times in self._sought.items() if times >= _MOST_LOOKS}
+        self._given_up |= hopeless
+        if hopeless:
+            log.error(
+                "account.orders_unresolved",
+                account=self._stage.account,
+                orders=len(hopeless),
+                some=sorted(hopeless)[:5],
+                why="they lived before, and no list of REST names them any more",
+            )
+
     def _report(self, read: Reading, news: Counter[str], begun: float, *, is_gap: bool) -> None:
         account = self._stage.account
         self._counters.reconciled.update(news)
-        if read.unresolved:
-            log.error(
-                "account.orders_unresolved",
-                account=account,
-                orders=len(read.unresolved),
-                some=sorted(read.unresolved)[:5],
-                why="they lived before, and no list of REST names them any more",
-            )
         if is_gap:
             log.info(
                 "account.reconciled",
@@ -360,42 +372,6 @@ class Reconciliation:
                 news=dict(news),
                 why="REST tells what the stream did not, though no break is known",
             )
-
-
-class PrivateFront:
-    """What the venue sees of the account: the stage, with an ear for breaks; a sink.
-
-    Also a `TopicObserver`, before the one that control has.
-    """
-
-    def __init__(
-        self, stage: AccountStage, reconciliation: Reconciliation, observer: TopicObserver
-    ) -> None:
-        self._stage = stage
-        self._reconciliation = reconciliation
-        self._observer = observer
-        self.accept = stage.accept
-        self.suppress = stage.suppress
-        self.last_update_id = stage.last_update_id
-
-    def break_streams(
-        self,
-        topics: Iterable[Topic],
-        reason: GapReason,
-        detail: str,
-        *,
-        is_announced: bool = True,
-    ) -> None:
-        """Take note that facts are being missed from now on; they will be asked for over REST."""
-        broken = list(topics)
-        if is_announced:
-            self._reconciliation.streams_broken(broken, reason)
-        self._stage.break_streams(broken, reason, detail, is_announced=is_announced)
-
-    def topic_changed(self, topic: Topic, state: SubscriptionState, error: str | None) -> None:
-        """Pass a topic's state on."""
-        self._reconciliation.topic_changed(topic, state)
-        self._observer.topic_changed(topic, state, error)
 
 
 def _key(topic: Topic) -> str:

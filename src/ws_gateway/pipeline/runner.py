@@ -194,6 +194,10 @@ class Runner:
         """Let facts flow behind a gap marker, but leave `resumed` to `resume`."""
         self._held.update(topic.key for topic in topics)
 
+    def release(self, topics: Iterable[Topic]) -> None:
+        """Let breaks of these streams end by themselves again."""
+        self._held.difference_update(topic.key for topic in topics)
+
     def resume(self, topics: Iterable[Topic], detail: str) -> None:
         """End the present breaks of these streams, and let later ones end by themselves."""
         for topic in topics:

@@ -287,14 +287,9 @@ class BybitRest:
         now = self._monotonic()
         if now < self._shut_until:
             raise RestAway(self._shut_why, retry_after_seconds=self._shut_until - now)
-        budget, calls = self._budget, self._calls
-        most, window = budget.calls, budget.window_seconds
-        if is_signed:
-            calls, most, window = self._signed_calls, budget.signed_calls, budget.signed_seconds
+        calls = self._signed_calls if is_signed else self._calls
         if wait := calls.wait_seconds(now):
-            raise RestAway(
-                f"the budget of {most} calls in {window:g} s is spent", retry_after_seconds=wait
-            )
+            raise RestAway(f"the budget of {calls} is spent", retry_after_seconds=wait)
         calls.take(now)
 
     def _shut(self, seconds: float, why: str) -> RestAway:
