@@ -2,7 +2,7 @@
 PYTHON ?= python3
 SECONDS ?=
 ARGS ?=
-WORKERS ?= 2
+WORKERS ?= 4
 
 VENV := .venv/installed-from
 BIN := .venv/bin
@@ -12,7 +12,7 @@ UV_COMPILE := $(BIN)/uv pip compile --no-config --universal --python-version 3.1
 	--custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format fuzz bench bench-venue reconcile-drill contract lock up down clean
+.PHONY: help demo run test check format fuzz bench bench-venue bench-control outages reconcile-drill contract lock up down clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 13
@@ -39,7 +39,7 @@ format: $(VENV)  ## format, and mend what lint can mend
 fuzz: $(VENV)  ## throw changed frames at the decoder; SECONDS=60, ARGS="--seed 1"
 	@PYTHONPATH=tests $(BIN)/python -m fuzz.fuzz_frames --seconds $(or $(SECONDS),60) $(ARGS)
 
-bench: $(VENV)  ## measure against the budgets, beside the broker's own ceiling
+bench: $(VENV)  ## measure beside the broker's ceiling and other stacks; ARGS="--with-cryptofeed"
 	@$(DEVSTACK) run -- $(BIN)/python bench/run.py $(ARGS)
 
 bench-venue: $(VENV)  ## measure reconnects and cost per topic; ARGS="--parts soak --faults all"
@@ -48,13 +48,22 @@ bench-venue: $(VENV)  ## measure reconnects and cost per topic; ARGS="--parts so
 reconcile-drill: $(VENV)  ## hold a busy account through cuts and kills against its ledger
 	@PYTHONPATH=tests $(DEVSTACK) run -- $(BIN)/python bench/reconcile_drill.py $(ARGS)
 
-contract: $(VENV)  ## write docs/contract and docs/openapi.json anew
+outages: $(VENV)  ## break everything around the gateway under load; SECONDS=60 each
+	@PYTHONPATH=tests:tools $(BIN)/python bench/outages.py --seconds $(or $(SECONDS),60) $(ARGS)
+
+bench-control: $(VENV)  ## measure pages, POST to first event, reads beside a load, a full start
+	@$(DEVSTACK) run -- $(BIN)/python bench/control.py $(ARGS)
+
+contract: $(VENV)  ## write docs/contract, docs/openapi.json and docs/metrics.md anew
 	@$(BIN)/python -m ws_gateway.contract docs/contract
 	@$(BIN)/python -m ws_gateway.control.api.openapi > docs/openapi.json
+	@$(BIN)/python -m ws_gateway.control.metrics > docs/metrics.md
+	@$(BIN)/python tools/dashboards.py deploy/grafana/dashboards
 
 lock: $(VENV)  ## lock the dependencies anew; UPGRADE=1 takes newer ones
 	@$(UV_COMPILE) pyproject.toml -o requirements/runtime.txt
 	@$(UV_COMPILE) pyproject.toml --extra dev -o requirements/dev.txt
+	@echo 'setuptools>=77' | $(UV_COMPILE) - -o requirements/build.txt
 
 up:  ## start RabbitMQ to stay
 	@$(DEVSTACK) up

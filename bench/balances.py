@@ -29,7 +29,7 @@ from ws_gateway.runtime.spool_log import SpoolLog
 from ws_gateway.storage.balances import PostgresBalances
 from ws_gateway.storage.database import migrate, open_pool
 from ws_gateway.storage.embedded import EmbeddedPostgres
-from ws_gateway.storage.subscriptions import PostgresSubscriptions
+from ws_gateway.storage.statements import Statements
 from ws_gateway.venue.messages import decode_frame
 from ws_gateway.venue.observations import read_observations
 
@@ -55,16 +55,18 @@ class Nowhere:
     ) -> None:
         """Take note."""
 
-    def quarantine(self, *, reason: str, origin: str, detail: str, raw: bytes) -> None:
+    def quarantine(
+        self, *, reason: str, origin: str, detail: str, raw: bytes, trace_id: str
+    ) -> None:
         """Fail: the frames are good."""
-        raise AssertionError((reason, origin, detail, raw))
+        raise AssertionError((reason, origin, detail, raw, trace_id))
 
 
 class Watched(PostgresBalances):
     """Notes when each record was committed."""
 
-    def __init__(self, ledger: PostgresSubscriptions) -> None:
-        super().__init__(ledger)
+    def __init__(self, statements: Statements) -> None:
+        super().__init__(statements)
         self.latencies_ms: list[float] = []
 
     async def write(self, records: Sequence[BalanceRecord]) -> None:
@@ -93,7 +95,7 @@ async def measure(folder: Path, seconds: float, rate: float) -> dict[str, float]
     try:
         await migrate(url)
         pool = await open_pool(url)
-        store = Watched(PostgresSubscriptions(pool))
+        store = Watched(Statements(pool))
         log = SpoolLog(folder / "log", max_bytes=10**8, max_age_seconds=3600, condense=condense)
         sink = Nowhere()
         writer = BalanceWriter("main", store, log, sink)

@@ -118,7 +118,9 @@ class Stage:
                 self.on_loss()
                 self.on_loss = None
 
-    def quarantine(self, *, reason: str, origin: str, detail: str, raw: bytes) -> None:
+    def quarantine(
+        self, *, reason: str, origin: str, detail: str, raw: bytes, trace_id: str
+    ) -> None:
         """Leave it aside."""
 
 

@@ -79,6 +79,10 @@ class Broker:
             self._stop()
             return was_running
 
+    def owns(self, url: str) -> bool:
+        """Say whether a URL is this broker's, running or not, as `up` and `env` told it."""
+        return url.rstrip("/") in {one.url.rstrip("/") for one in (self._node, self._container)}
+
     def running_url(self) -> str | None:
         """Name the AMQP URL if it runs now."""
         if self._node.is_running():
@@ -124,6 +128,19 @@ class Broker:
         self._container.stop()
 
 
+def named_url(broker: Broker, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the URL of a broker that somebody else runs; None if none, or our own, is named.
+
+    Raises:
+        BrokerError: it does not answer.
+    """
+    named = environ.get(URL_SETTING)
+    if not named or broker.owns(named):
+        return None
+    _check_named(named)
+    return named
+
+
 @contextmanager
 def broker_url(broker: Broker, environ: Mapping[str, str] = os.environ) -> Iterator[str]:
     """Have a broker inside the block: the named one if one is named, else the checkout's own.
@@ -131,9 +148,8 @@ def broker_url(broker: Broker, environ: Mapping[str, str] = os.environ) -> Itera
     Raises:
         BrokerError: the named one does not answer, or no rung of the ladder holds.
     """
-    named = environ.get(URL_SETTING)
-    if named:
-        _check_named(named)
+    named = named_url(broker, environ)
+    if named is not None:
         yield named
         return
     with broker.borrowed() as url:

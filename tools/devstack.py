@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from broker import URL_SETTING, Broker, BrokerError, broker_url
+from broker import URL_SETTING, Broker, BrokerError, broker_url, named_url
 from processes import end_processes, find_processes
 from shared_use import UseCount, exclusively
 
@@ -79,7 +79,7 @@ def _say(text: str) -> None:
 
 
 def _up(broker: Broker) -> str:
-    return os.environ.get(URL_SETTING) or broker.up()
+    return named_url(broker) or broker.up()
 
 
 def _down(broker: Broker) -> None:
@@ -95,7 +95,11 @@ def _postgres_folders() -> list[Path]:
 
 
 def _status(broker: Broker) -> int:
-    url = os.environ.get(URL_SETTING) or broker.running_url()
+    try:
+        url = named_url(broker) or broker.running_url()
+    except BrokerError as exc:
+        _say(str(exc))
+        url = None
     print(f"RabbitMQ    {url_without_secret(url) if url else 'not running'}")
     for data in _postgres_folders():
         state = "running" if find_processes("postgres", str(data)) else "not running"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from itertools import count
 from typing import Annotated, Any, NoReturn
 
@@ -22,13 +23,19 @@ from ws_gateway.bootstrap import serve as serve_gateway
 from ws_gateway.config import PREFIX, SECRETS, LogFormat, Settings, load_settings
 from ws_gateway.delivery.topology import QUARANTINE
 from ws_gateway.demo import DemoOptions, run_demo
+from ws_gateway.domain.caller import Scope
 from ws_gateway.domain.topic import Category, EventClass
 from ws_gateway.errors import Fatal, GatewayError
-from ws_gateway.runtime.telemetry import configure_logging
+from ws_gateway.key_commands import KeyWishes, create_key, list_keys, revoke_key
+from ws_gateway.runtime.redaction import Secrets
+from ws_gateway.runtime.telemetry import LogLevels, Telemetry
 from ws_gateway.storage.database import migrate as migrate_database
 from ws_gateway.tail import TailOptions, run_tail
 
 EXIT_OK, EXIT_DEFECT, EXIT_REFUSED = 0, 1, 2
+
+DEBUG_SECONDS = 600.0
+"""How long SIGUSR1 lets everything be written: a level that is forgotten would fill a disk."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -44,11 +51,16 @@ app = typer.Typer(
 @app.command()
 def serve() -> None:
     """Run the gateway until SIGTERM or Ctrl-C; then drain and exit 0."""
-    settings = _settings()
+    settings, telemetry = _configured()
     # What was imported stays; the hot path makes no cycles, so looking for some often costs only.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    _run(lambda stop: serve_gateway(settings, stop))
+
+    async def run(stop: asyncio.Event) -> None:
+        with _level_by_signal(telemetry.levels):
+            await serve_gateway(settings, stop, telemetry)
+
+    _run(run)
 
 
 @app.command()
@@ -98,7 +110,10 @@ def check_config() -> None:
     for name in Settings.model_fields:
         typer.echo(f"{PREFIX}{name.upper()}={_shown(getattr(settings, name))}")
     if settings.api_key is None:
-        typer.echo("note: WSG_API_KEY is unset, so the HTTP API refuses everything", err=True)
+        typer.echo(
+            "note: WSG_API_KEY is unset, so the HTTP API takes keys of `keys create` alone",
+            err=True,
+        )
     if not settings.has_credentials:
         typer.echo("note: no Bybit key is set, so only public data is served", err=True)
 
@@ -136,6 +151,79 @@ def tail(
     _run(lambda stop: run_tail(settings, options, stop))
 
 
+keys_app = typer.Typer(
+    help="Make, list and revoke keys of the HTTP API.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(keys_app, name="keys")
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+@keys_app.command("create")
+def create_key_command(
+    *,
+    name: Annotated[str | None, typer.Option(help="What people call it.")] = None,
+    service: Annotated[
+        list[str] | None, typer.Option(help="A service it speaks for; repeat it. Without: any.")
+    ] = None,
+    scope: Annotated[
+        list[Scope] | None,
+        typer.Option(help="What it may do; repeat it. Without: read and write subscriptions."),
+    ] = None,
+    expires_in: Annotated[
+        str | None, typer.Option(metavar="D", help="How long it is of use: 90d, 12h, 30m.")
+    ] = None,
+    rotates: Annotated[
+        str | None, typer.Option(metavar="KEY_ID", help="Make a successor of this key.")
+    ] = None,
+    overlap: Annotated[
+        str | None, typer.Option(metavar="D", help="How long both are of use; 24h.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key, and print it once."""
+    settings = _settings(LogFormat.CONSOLE)
+    wishes = KeyWishes(name, service or (), scope or (), expires_in, rotates, overlap)
+    _run(lambda _stop: create_key(settings, wishes, as_json=as_json))
+
+
+@keys_app.command("list")
+def list_keys_command(as_json: AsJson = False) -> None:  # noqa: FBT002 - same
+    """Print every key without its secret."""
+    settings = _settings(LogFormat.CONSOLE)
+    _run(lambda _stop: list_keys(settings, as_json=as_json))
+
+
+@keys_app.command("revoke")
+def revoke_key_command(
+    key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="The readable part of the key.")],
+    as_json: AsJson = False,  # noqa: FBT002 - same
+) -> None:
+    """Make a key worthless; running gateways notice within seconds."""
+    settings = _settings(LogFormat.CONSOLE)
+    _run(lambda _stop: revoke_key(settings, key_id, as_json=as_json))
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--json", help="One object for machines.")
+    ] = False,
+    alive: Annotated[  # noqa: FBT002 - same
+        bool, typer.Option("--alive", help="Only ask the running gateway's /livez; for containers.")
+    ] = False,
+) -> None:
+    """Look at all the gateway stands on; one line each, with what to do. Exit code 1: not well."""
+    from ws_gateway.doctor.examination import examine, is_alive  # noqa: PLC0415 - only needed here
+
+    settings = _settings(LogFormat.CONSOLE)
+    if alive:
+        raise typer.Exit(EXIT_OK if is_alive(settings) else EXIT_DEFECT)
+    _run(lambda _stop: examine(settings, as_json=as_json))
+
+
 @app.command()
 def version() -> None:
     """Print the version."""
@@ -146,6 +234,10 @@ def version() -> None:
 
 
 def _settings(log_format: LogFormat | None = None) -> Settings:
+    return _configured(log_format)[0]
+
+
+def _configured(log_format: LogFormat | None = None) -> tuple[Settings, Telemetry]:
     try:
         settings = load_settings()
     except Fatal as exc:
@@ -154,8 +246,39 @@ def _settings(log_format: LogFormat | None = None) -> Settings:
     chosen = settings.log_format
     if log_format is not None and "log_format" not in settings.model_fields_set:
         chosen = log_format
-    configure_logging(level=settings.log_level.value, as_json=chosen is LogFormat.JSON)
-    return settings
+    telemetry = Telemetry.begin(
+        level=settings.log_level.value,
+        as_json=chosen is LogFormat.JSON,
+        one_in=settings.log_frames_one_in,
+        secrets=_secrets_of(settings),
+    )
+    return settings, telemetry
+
+
+def _secrets_of(settings: Settings) -> Secrets:
+    """Collect what no line may hold: keys as they are, of URLs the passwords alone."""
+    secrets = Secrets()
+    for name in SECRETS:
+        secret: SecretStr | None = getattr(settings, name)
+        if secret is not None and name.endswith("_url"):
+            secrets.add_logins([secret.get_secret_value()])
+        elif secret is not None:
+            secrets.add(secret.get_secret_value())
+    return secrets
+
+
+@contextlib.contextmanager
+def _level_by_signal(levels: LogLevels) -> Iterator[None]:
+    """Let SIGUSR1 write everything for a while, and SIGUSR2 what the settings say."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(
+        signal.SIGUSR1, lambda: levels.change("debug", DEBUG_SECONDS, "SIGUSR1")
+    )
+    loop.add_signal_handler(signal.SIGUSR2, lambda: levels.reset("SIGUSR2"))
+    try:
+        yield
+    finally:
+        levels.close()
 
 
 def _shown(value: Any) -> str:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -157,7 +158,10 @@ class Settings(BaseSettings):
         description="A publish unconfirmed for so long means the broker is lost.",
     )
     publish_window: int = Field(
-        20_000, ge=1, description="Most events sent to the broker and not yet confirmed."
+        5_000,
+        ge=1,
+        description="Most events sent to the broker and not yet confirmed; a private event waits"
+        " behind as many.",
     )
     buffer_max_events: int = Field(
         200_000,
@@ -200,7 +204,34 @@ class Settings(BaseSettings):
         " this often, besides after every reconnect.",
     )
     api_key: SecretStr | None = Field(
-        None, description="First administrator key of the HTTP API; without it all is refused."
+        None,
+        description="First administrator key of the HTTP API; without it and without a key of"
+        " `ws-gateway keys create` all is refused.",
+    )
+    requests_per_second: float = Field(
+        50.0,
+        gt=0,
+        le=100_000,
+        allow_inf_nan=False,
+        description="Requests per second that one service's keys may make together, in the long"
+        " run; administrators are not counted.",
+    )
+    requests_burst: int = Field(
+        100, ge=1, le=1_000_000, description="Requests that one service may make at once."
+    )
+    wrong_keys_per_minute: int = Field(
+        100,
+        ge=1,
+        le=1_000_000,
+        description="Wrong API keys per minute and address; beyond it the address has to wait.",
+    )
+    http_trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Comma-separated addresses of reverse proxies whose X-Forwarded-For is"
+        " believed; * believes anybody.",
+    )
+    quota_subscriptions: int = Field(
+        10_000, ge=1, description="Most subscriptions of one service; more is answered with 429."
     )
     http_host: str = Field("127.0.0.1", description="Address the HTTP API listens on.")
     http_port: int = Field(
@@ -211,10 +242,17 @@ class Settings(BaseSettings):
     )
     log_level: LogLevel = Field(LogLevel.INFO, description="Lowest level that is written.")
     log_format: LogFormat = Field(LogFormat.JSON, description="json or console.")
+    log_frames_one_in: int = Field(
+        1000,
+        ge=1,
+        description="At debug, one received frame in so many is logged, per class of data.",
+    )
 
     _files: dict[str, Path] = PrivateAttr(default_factory=dict)
 
-    @field_validator("enabled_categories", "option_base_coins", mode="before")
+    @field_validator(
+        "enabled_categories", "option_base_coins", "http_trusted_proxies", mode="before"
+    )
     @classmethod
     def _split_list(cls, value: object) -> object:
         if isinstance(value, str):
@@ -226,6 +264,14 @@ class Settings(BaseSettings):
     def _check_coins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not all(re.fullmatch(r"[A-Z0-9]{1,20}", coin) for coin in value):
             raise ValueError("write coins in capitals, like BTC,ETH")
+        return value
+
+    @field_validator("http_trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in value:
+            if proxy != "*" and not _is_network(proxy):
+                raise ValueError("write addresses or networks, like 10.0.0.7,192.168.0.0/16")
         return value
 
     @field_validator("bybit_ws_url")
@@ -438,6 +484,14 @@ _NEVER_IN_HOST = re.compile(r'[\s\x00-\x20\x7f"<>\\^`{|}]')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
+def _is_network(value: str) -> bool:
+    try:
+        ip_network(value)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_host(value: str) -> bool:
     """Say whether a name or an address can be looked up at all."""
     try:
@@ -455,12 +509,14 @@ def _checked_url(
         _ = parts.port  # raises on a port that is not a number
     except ValueError:
         # Not the parser's words: for a mistyped port they quote what may be a password.
-        raise ValueError(f"this is not a URL; write it like {example}") from None
+        hint = " (in a password, write / ? # @ : as %2F %3F %23 %40 %3A)" if "@" in value else ""
+        raise ValueError(f"this is not a URL; write it like {example}{hint}") from None
     if parts.scheme not in schemes or (needs_host and not parts.hostname):
         raise ValueError(f"write a {' or '.join(schemes)} URL like {example}")
     # The parser drops control characters without a word, the drivers do not.
     if _CONTROL.search(value) or not _is_url_host(parts.hostname or ""):
-        raise ValueError(f"no host can have this name; write the URL like {example}")
+        hint = " (in a password, write / ? # @ : as %2F %3F %23 %40 %3A)" if "@" in value else ""
+        raise ValueError(f"no host can have this name; write the URL like {example}{hint}")
     return value
 
 

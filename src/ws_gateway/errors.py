@@ -4,8 +4,12 @@ GatewayError
 ├── Retryable         try again later; the other side was away or slow
 │   ├── VenueLost         the socket to the venue is gone or unusable
 │   ├── BrokerLost        RabbitMQ is away
-│   └── DatabaseLost      PostgreSQL is away
+│   ├── DatabaseLost      PostgreSQL is away
+│   └── Throttled         the caller asked too often, or has too much
 ├── Rejected          somebody said no, and will say no again
+│   ├── Unauthorized      nobody known asks
+│   ├── Forbidden         who asks is known, and may not
+│   └── Contradiction     two wishes that cannot both be true; both are named
 ├── Quarantine        bytes that could not be understood; keep them, go on
 └── Fatal             a person must act before the process can run
     └── ConfigError       a setting is missing, malformed or unknown
@@ -56,6 +60,20 @@ class DatabaseLost(Retryable):
     """PostgreSQL refused, vanished, or let a deadline pass."""
 
 
+class Throttled(Retryable):
+    """The caller asked too often, or holds as much as it may.
+
+    Attributes:
+        code: stable snake_case word, part of the HTTP contract.
+        retry_after_seconds: when the same may be tried again.
+    """
+
+    def __init__(self, message: str, *, code: str, retry_after_seconds: float) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry_after_seconds = retry_after_seconds
+
+
 class Rejected(GatewayError):
     """The request cannot be served as it stands.
 
@@ -80,6 +98,18 @@ class Rejected(GatewayError):
         self.field = field
         self.found = found
         self.allowed = allowed
+
+
+class Unauthorized(Rejected):
+    """The caller did not prove who it is."""
+
+
+class Forbidden(Rejected):
+    """The caller is known, and may not do this."""
+
+
+class Contradiction(Rejected):
+    """Two wishes cannot both be true; the text names both."""
 
 
 class Quarantine(GatewayError):

@@ -1,21 +1,29 @@
 """The seams between rooms: each room sees the others only as these.
 
-Data walks venue → pipeline → delivery; wishes walk control → storage → venue. `bootstrap.py` is
-the only module that knows which object stands behind a seam.
+Data walks venue → pipeline → delivery; wishes walk control → storage → venue. Only `composition`
+and `bootstrap.py` know which object stands behind a seam.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
+from ws_gateway.domain.audit import AuditEntry, AuditFilter
+from ws_gateway.domain.caller import Caller
 from ws_gateway.domain.category import Listing
 from ws_gateway.domain.event import Event, GapReason, Observation
-from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
+from ws_gateway.domain.key import ApiKey, NewKey, StoredKey
+from ws_gateway.domain.subscription import (
+    Delivery,
+    Subscription,
+    SubscriptionState,
+    UnreadableRow,
+)
 from ws_gateway.domain.topic import Category, Channel, Endpoint, EventClass, Lane, Topic
 from ws_gateway.runtime.breaker import BreakerState
 
@@ -56,7 +64,9 @@ class ObservationSink(Protocol):
 class UnreadableSink(Protocol):
     """Where bytes go that could not be understood."""
 
-    def quarantine(self, *, reason: str, origin: str, detail: str, raw: bytes) -> None:
+    def quarantine(
+        self, *, reason: str, origin: str, detail: str, raw: bytes, trace_id: str
+    ) -> None:
         """Keep the bytes (bounded) with the reason; count them; log once per kind and minute."""
 
 
@@ -89,6 +99,15 @@ class LossObserver(Protocol):
     def events_lost(self, lost: Sequence[tuple[Topic, int]], detail: str) -> None:
         """Announce the holes that these events, by topic and sequence, leave in their streams."""
 
+    def stretch_lost(self, topic: Topic, first: int, last: int, detail: str) -> bool:
+        """Announce a stretch of one stream, in which some events may have arrived.
+
+        Answers whether it was: a book that was mended too often of late waits for its turn.
+        """
+
+    def queue_emptied(self, event_class: str, keys: Collection[str], detail: str) -> None:
+        """Mark the streams of a class that are among these keys: their queue vanished."""
+
     def room_again(self) -> None:
         """Announce the holes that opened while there was no room."""
 
@@ -119,6 +138,7 @@ class ConnectionStatus:
         last_event_at: when the newest data frame came, None before the first.
         retry_at: when the next attempt to connect is due, None unless it waits for one.
         is_login_refused: `last_error` is about a login the venue did not take.
+        uptime_ratio: share of its life in which it streamed.
     """
 
     name: str
@@ -135,6 +155,7 @@ class ConnectionStatus:
     last_event_at: datetime | None = None
     retry_at: datetime | None = None
     is_login_refused: bool = False
+    uptime_ratio: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +194,14 @@ class InstrumentList(Protocol):
         Trades of options are named by their base coin, everything else by the symbol.
         """
 
+    async def misspelt(
+        self, channel: Channel, symbol: str, categories: Collection[Category]
+    ) -> list[str]:
+        """Name the symbols that one was probably meant to be which none of these lists names.
+
+        Empty if it is listed, if nothing is like it, or if that cannot be told.
+        """
+
 
 class TopicObserver(Protocol):
     """Told by the feed what becomes of a topic; called synchronously, never waits."""
@@ -196,8 +225,17 @@ class Feed(Protocol):
     def wanted(self) -> Mapping[Topic, SubscriptionState]:
         """Return every topic asked for with its state."""
 
+    def state(self, topic: Topic) -> SubscriptionState | None:
+        """Return the state of one topic, None if it is not asked for."""
+
+    def carriers(self, topic: Topic) -> Sequence[str]:
+        """Name the connections that were asked for a topic and did not refuse it."""
+
     def connections(self) -> list[ConnectionStatus]:
         """Return one status per connection that exists."""
+
+    def silences(self) -> Mapping[tuple[Endpoint, Channel], float]:
+        """Return the longest present silence of any flowing topic, in seconds."""
 
     def replace(self, connection: str, why: str) -> bool:
         """Close a connection as soon as a successor carries all it does.
@@ -207,22 +245,115 @@ class Feed(Protocol):
         """
 
 
+class ClockComparison(Protocol):
+    """How the venue's clock compares with ours."""
+
+    @property
+    def offset_ms(self) -> int:
+        """Milliseconds the venue's clock is ahead of ours, as measured last."""
+
+    @property
+    def uncertainty_ms(self) -> int:
+        """Largest error of that."""
+
+    @property
+    def measured_at(self) -> datetime | None:
+        """When it was measured; None before the first time."""
+
+
+# ── control → pipeline ────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """What came of a topic since the process began.
+
+    Attributes:
+        events: that were given a place in the stream; markers, repeats and deltas that had no
+            book to apply to are not counted.
+        last_event_at_us: when the newest of them was read from the socket, µs.
+    """
+
+    events: int
+    last_event_at_us: int
+
+
+class StreamReport(Protocol):
+    """What the pipeline says of its streams."""
+
+    def stream(self, topic: Topic) -> StreamStatus | None:
+        """Say what came of a topic, None if nothing did."""
+
+
 # ── control → storage ─────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionFilter:
-    """Which subscriptions a caller wants to see; None means any."""
+    """Which subscriptions a caller wants to see; None means any.
+
+    Attributes:
+        services: those whose subscriptions the caller may see at all.
+    """
 
     requesting_service: str | None = None
     channel: str | None = None
     category: Category | None = None
     symbol: str | None = None
     state: SubscriptionState | None = None
+    services: frozenset[str] | None = None
+
+    def fits(self, row: Subscription) -> bool:
+        """Say whether a subscription is among those."""
+        return (
+            self.requesting_service in (None, row.requesting_service)
+            and self.channel in (None, row.topic.channel)
+            and self.category in (None, row.topic.category)
+            and self.symbol in (None, row.topic.symbol)
+            and self.state in (None, row.state)
+            and (self.services is None or row.requesting_service in self.services)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One topic that a service wants, ready to be stored.
+
+    Attributes:
+        chosen_by: why this category.
+        delivery: which queue; None is shared.
+        ttl_seconds: how long the lease is, None for none.
+    """
+
+    topic: Topic
+    chosen_by: str
+    delivery: Delivery | None = None
+    ttl_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetChange:
+    """What making a service's whole set true did; `unchanged` counts what stood as wanted."""
+
+    added: list[Subscription]
+    removed: list[Subscription]
+    changed: list[Subscription]
+    unchanged: int
+
+
+class Fingerprint(NamedTuple):
+    """What tells whether two copies of the ledger hold the same wishes."""
+
+    rows: int
+    revisions: int
 
 
 class SubscriptionStore(Protocol):
-    """The ledger of desired subscriptions. Every call may raise `DatabaseLost`."""
+    """The ledger of desired subscriptions. Every call may raise `DatabaseLost`.
+
+    What changes a wish takes the caller `by` whom it is changed, and notes that in the audit trail
+    in the same transaction; without a caller (the gateway itself) nothing is noted.
+    """
 
     async def add(
         self,
@@ -230,8 +361,15 @@ class SubscriptionStore(Protocol):
         requesting_service: str,
         chosen_by: str,
         delivery: Delivery | None = None,
+        *,
+        ttl_seconds: int | None = None,
+        quota: int | None = None,
+        by: Caller | None = None,
     ) -> tuple[Subscription, bool]:
         """Store a wish; answers it and whether it is new.
+
+        A wish that stands already keeps its delivery and its lease where none was named; a lease
+        is renewed.
 
         Args:
             topic: what is wanted.
@@ -239,24 +377,59 @@ class SubscriptionStore(Protocol):
             chosen_by: why this category.
             delivery: which queue; None leaves a wish that stands as it is, and is shared for a
                 new one.
+            ttl_seconds: how long the lease is; None leaves a wish that stands as it is, and is
+                none for a new one.
+            quota: most subscriptions of that service, None for no bound.
+            by: who changes it.
+
+        Raises:
+            Contradiction: it stands with another delivery than the one named.
+            Throttled: it would be one too many.
         """
+
+    async def replace(
+        self, requesting_service: str, wanted: Sequence[Wanted], *, by: Caller | None = None
+    ) -> SetChange:
+        """Make these, each of another topic, all that a service wants, in one step.
+
+        What is not named is the default: shared, and no lease. What stands as wanted is renewed.
+        """
+
+    async def renew(self, requesting_service: str) -> tuple[int, datetime | None]:
+        """Begin every lease of a service anew; answers how many, and when the first ends."""
 
     async def get(self, subscription_id: UUID) -> Subscription | None:
         """Return one, or None."""
+
+    async def get_all(self, ids: Sequence[UUID]) -> list[Subscription]:
+        """Return those of these that exist."""
 
     async def page(
         self, wanted: SubscriptionFilter, *, after: UUID | None, limit: int
     ) -> list[Subscription]:
         """Return up to `limit` in a stable order, beginning behind `after`."""
 
-    async def remove(self, subscription_id: UUID) -> Subscription | None:
-        """Forget one; answers what it was, or None."""
+    async def everything(self) -> tuple[Fingerprint, list[Subscription]]:
+        """Return the ledger as it was at one moment; gives way to others in between."""
 
-    async def remove_service(self, requesting_service: str) -> list[Subscription]:
+    async def fingerprint(self) -> Fingerprint:
+        """Return what `everything` would be known by."""
+
+    async def remove(
+        self, subscription_id: UUID, *, by: Caller | None = None
+    ) -> Subscription | UnreadableRow | None:
+        """Forget one that the caller speaks for; answers what it was, or None."""
+
+    async def remove_service(
+        self, requesting_service: str, *, by: Caller | None = None
+    ) -> Sequence[Subscription | UnreadableRow]:
         """Forget all of one service; answers what they were."""
 
-    async def desired_topics(self) -> set[Topic]:
-        """Return the distinct topics of all wishes."""
+    async def remove_expired(self) -> tuple[list[Subscription], float | None]:
+        """Forget every lease that ended; answers what they were, and seconds to the next end."""
+
+    async def begin_leases(self) -> None:
+        """Begin every lease anew: nobody could renew it lately."""
 
     async def set_state(
         self, changes: Mapping[Topic, tuple[SubscriptionState, str | None]]
@@ -268,6 +441,84 @@ class SubscriptionStore(Protocol):
 
     async def ping(self) -> None:
         """Prove that the database answers."""
+
+
+class KeyStore(Protocol):
+    """The keys of the HTTP API. Every call may raise `DatabaseLost`.
+
+    Changes are noted in the audit trail in the same transaction.
+    """
+
+    async def usable(self) -> Sequence[StoredKey]:
+        """Return the keys that are of use, and those that ended within a day."""
+
+    async def find(self, key_id: str) -> StoredKey | None:
+        """Return one, whatever became of it, or None."""
+
+    async def page(self, *, after: str | None, limit: int) -> list[ApiKey]:
+        """Return up to `limit` in order of creation, beginning behind `after`."""
+
+    async def create(self, new: NewKey, *, by: Caller) -> StoredKey:
+        """Store a key."""
+
+    async def rotate(
+        self,
+        key_id: str,
+        successor_id: str,
+        secret_hash: bytes,
+        *,
+        overlap_seconds: int,
+        expires_in_seconds: int | None,
+        by: Caller,
+    ) -> tuple[StoredKey, StoredKey] | None:
+        """Store a successor and let the old key expire; answers both, None without an old one.
+
+        Raises:
+            Rejected: the old key is of no use any more.
+        """
+
+    async def revoke(self, key_id: str, *, by: Caller) -> StoredKey | None:
+        """Make one worthless; answers it, or None."""
+
+    async def note_uses(self, uses: Mapping[str, datetime]) -> None:
+        """Write when keys were last used."""
+
+
+class AuditTrail(Protocol):
+    """Who changed what. Every call may raise `DatabaseLost`."""
+
+    async def note(
+        self,
+        by: Caller,
+        action: str,
+        subject: str,
+        *,
+        before: Mapping[str, object] | None = None,
+        after: Mapping[str, object] | None = None,
+    ) -> None:
+        """Note what changed outside the database."""
+
+    async def page(
+        self, wanted: AuditFilter, *, before: UUID | None, limit: int
+    ) -> Sequence[AuditEntry]:
+        """Return up to `limit`, newest first, beginning behind `before`."""
+
+
+class RowChange(NamedTuple):
+    """A row of the ledger that somebody changed; `revision` is None if it is gone."""
+
+    id: UUID
+    revision: int | None
+
+
+class ChangeListener(Protocol):
+    """Told what anybody changed in the ledger; called synchronously, never waits."""
+
+    def rows_changed(self, changes: Sequence[RowChange]) -> None:
+        """Take note of these."""
+
+    def ledger_doubtful(self) -> None:
+        """Take note that changes may have been missed."""
 
 
 # ── delivery → storage ────────────────────────────────────────────────────────────────────────
@@ -293,7 +544,7 @@ class QueueLedger(Protocol):
     """Which queues are wanted, and which were declared. Every call may raise `DatabaseLost`."""
 
     async def wishes(self) -> Sequence[tuple[str, Topic, Delivery]]:
-        """Return who wants which topic how."""
+        """Return who wants which topic how; of shared ones one topic per service and channel."""
 
     async def declared(self) -> Sequence[DeclaredQueue]:
         """Return what was recorded and not forgotten."""
@@ -360,23 +611,46 @@ class LaneStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueProblem:
+    """A shared queue, or the exchange, that is not as it should be.
+
+    Attributes:
+        subject: its name.
+        detail: one sentence, with what to do.
+        is_blocking: events do not get there; False for what is used as it is.
+    """
+
+    subject: str
+    detail: str
+    is_blocking: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryStatus:
     """Delivery as `/health` shows it.
 
     Attributes:
-        problems: sentences about drifted or missing queues; empty when all is well.
+        problems: drifted or missing queues; empty when all is well.
         buffered_events, buffered_bytes: accepted and not yet confirmed.
         lanes: the same by lane, private first.
         spool_error: why the disk takes no private events, None while it does.
+        spool_bytes: what the spool takes up on disk.
+        spools_left: spools of other prefixes that nobody delivers, in words.
+        refused_per_second: messages that some queue refused, over the last ten seconds.
+        held_private: private events that wait in memory because their stream is refused.
     """
 
     state: BrokerState
     last_error: str | None
     buffered_events: int
     buffered_bytes: int
-    problems: tuple[str, ...] = field(default=())
+    problems: tuple[QueueProblem, ...] = field(default=())
     lanes: tuple[LaneStatus, ...] = field(default=())
     spool_error: str | None = None
+    spool_bytes: int = 0
+    spools_left: tuple[str, ...] = ()
+    refused_per_second: float = 0.0
+    held_private: int = 0
 
 
 class QueueKind(StrEnum):
@@ -399,6 +673,8 @@ class AlertCode(StrEnum):
     """Messages gather, and nobody consumes them."""
     SLOW_CONSUMER = "slow_consumer"
     """Consumers take less than is published."""
+    REFUSING = "refusing"
+    """Full, and declared to refuse (`reject-publish`) instead of dropping its oldest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,6 +695,7 @@ class QueueStatus:
         bindings: routing keys that fill it.
         queue_type: as it stands.
         problem: one sentence if it stands with other arguments or cannot be looked at.
+        is_current: the broker can be asked; else everything is of `looked_at`, without alerts.
         depth: messages ready; those given to consumers are not counted.
         consumer_names, unacknowledged, policy: told by the management API alone.
         oldest_age_seconds: how long its oldest ready message has been in it.
@@ -436,6 +713,7 @@ class QueueStatus:
     bindings: tuple[str, ...]
     queue_type: str
     problem: str | None = None
+    is_current: bool = True
     looked_at: datetime | None = None
     depth: int | None = None
     consumers: int | None = None

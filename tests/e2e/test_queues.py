@@ -6,10 +6,12 @@ import time
 from typing import Any
 
 import aiormq
+from pamqp.common import FieldTable
 
 from support.backlog_stage import slow_consumer
 from support.delivery_rig import consuming, eventually
 from support.programs import Gateway, until
+from support.proxy import TcpProxy, address, through
 from support.site import Site
 
 BOOK = "orderbook.50.BTCUSDT"
@@ -110,3 +112,41 @@ async def test_a_consumer_ten_times_too_slow_is_named_in_half_a_minute(site: Sit
             return bool(gateway.logged("delivery.dedicated_queue_removed"))
 
         await until(removed, seconds=10, what="the queue is removed")
+
+
+async def test_a_queue_redeclared_by_hand_is_explained_and_stops_nobody(site: Site) -> None:
+    """One clear error, no new connection, the other queues flow, and so does this one."""
+    queue = f"{site.prefix}.ticker"
+    async with TcpProxy(*address(site.amqp_url, 5672)) as proxy, site.venue() as venue:
+        url = through(site.amqp_url, proxy)
+        async with (
+            site.gateway(venue.url, WSG_AMQP_URL=url) as gateway,
+            site.consumer("orderbook") as consumer,
+        ):
+            await gateway.add("orderbook", "BTCUSDT", category="linear")
+            await gateway.add("ticker", "BTCUSDT", category="linear")
+            await consumer.until_flows(("linear", BOOK))
+            connections = proxy.accepted
+            connection = await aiormq.connect(site.amqp_url)
+            try:
+                channel = await connection.channel()
+                await channel.queue_delete(queue)
+                arguments: FieldTable = {"x-queue-type": "classic", "x-max-length": 5000}
+                await channel.queue_declare(queue, durable=True, arguments=arguments)
+            finally:
+                await connection.close()
+
+            async def told() -> list[dict[str, Any]]:
+                return gateway.logged("delivery.topology_drifted")
+
+            lines = await until(told, seconds=40, what="the drift is told")
+            assert queue in lines[0]["problem"]
+            assert "x-max-length is 5000 instead of 100000" in lines[0]["problem"]
+            assert "rabbitmqctl delete_queue" in lines[0]["problem"]
+            async with consuming(site.amqp_url, queue) as tickers:
+                await eventually(lambda: len(tickers.facts) > 3)
+            await consumer.until_flows(("linear", BOOK))
+            reasons = (await gateway.health())["reasons"]
+            assert [one["code"] for one in reasons] == ["queue_problem"]
+            assert len([x for x in await told() if x["level"] == "error"]) == 1
+            assert proxy.accepted == connections

@@ -158,7 +158,7 @@ async def test_sigterm_with_a_silent_database_answers_the_open_requests(
         port = await stack.enter_async_context(bridge_to(site.database_url))
         database = await open_proxy("127.0.0.1", port)
         broker = await open_proxy(*address(site.amqp_url, 5672))
-        venue = await stack.enter_async_context(site.venue(rate=50, symbols=SYMBOLS))
+        venue = await stack.enter_async_context(site.venue(rate=50, symbols=SYMBOLS + 2))
         parts = urlsplit(site.database_url)
         gateway = await stack.enter_async_context(
             site.gateway(

@@ -104,7 +104,7 @@ async def test_black_hole_while_queues_are_mended_ends_at_the_deadline(
     amqp_url: str, amqp_prefix: str, open_proxy: OpenProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Silence that begins while a deleted queue is declared again doesn't stop delivery."""
-    monkeypatch.setattr("ws_gateway.delivery.publisher._CONNECT_DEADLINE_SECONDS", 0.6)
+    monkeypatch.setattr("ws_gateway.delivery.topology._DEADLINE_SECONDS", 0.6)
     proxy, url = await proxied(amqp_url, open_proxy)
     async with delivering(url, amqp_prefix) as rig:
         await rig.until_ready()

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 
@@ -15,6 +16,8 @@ from support.bridge import bridge_to
 from support.control_room import PATH, control_room, is_problem
 from support.proxy import TcpProxy
 from ws_gateway.control.health import PING_AGE_SECONDS, PING_SECONDS
+from ws_gateway.control.key_words import make_key
+from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.storage.database import migrate
 from ws_gateway.storage.embedded import EmbeddedPostgres
 
@@ -59,6 +62,40 @@ async def test_an_outage_costs_no_topic_and_ends_by_itself(server: EmbeddedPostg
         assert [name for name, _ in api.feed.calls] == ["want", "want"]
 
 
+async def test_reads_are_answered_from_memory_while_the_database_is_away(
+    server: EmbeddedPostgres,
+) -> None:
+    """What was stored is shown with the states of now, and it is said where it comes from."""
+    url = await server.start()
+    await migrate(url)
+    async with control_room(url) as api:
+        btc, eth = (await api.add()).json(), (await api.add(symbol="ETHUSDT")).json()
+        await api.until_state(eth["id"], "pending")
+        before = await api.http.get(PATH)
+        assert "x-served-from" not in before.headers
+        await server.stop()
+
+        listed = await api.http.get(PATH)
+        assert (listed.status_code, listed.headers["x-served-from"]) == (200, "memory")
+        assert listed.json()["items"] == before.json()["items"]
+        topic = next(one for one in api.feed.wanted() if one.symbol == "BTCUSDT")
+        api.feed.answer(topic, SubscriptionState.ACTIVE, None)
+        one = await api.http.get(f"{PATH}/{btc['id']}")
+        assert (one.status_code, one.json()["state"]) == (200, "active")
+        some = (await api.http.get(PATH, params={"symbol": "ETHUSDT", "limit": 1})).json()
+        assert [item["id"] for item in some["items"]] == [eth["id"]]
+        first = (await api.http.get(PATH, params={"limit": 1})).json()
+        rest = await api.http.get(PATH, params={"cursor": first["next_cursor"]})
+        assert [item["id"] for item in rest.json()["items"]] == [eth["id"]]
+        is_problem(await api.http.get(f"{PATH}/{uuid4()}"), 404, "subscription_unknown")
+        for write in (
+            await api.add(symbol="XRPUSDT"),
+            await api.http.delete(f"{PATH}/{btc['id']}"),
+        ):
+            is_problem(write, 503, "database_lost")
+            assert write.headers["retry-after"] == "5"
+
+
 async def test_wishes_come_back_after_a_restart_of_the_gateway(database_url: str) -> None:
     """What one process was asked for, the next asks the venue for, with states begun anew."""
     async with control_room(database_url) as api:
@@ -91,3 +128,36 @@ async def test_a_silent_database_does_not_hold_up_the_probes(
             assert answer.status_code == 503
             assert time.monotonic() - asked_at < PING_SECONDS + 1
             await proxy.restore()
+
+
+async def test_keys_that_are_known_go_on_reading_while_the_database_is_away(
+    server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unknown key is told to come again, not that it is wrong; changes stop, then go on."""
+    monkeypatch.setattr("ws_gateway.control.guard.FRESH_SECONDS", 0.0)
+    url = await server.start()
+    await migrate(url)
+    async with control_room(url) as api:
+        known = await api.make_key(scopes=["subscriptions:read", "admin"])
+        unknown = make_key()[1].get_secret_value()
+        async with api.client(known["key"]) as http:
+            assert (await http.get("/api/v1/queues")).status_code == 200
+            await server.stop()
+            assert (await http.get("/api/v1/queues")).status_code == 200
+            assert (await http.get("/api/v1/connections")).status_code == 200
+            is_problem(
+                await http.post(f"/api/v1/keys/{known['id']}/rotation"), 503, "database_lost"
+            )
+            is_problem(await http.post("/api/v1/connections/x/replacement"), 503, "database_lost")
+        async with api.client(unknown) as http:
+            answer = await http.get("/api/v1/queues")
+            is_problem(answer, 503, "database_lost")
+            assert "retry-after" in answer.headers
+        is_problem(
+            await api.http.post("/api/v1/connections/x/replacement"), 404, "connection_not_found"
+        )
+        await server.start()
+        async with api.client(unknown) as http, asyncio.timeout(20):
+            while (await http.get("/api/v1/queues")).status_code == 503:  # noqa: ASYNC110 - a retry
+                await asyncio.sleep(0.1)
+            is_problem(await http.get("/api/v1/queues"), 401, "api_key_wrong")

@@ -295,19 +295,39 @@ async def test_message_that_is_no_event_is_thrown_away(desk: Desk) -> None:
     """Foreign bytes in the queue do not stop the consumer."""
     connection = await aiormq.connect(desk.url)
     channel = await connection.channel()
-    await channel.basic_publish(b"what?", exchange="", routing_key=desk.queue())
+    for foreign in (b"what?", b'{"schema":1,"event_id":"\xff"}', b'{"payload":' + b"[" * 100_000):
+        await channel.basic_publish(foreign, exchange="", routing_key=desk.queue())
     await connection.close()
     desk.feed(1, 1)
     await desk.rig.until_delivered()
     assert facts(await take(desk.consume(queue=desk.queue()), 1)) == [1]
 
 
+async def test_marker_that_says_nothing_is_thrown_away(desk: Desk) -> None:
+    """One that somebody else wrote must not end every reader of the queue again and again."""
+    desk.feed(1, 1)
+    await desk.rig.until_delivered()
+    (marker, *_) = await take(desk.consume(queue=desk.queue()), 1)
+    written = msgspec.json.decode(marker.body)
+    connection = await aiormq.connect(desk.url)
+    channel = await connection.channel()
+    half = written["payload"] | {"from_sequence": 1}
+    payloads: tuple[Any, ...] = ({}, [], None, half)
+    for payload in payloads:
+        body = msgspec.json.encode(written | {"payload": payload})
+        await channel.basic_publish(body, exchange="", routing_key=desk.queue())
+    await connection.close()
+    desk.feed(2, 2)
+    await desk.rig.until_delivered()
+    assert facts(await take(desk.consume(queue=desk.queue()), 2)) == [1, 2]
+
+
 async def test_envelope_of_a_later_version_is_left_in_the_queue(desk: Desk) -> None:
     """A consumer that cannot read it says so and throws nothing away."""
     desk.feed(1, 1)
     await desk.rig.until_delivered()
-    (event, *_) = await take(desk.consume(queue=desk.queue()), 1)
-    later = event.body.replace(b'"schema":1', b'"schema":2')
+    await take(desk.consume(queue=desk.queue()), 1)
+    later = b'{"schema":2,"id":"all but the version may be different"}'
     connection = await aiormq.connect(desk.url)
     channel = await connection.channel()
     await channel.queue_purge(desk.queue())
@@ -377,7 +397,27 @@ async def test_hole_that_nothing_explains_is_told_with_its_numbers(
     assert len(unexplained) == (not is_shared)
     for gap in unexplained:
         assert (gap.from_sequence, gap.to_sequence) == (5, 7)
+        assert gap.envelope is not None
         assert gap.envelope.payload == 6
+
+
+async def test_hole_shown_by_an_order_of_another_symbol_is_told(desk: Desk) -> None:
+    """Orders of all symbols share one numbering: what is missing may be of the wanted one."""
+    queue = desk.queue("order")
+    for number, symbol in enumerate(("BTCUSDT",) * 4 + ("ETHUSDT", "BTCUSDT"), 1):
+        desk.feed(number, number, topic=ORDERS, symbol=symbol)
+    await desk.rig.until_delivered()
+    connection = await aiormq.connect(desk.url)
+    channel = await connection.channel()
+    bodies = [(await channel.basic_get(queue, no_ack=True)).body for _ in range(8)]
+    for body in bodies[:4] + bodies[6:]:  # orders 3 and 4 vanish
+        await channel.basic_publish(body, exchange="", routing_key=queue)
+    await connection.close()
+    gaps: list[Gap] = []
+    events = desk.consume("order", queue=queue, symbol="BTCUSDT", on_gap=gaps.append)
+    assert facts(await take(events, 3)) == [1, 2, 6]
+    told = [(gap.reason, gap.from_sequence, gap.to_sequence) for gap in gaps]
+    assert told == [("restart", None, None), ("unexplained", 5, 6)]
 
 
 # ── connections ───────────────────────────────────────────────────────────────────────────────
@@ -412,6 +452,31 @@ async def test_reconnect_loses_and_repeats_nothing(
     assert facts(taken) == list(range(facts(taken)[0], facts(taken)[0] + 1200))
     assert {gap.reason for gap in gaps} <= {"restart"}
     assert proxy.accepted >= 3
+
+
+async def test_own_queue_that_expired_meanwhile_is_told(desk: Desk, open_proxy: OpenProxy) -> None:
+    """Orders of one symbol have no numbers of their own, so only the lost queue can tell."""
+    proxy = await open_proxy(*address(desk.url, 5672))
+    gaps: list[Gap] = []
+    events = desk.consume(
+        "order",
+        amqp_url=through(desk.url, proxy),
+        symbol="BTCUSDT",
+        kept_seconds=0,
+        on_gap=gaps.append,
+    )
+    reader = asyncio.create_task(take(events, 1))
+    await eventually(lambda: proxy.accepted == 1)
+    await asyncio.sleep(0.3)
+    await proxy.cut()
+    await asyncio.sleep(0.3)
+    desk.rig.feed(3, ORDERS, symbol="BTCUSDT")
+    await desk.rig.until_delivered()
+    await proxy.restore()
+    await eventually(lambda: len(gaps) > 0)
+    told = [(gap.topic, gap.reason, gap.from_sequence, gap.envelope) for gap in gaps]
+    assert told == [("order", "expired", None, None)]
+    await flowing(desk, [reader], topic=ORDERS, symbol="BTCUSDT")
 
 
 async def test_open_event_is_not_given_twice_after_a_reconnect(
@@ -488,8 +553,15 @@ async def test_first_connection_fails_at_once(desk: Desk) -> None:
         await take(desk.consume(amqp_url="amqp://guest:guest@127.0.0.1:1/"), 1)
     with pytest.raises(Rejected, match="nobody"):
         await take(desk.consume(prefix="nobody"), 1)
-    with pytest.raises(Rejected, match="no-such"):
+    with pytest.raises(Rejected, match="no queue no-such; the prefix may not be the gateway's"):
         await take(desk.consume(queue="no-such"), 1)
+
+
+async def test_a_replay_of_a_queue_that_is_no_stream_says_what_it_needs(desk: Desk) -> None:
+    """The broker's own words name an argument that nobody wrote."""
+    reading = desk.consume(queue=desk.queue(), since=datetime.now(UTC))
+    with pytest.raises(Rejected, match="`since` needs WSG_QUEUE_TYPE=stream"):
+        await asyncio.wait_for(take(reading, 1), 10)
 
 
 async def test_cancellation_closes_everything(desk: Desk) -> None:
@@ -548,6 +620,27 @@ async def test_stream_is_replayed_from_a_time_and_goes_on_through_a_reconnect(
             await asyncio.sleep(0.001)
         assert facts(await reader) == list(range(51, 451))
         assert gaps == []
+
+
+async def test_stream_that_brought_nothing_yet_goes_on_from_its_beginning(
+    amqp_url: str, amqp_prefix: str, open_proxy: OpenProxy
+) -> None:
+    """What comes while the first connection is lost is not skipped."""
+    async with delivering(amqp_url, amqp_prefix, queue_type=QueueType.STREAM) as rig:
+        await rig.until_ready()
+        desk = Desk(rig, amqp_url, amqp_prefix)
+        proxy = await open_proxy(*address(amqp_url, 5672))
+        events = desk.consume(amqp_url=through(amqp_url, proxy), queue=desk.queue())
+        reader = asyncio.create_task(take(events, 5))
+        await eventually(lambda: proxy.accepted == 1)
+        await asyncio.sleep(0.5)
+        await proxy.cut()
+        desk.feed(1, 4)
+        await rig.until_delivered()
+        await proxy.restore()
+        await eventually(lambda: proxy.accepted == 2)
+        desk.feed(5, 5)
+        assert facts(await reader) == [1, 2, 3, 4, 5]
 
 
 async def test_ticker_of_another_class_is_not_taken(desk: Desk) -> None:

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from rabbitmq_node import PrivateNode
 from support.amqp_names import delete_topology
 from support.backlog_stage import slow_consumer, watching
-from support.delivery_rig import ORDERS, TICKER, TRADES, eventually
+from support.delivery_rig import ORDERS, TICKER, TRADES, consuming, eventually
 from support.http_stage import HANG, answer, answering
 from support.node_control import enable_management, rabbitmqctl
 from ws_gateway.config import QueueType
@@ -97,6 +97,55 @@ async def test_a_full_queue_is_told_and_what_it_drops_is_counted(
             await eventually(lambda: stage.alerts("tight.trade") == [], 5)
     finally:
         await channel.queue_delete(queue)
+        await connection.close()
+
+
+async def test_figures_of_a_broker_that_is_away_are_not_shown_as_current(
+    amqp_url: str, amqp_prefix: str
+) -> None:
+    """They are those of the last look, and raise no alert."""
+    async with watching(amqp_url, amqp_prefix) as stage:
+        await stage.want("absent", TRADES, Delivery.DEDICATED)
+        await stage.flow(TRADES, 20, 1.0)
+        await eventually(lambda: stage.alerts("absent.trade") == ["no_consumer"], 5)
+        link = stage.monitor._link
+        assert link is not None
+        link.abort("cut")
+        await link.lost
+        status = stage.queue("absent.trade")
+        assert (status.is_current, status.alerts) == (False, ())
+        assert status.looked_at is not None
+        await eventually(lambda: stage.queue("absent.trade").is_current)
+
+
+async def test_a_shared_queue_deleted_by_hand_is_soon_declared_again_and_its_streams_marked(
+    amqp_url: str, amqp_prefix: str
+) -> None:
+    """Another queue takes everything, so nothing comes back; the look finds it all the same."""
+    connection = await aiormq.connect(amqp_url)
+    try:
+        channel = await connection.channel()
+        async with watching(amqp_url, amqp_prefix) as stage:
+            tail = f"{amqp_prefix}.tail"
+            await channel.queue_declare(tail, auto_delete=True)
+            await channel.queue_bind(tail, stage.rig.names.exchange, "#")
+            stage.rig.feed(3, TRADES)
+            stage.rig.feed(3, TICKER)
+            await stage.rig.until_delivered()
+            queue = stage.rig.names.queue("trade")
+            await channel.queue_delete(queue)
+            async with consuming(amqp_url, tail) as reader:
+                await eventually(
+                    lambda: any("declared again" in str(one["payload"]) for one in reader.envelopes)
+                )
+                stage.rig.feed(1, TRADES)
+                await eventually(lambda: len(reader.facts) == 7)
+            marked = [one for one in reader.envelopes if "declared again" in str(one["payload"])]
+            assert [(one["event_type"], one["kind"]) for one in marked] == [("trade", "gap")]
+            assert reader.checked().problems == []
+            await eventually(lambda: stage.rig.publisher.status().problems == ())
+            await channel.queue_declare(queue, passive=True)
+    finally:
         await connection.close()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -13,14 +13,18 @@ import pytest
 from aiormq.abc import AbstractChannel
 from structlog.testing import capture_logs
 
+from rabbitmq_node import PrivateNode
 from support.amqp_names import exchange_name
+from support.delivery_rig import eventually
 from support.memory_queues import MemoryQueues
 from support.memory_store import MemorySubscriptions
+from support.node_control import rabbitmqctl
+from support.proxy import TcpProxy, address, through
 from ws_gateway.config import QueueType
 from ws_gateway.delivery.backlog import BacklogMonitor
 from ws_gateway.delivery.dedicated import DedicatedKeeper
 from ws_gateway.delivery.steward import QueueSteward
-from ws_gateway.delivery.topology import Names
+from ws_gateway.delivery.topology import Names, queue_arguments
 from ws_gateway.domain.subscription import Delivery, Subscription
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
 from ws_gateway.ports import DeclaredQueue, SubscriptionFilter
@@ -44,6 +48,7 @@ class Stage:
     ledger: MemoryQueues
     steward: QueueSteward
     begun: list[Topic] = field(default_factory=list)
+    emptied: list[Topic] = field(default_factory=list)
 
     async def want(self, service: str, *topics: Topic) -> list[Subscription]:
         """Store dedicated wishes and wait until the queues stand."""
@@ -73,18 +78,33 @@ class Stage:
         return taken
 
 
+class LosingQueues(MemoryQueues):
+    """A ledger after whose first record something happens."""
+
+    then: Callable[[], Awaitable[None]] | None = None
+
+    async def record(self, queue: DeclaredQueue) -> None:
+        """Remember, and let it happen once."""
+        await super().record(queue)
+        then, self.then = self.then, None
+        if then is not None:
+            await then()
+
+
 @asynccontextmanager
 async def staged(
     url: str,
     prefix: str,
     ledger: MemoryQueues | None = None,
     store: MemorySubscriptions | None = None,
+    *,
+    direct_url: str | None = None,
 ) -> AsyncIterator[Stage]:
-    """Run a steward until the block ends."""
+    """Run a steward until the block ends; the test's own connection may take another way."""
     store = store or MemorySubscriptions()
     ledger = ledger or MemoryQueues(store)
-    names, begun = Names(prefix), list[Topic]()
-    keeper = DedicatedKeeper(ledger, names, QueueType.CLASSIC, begun.extend)
+    names, begun, emptied = Names(prefix), list[Topic](), list[Topic]()
+    keeper = DedicatedKeeper(ledger, names, QueueType.CLASSIC, begun.extend, emptied=emptied.extend)
     steward = QueueSteward(
         url,
         names,
@@ -94,12 +114,13 @@ async def staged(
         look_seconds=0.2,
     )
     running = asyncio.create_task(steward.run(), name="steward")
-    connection = await aiormq.connect(url)
+    connection = await aiormq.connect(direct_url or url)
     try:
         async with asyncio.timeout(5):
             while not steward.is_connected:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.01)
-        yield Stage(await connection.channel(), prefix, store, ledger, steward, begun)
+        channel = await connection.channel()
+        yield Stage(channel, prefix, store, ledger, steward, begun, emptied)
         assert not running.done(), running
     finally:
         running.cancel()
@@ -188,7 +209,7 @@ async def test_a_queue_of_somebody_else_is_filled_and_never_deleted(stage: Stage
 
 
 async def test_a_queue_deleted_by_hand_comes_back(stage: Stage) -> None:
-    """The next look misses it, says so, and it is declared and bound again, empty."""
+    """The next look misses it, says so; it is declared again, empty, and its streams begin anew."""
     await stage.want("alpha", BTC)
     with capture_logs() as logs:
         await stage.channel.queue_delete(f"{stage.prefix}.alpha.orderbook")
@@ -197,6 +218,36 @@ async def test_a_queue_deleted_by_hand_comes_back(stage: Stage) -> None:
     await stage.publish("orderbook.linear.BTCUSDT")
     assert await stage.drain("alpha.orderbook") == ["orderbook.linear.BTCUSDT"]
     assert stage.begun == [BTC]
+    assert stage.emptied == [BTC]
+
+
+@pytest.mark.parametrize("is_declared", [False, True])
+async def test_a_broker_lost_while_a_queue_is_made_leaves_no_queue_without_a_beginning(
+    amqp_url: str, amqp_prefix: str, *, is_declared: bool
+) -> None:
+    """The ledger has its bindings by then, and perhaps the queue stands: it is told still."""
+    store = MemorySubscriptions()
+    ledger = LosingQueues(store)
+    async with TcpProxy(*address(amqp_url, 5672)) as proxy:
+        url = through(amqp_url, proxy)
+        async with staged(url, amqp_prefix, ledger, store, direct_url=amqp_url) as stage:
+
+            async def lose() -> None:
+                if is_declared:
+                    queue = f"{amqp_prefix}.alpha.orderbook"
+                    await stage.channel.queue_declare(
+                        queue, durable=True, arguments=queue_arguments(QueueType.CLASSIC)
+                    )
+                await proxy.reset()
+
+            ledger.then = lose
+            await stage.want("alpha", BTC)
+            await eventually(lambda: stage.begun == [BTC])
+            await stage.publish("orderbook.linear.BTCUSDT")
+            assert await stage.drain("alpha.orderbook") == ["orderbook.linear.BTCUSDT"]
+            await stage.steward.settle()
+            assert (stage.begun, stage.emptied) == ([BTC], [])
+            await stage.leave(await _all(store))
 
 
 async def test_what_happened_while_the_gateway_was_away_is_made_up_for(
@@ -240,3 +291,51 @@ async def test_what_another_prefix_declared_is_left_alone(stage: Stage) -> None:
     await stage.ledger.record(foreign)
     await stage.want("alpha", BTC)
     assert foreign in await stage.ledger.declared()
+
+
+@pytest.mark.xdist_group("own_broker")
+async def test_a_binding_that_may_not_be_taken_away_is_told_and_stops_nobody(
+    own_broker: PrivateNode,
+) -> None:
+    """The broker's 403 is an answer: one line, the connection stands, other queues are settled."""
+    await rabbitmqctl(own_broker, "add_user", "gateway", "secret")
+    await rabbitmqctl(own_broker, "set_permissions", "gateway", ".*", ".*", ".*")
+    url = own_broker.url.replace("guest:guest", "gateway:secret")
+    async with staged(url, "t") as stage:
+        rows = await stage.want("alpha", BTC, ETH)
+        with capture_logs() as lines:
+            not_alpha = r"^(?!t\.alpha\.).*"
+            await rabbitmqctl(own_broker, "set_permissions", "gateway", ".*", not_alpha, ".*")
+            await stage.store.remove(rows[1].id)
+            await stage.want("beta", DOTTED)
+            await asyncio.sleep(0.7)  # several looks
+            assert stage.steward.is_connected
+        words = [line["event"] for line in lines]
+        assert words.count("delivery.dedicated_queue_left_bound") == 1
+        assert "delivery.queues_unattended" not in words
+        await stage.publish("ticker.option.XRP-30OCT26-0%2E4-P-USDT")
+        assert len(await stage.drain("beta.ticker")) == 1
+
+
+async def test_many_bindings_take_the_time_they_need(
+    amqp_url: str, amqp_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer has its deadline, not all of them together."""
+    monkeypatch.setattr("ws_gateway.delivery.topology._DEADLINE_SECONDS", 0.5)
+    topics = [
+        build_topic(Channel.TICKER, category=LINEAR, symbol=f"S{number}USDT")
+        for number in range(60)
+    ]
+    async with TcpProxy(*address(amqp_url, 5672)) as proxy:
+        proxy.delay_seconds = 0.01
+        store = MemorySubscriptions()
+        async with staged(through(amqp_url, proxy), amqp_prefix, store=store) as stage:
+            connections = proxy.accepted
+            await stage.want("alpha", *topics)
+            async with asyncio.timeout(20):
+                while len(stage.begun) < len(topics):  # noqa: ASYNC110 - nothing tells
+                    await asyncio.sleep(0.05)
+            assert proxy.accepted == connections
+            await stage.publish("ticker.linear.S0USDT", "ticker.linear.S59USDT")
+            assert len(await stage.drain("alpha.ticker")) == 2
+            await stage.leave(await _all(store))

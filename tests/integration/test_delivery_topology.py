@@ -20,6 +20,7 @@ from ws_gateway.delivery.topology import (
     ensure_queue,
     queue_arguments,
 )
+from ws_gateway.ports import QueueProblem
 
 ARGUMENTS: dict[QueueType, FieldTable] = {
     QueueType.QUORUM: {
@@ -42,7 +43,7 @@ ARGUMENTS: dict[QueueType, FieldTable] = {
 }
 
 
-async def declared(url: str, prefix: str, queue_type: QueueType) -> tuple[str, ...]:
+async def declared(url: str, prefix: str, queue_type: QueueType) -> tuple[QueueProblem, ...]:
     """Declare everything over a link of its own."""
     link: Link = await open_link(url, Deaf(), deadline_seconds=5)
     try:
@@ -117,7 +118,8 @@ async def test_queue_with_other_arguments_is_named_used_and_left_alone(
         async with delivering(amqp_url, amqp_prefix) as rig:
             await rig.until_ready()
             (problem,) = rig.publisher.status().problems
-            assert problem == (
+            assert (problem.subject, problem.is_blocking) == (names.queue("trade"), False)
+            assert problem.detail == (
                 f"queue {names.queue('trade')} stands with other arguments and is used as it is: "
                 "x-message-ttl is not set instead of 86400000, "
                 "x-max-length is 5 instead of 100000, "
@@ -180,8 +182,8 @@ async def test_a_queue_somebody_has_for_himself_is_told_and_stops_nobody(
         channel = await connection.channel()
         await channel.queue_declare(names.queue("greeks"), exclusive=True)
         (problem,) = await declared(amqp_url, amqp_prefix, QueueType.CLASSIC)
-        assert names.queue("greeks") in problem
-        assert "RESOURCE_LOCKED" in problem
+        assert (problem.subject, problem.is_blocking) == (names.queue("greeks"), True)
+        assert "RESOURCE_LOCKED" in problem.detail
     finally:
         await connection.close()
 
@@ -207,7 +209,9 @@ async def test_exchange_of_another_type_is_named(amqp_url: str, amqp_prefix: str
             exchange_name(amqp_prefix), exchange_type="fanout", durable=True
         )
         (problem,) = await declared(amqp_url, amqp_prefix, QueueType.CLASSIC)
-        assert f"exchange {exchange_name(amqp_prefix)} stands with other arguments" in problem
-        assert "type is fanout instead of topic" in problem
+        assert (
+            f"exchange {exchange_name(amqp_prefix)} stands with other arguments" in problem.detail
+        )
+        assert "type is fanout instead of topic" in problem.detail
     finally:
         await connection.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from amqp_probe import is_answering
-from broker import Broker, BrokerError, broker_url
+from broker import Broker, BrokerError, broker_url, named_url
 from processes import find_processes
 from rabbitmq_node import PrivateNode, find_server
 
@@ -65,6 +65,22 @@ def test_a_node_that_was_put_up_stays_until_it_is_put_down(tmp_path: Path) -> No
         assert broker.down()
     assert processes_of(folder) == []
     assert not broker.down()
+
+
+def test_an_exported_url_of_a_dead_own_node_starts_it_again(tmp_path: Path) -> None:
+    """`env` exported it before; it is no stranger's, so it is not merely said to run."""
+    folder = tmp_path / "rabbitmq"
+    broker = Broker(folder, quiet)
+    try:
+        environ = {"WSG_AMQP_URL": broker.up()}
+        broker.down()
+        assert named_url(broker, environ) is None
+        assert broker.running_url() is None
+        with broker_url(broker, environ) as url:
+            assert url == environ["WSG_AMQP_URL"]
+            assert broker.running_url() == url
+    finally:
+        broker.down()
 
 
 def test_two_nodes_stand_side_by_side(tmp_path: Path) -> None:

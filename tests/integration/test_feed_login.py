@@ -10,6 +10,7 @@ from support.feed_stage import clock_us, feeding
 from support.http_stage import HANG, answering
 from support.sim_client import KEY, SECRET, eventually, running
 from ws_gateway.domain.topic import Channel, build_topic
+from ws_gateway.runtime.counters import VenueTally
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.clock import VenueClock
 from ws_gateway.venue.login import LoginInquiry
@@ -24,13 +25,16 @@ async def test_a_clock_that_is_off_costs_one_login(ahead: int) -> None:
     async with running() as sim, BybitRest(sim.rest_url) as rest:
         await sim.fault("clock_skew", by_seconds=ahead)
         doctor = LoginInquiry(rest, VenueClock(rest, clock_us=clock_us))
-        async with feeding(sim.ws_url, doctor=doctor, login_pause=20.0) as stage:
+        tally = VenueTally()
+        async with feeding(sim.ws_url, doctor=doctor, tally=tally, login_pause=20.0) as stage:
             began = time.monotonic()
             stage.feed.want([ORDER])
             await eventually(lambda: stage.is_active(ORDER))
             assert time.monotonic() - began < 2.0
             assert doctor.offset_ms == pytest.approx(ahead * 1000, abs=200)
-            assert sim.connection_attempts == 2
+            assert sim.connection_attempts == tally.attempts["private"] == 2
+            assert tally.login_failures == {"clock_skew": 1}
+            assert tally.losses == {("private", "login"): 1}
 
 
 async def test_a_refusal_says_what_to_do_and_does_not_storm() -> None:

@@ -16,7 +16,7 @@ from ws_gateway.domain.balance import CoinBalance
 from ws_gateway.errors import Rejected
 from ws_gateway.storage.balances import PostgresBalances
 from ws_gateway.storage.database import open_pool
-from ws_gateway.storage.subscriptions import PostgresSubscriptions
+from ws_gateway.storage.statements import Statements
 
 DAY_MS = 86_400_000
 
@@ -32,7 +32,7 @@ async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
 @pytest.fixture
 def store(pool: asyncpg.Pool) -> PostgresBalances:
     """The store under test."""
-    return PostgresBalances(PostgresSubscriptions(pool))
+    return PostgresBalances(Statements(pool))
 
 
 def told(*balances: str, name: str = "USDT", start: int = NOW_MS, step: int = 1) -> Desk:

@@ -45,6 +45,8 @@ async def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:
         "account_balances_latest",
         "account_margin_balances",
         "account_margin_balances_latest",
+        "api_keys",
+        "audit_log",
         "dedicated_queues",
         "positions",
         "reconciliation_marks",

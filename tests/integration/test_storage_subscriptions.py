@@ -16,7 +16,7 @@ from support.memory_store import MemorySubscriptions
 from support.topics import PRIVATE_TOPICS
 from ws_gateway.domain.subscription import Delivery, SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, EventClass, Topic, build_topic
-from ws_gateway.errors import DatabaseLost
+from ws_gateway.errors import Contradiction, DatabaseLost
 from ws_gateway.ports import (
     DeclaredQueue,
     QueueLedger,
@@ -25,7 +25,8 @@ from ws_gateway.ports import (
 )
 from ws_gateway.storage.database import open_pool
 from ws_gateway.storage.queues import PostgresQueues
-from ws_gateway.storage.subscriptions import MAX_ERROR_CHARS, PostgresSubscriptions
+from ws_gateway.storage.rows import MAX_ERROR_CHARS
+from ws_gateway.storage.subscriptions import PostgresSubscriptions
 
 ANY = SubscriptionFilter()
 
@@ -75,7 +76,7 @@ async def test_a_wish_comes_back_as_it_was_stored(store: SubscriptionStore) -> N
         assert added.state is SubscriptionState.REQUESTED
         assert added.created_at.tzinfo is not None
         assert await store.get(added.id) == added
-    assert await store.desired_topics() == set(topics)
+    assert {row.topic for row in (await store.everything())[1]} == set(topics)
 
 
 async def test_the_same_wish_twice_is_one_row(store: SubscriptionStore) -> None:
@@ -99,7 +100,7 @@ async def test_spot_and_linear_are_two_wishes(store: SubscriptionStore) -> None:
     await store.add(book(category=Category.SPOT), "a", "explicit")
     _, is_new = await store.add(book(category=Category.LINEAR), "a", "explicit")
     assert is_new
-    assert len(await store.desired_topics()) == 2
+    assert (await store.fingerprint()).rows == 2
 
 
 async def test_pages_are_stable_while_rows_come_and_go(store: SubscriptionStore) -> None:
@@ -202,14 +203,17 @@ async def test_removing_says_what_it_was(store: SubscriptionStore) -> None:
     assert await store.page(ANY, after=None, limit=10) == [other]
 
 
-async def test_delivery_changes_only_when_it_is_named(store: SubscriptionStore) -> None:
-    """Posting again without a word keeps the queue; naming the other one changes it."""
+async def test_a_standing_wish_keeps_its_delivery_and_refuses_another(
+    store: SubscriptionStore,
+) -> None:
+    """Posting again without a word keeps the queue; naming the other one is a contradiction."""
     row, _ = await store.add(book(), "a", "explicit", Delivery.DEDICATED)
     assert row.delivery is Delivery.DEDICATED
     again, is_new = await store.add(book(), "a", "explicit")
     assert (again, is_new) == (row, False)
-    shared, is_new = await store.add(book(), "a", "explicit", Delivery.SHARED)
-    assert (shared.id, shared.delivery, is_new) == (row.id, Delivery.SHARED, False)
+    with pytest.raises(Contradiction, match=r"dedicated.*shared"):
+        await store.add(book(), "a", "explicit", Delivery.SHARED)
+    assert await store.get(row.id) == row
     assert (await store.add(book(), "b", "explicit"))[0].delivery is Delivery.SHARED
 
 

@@ -21,7 +21,6 @@ from support.programs import Program, clean_environ, run_command
 from support.proxy import TcpProxy, address, through
 from ws_gateway.delivery.quarantine import Quarantine
 from ws_gateway.domain.topic import Category, Topic, parse_topic
-from ws_gateway.runtime.identity import TraceIds
 
 OPTION = parse_topic("tickers.XRP-30OCT26-0.4-P-USDT", Category.OPTION)
 OTHER_OPTION = parse_topic("tickers.XRP-30OCT26-0.5-P-USDT", Category.OPTION)
@@ -141,12 +140,17 @@ async def test_quarantined_frames_can_be_watched(stand: Stand) -> None:
         stand.rig.publisher,
         counters=stand.rig.counters,
         clock_us=now_us,
-        new_trace_id=TraceIds(),
     )
 
     async def spoil() -> None:
         while True:
-            quarantine.quarantine(reason="malformed", origin="linear", detail="no", raw=b"\xff")
+            quarantine.quarantine(
+                reason="malformed",
+                origin="linear",
+                detail="no",
+                raw=b"\xff",
+                trace_id="0af7651916cd43dd8448eb211c80319c",
+            )
             await asyncio.sleep(0.02)
 
     spoiling = asyncio.create_task(spoil())

@@ -86,7 +86,12 @@ async def test_notices_and_key() -> None:
         (row,) = await rest.system_status()
         assert row["state"] == "ongoing"
         known = await rest.key_information(OWN, clock_us() // 1000)
-        assert known == KeyInformation(expired_at="", ips=("*",))
+        assert known == KeyInformation(
+            expired_at="",
+            ips=("*",),
+            read_only=1,
+            permissions={"ContractTrade": ("Order", "Position"), "Wallet": ()},
+        )
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ class MemoryPipeline:
         origin: str,  # noqa: ARG002 - it has one
         detail: str,
         raw: bytes,
+        trace_id: str,  # noqa: ARG002
     ) -> None:
         """Remember it."""
         self.quarantined.append((reason, detail, raw))

@@ -81,7 +81,13 @@ async def watching(
         await rig.until_ready()
         keeper = DedicatedKeeper(MemoryQueues(store), names, queue_type, lambda _: None)
         monitor = BacklogMonitor(
-            names, queue_type, keeper, rig.counters, management=management, thresholds=QUICK
+            names,
+            queue_type,
+            keeper,
+            rig.counters,
+            management=management,
+            missed=rig.publisher.doubt_queues,
+            thresholds=QUICK,
         )
         steward = QueueSteward(
             url, names, keeper, monitor, rng=Random(5), look_seconds=LOOK_SECONDS

@@ -6,20 +6,31 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import asyncpg
 import httpx
 import uvicorn
+from pydantic import SecretStr
 
 from support.memory_feed import MemoryDelivery, MemoryFeed
 from ws_gateway.control.api.app import create_app
+from ws_gateway.control.figures import Figures
+from ws_gateway.control.guard import Guard, Limits
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.keyring import KeyRing
+from ws_gateway.control.keys import KeyService
+from ws_gateway.control.operations import Operations
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
 from ws_gateway.domain.topic import Category
+from ws_gateway.runtime.counters import Counters
+from ws_gateway.storage.audit import PostgresAudit
+from ws_gateway.storage.changes import LedgerChanges
 from ws_gateway.storage.database import open_pool
+from ws_gateway.storage.keys import PostgresKeys
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
 
 KEY = "s3cret-ключ"
@@ -52,6 +63,19 @@ class Api:
     http: httpx.AsyncClient
     feed: MemoryFeed
     pool: asyncpg.Pool
+    url: str
+
+    def client(self, key: str | None) -> httpx.AsyncClient:
+        """Build a client that sends this key, or none at all."""
+        headers = {} if key is None else {b"X-API-Key": key.encode()}
+        return httpx.AsyncClient(base_url=self.url, headers=headers)
+
+    async def make_key(self, **body: Any) -> dict[str, Any]:
+        """Make a key; it may do what a service needs where nothing else is said."""
+        answer = await self.http.post("/api/v1/keys", json={"name": "made", **body})
+        assert answer.status_code == 201, answer.text
+        made: dict[str, Any] = answer.json()
+        return made
 
     async def add(self, **wish: Any) -> httpx.Response:
         """Post a wish; a linear ticker of strategy-1 where nothing else is said."""
@@ -76,23 +100,34 @@ class Api:
 
 
 @asynccontextmanager
-async def control_room(database_url: str, policy: Policy = POLICY) -> AsyncIterator[Api]:
+async def control_room(
+    database_url: str,
+    policy: Policy = POLICY,
+    *,
+    limits: Limits | None = None,
+    quota: int | None = None,
+) -> AsyncIterator[Api]:
     """Serve the API with its reconciler running on a migrated database."""
     pool = await open_pool(database_url)
     store, feed = PostgresSubscriptions(pool), MemoryFeed()
     reconciler = Reconciler(store, feed, policy)
     feed.observer = reconciler
+    reporter = HealthReporter(
+        store=store,
+        feed=feed,
+        delivery=MemoryDelivery(),
+        reconciler=reconciler,
+        counters=Figures(Counters(), lambda: 0).now,
+        epoch="01TEST",
+    )
+    ring = KeyRing(PostgresKeys(store.statements))
+    await ring.read()
     app = create_app(
-        subscriptions=SubscriptionService(store, reconciler, policy),
-        health=HealthReporter(
-            store=store,
-            feed=feed,
-            delivery=MemoryDelivery(),
-            reconciler=reconciler,
-            counters=dict,
-            epoch="01TEST",
-        ),
-        api_key=KEY,
+        subscriptions=SubscriptionService(store, reconciler, policy, quota=quota),
+        health=reporter,
+        operations=Operations(reporter, PostgresAudit(store.statements)),
+        keys=KeyService(PostgresKeys(store.statements), ring),
+        guard=Guard(SecretStr(KEY), ring, limits),
     )
     headers = {b"X-API-Key": KEY.encode()}
     async with (
@@ -101,8 +136,12 @@ async def control_room(database_url: str, policy: Policy = POLICY) -> AsyncItera
         httpx.AsyncClient(base_url=url, headers=headers) as http,
     ):
         group.create_task(reconciler.run())
-        yield Api(http, feed, pool)
+        hearing = group.create_task(LedgerChanges(database_url, rng=Random(1)).run(reconciler))
+        group.create_task(ring.run())
+        yield Api(http, feed, pool, url)
+        hearing.cancel()
         reconciler.stop()
+        ring.stop()
     await pool.close()
 
 

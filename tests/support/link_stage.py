@@ -13,7 +13,8 @@ from ws_gateway.config import QueueType
 from ws_gateway.delivery.link import Link
 from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.publisher import Publisher, PublisherSettings
-from ws_gateway.delivery.spool import Spool, condense
+from ws_gateway.delivery.spool import Spool
+from ws_gateway.delivery.spool_records import condense
 from ws_gateway.delivery.topology import Names
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.runtime.counters import Counters

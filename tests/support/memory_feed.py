@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.domain.topic import Endpoint, Topic
+from ws_gateway.domain.topic import Channel, Endpoint, Topic
 from ws_gateway.ports import (
     BrokerState,
     ConnectionStatus,
     DeliveryStatus,
+    LaneStatus,
     MaintenanceNotice,
+    QueueProblem,
     QueueStatus,
     SessionState,
     TopicObserver,
@@ -32,6 +34,7 @@ class MemoryFeed:
         self.observer: TopicObserver | None = None
         self.calls: list[tuple[str, list[str]]] = []
         self.statuses: list[ConnectionStatus] = []
+        self.silent: dict[tuple[Endpoint, Channel], float] = {}
         self._topics: dict[Topic, SubscriptionState] = {}
 
     def want(self, topics: Sequence[Topic]) -> None:
@@ -51,9 +54,23 @@ class MemoryFeed:
         """Return every topic asked for with its state."""
         return dict(self._topics)
 
+    def state(self, topic: Topic) -> SubscriptionState | None:
+        """Return the state of one topic, None if it is not asked for."""
+        return self._topics.get(topic)
+
+    def carriers(self, topic: Topic) -> Sequence[str]:
+        """Name one connection per endpoint, as if there were no more."""
+        state = self._topics.get(topic)
+        is_carried = state not in (None, SubscriptionState.REQUESTED, SubscriptionState.REJECTED)
+        return [topic.endpoint.value] if is_carried else []
+
     def connections(self) -> list[ConnectionStatus]:
         """Return what the test set."""
         return list(self.statuses)
+
+    def silences(self) -> Mapping[tuple[Endpoint, Channel], float]:
+        """Return what the test set."""
+        return dict(self.silent)
 
     def replace(self, connection: str, why: str) -> bool:
         """Take note of whom a person wants replaced."""
@@ -91,11 +108,24 @@ class MemoryDelivery:
 
     state: BrokerState = BrokerState.READY
     last_error: str | None = None
-    problems: tuple[str, ...] = field(default=())
+    problems: tuple[QueueProblem, ...] = field(default=())
+    lanes: tuple[LaneStatus, ...] = field(default=())
+    spool_error: str | None = None
 
     def status(self) -> DeliveryStatus:
         """Return the state right now."""
-        return DeliveryStatus(self.state, self.last_error, 3, 900, self.problems)
+        return DeliveryStatus(
+            self.state, self.last_error, 3, 900, self.problems, self.lanes, self.spool_error
+        )
+
+
+@dataclass
+class MemoryClock:
+    """A `ClockComparison` that says what the test set."""
+
+    offset_ms: int = 0
+    uncertainty_ms: int = 0
+    measured_at: datetime | None = None
 
 
 @dataclass

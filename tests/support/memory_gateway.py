@@ -7,15 +7,29 @@ from typing import Any
 
 import httpx
 
-from support.memory_feed import MemoryBacklog, MemoryDelivery, MemoryFeed, MemoryNotices
+from support.callers import guarded
+from support.memory_feed import (
+    MemoryBacklog,
+    MemoryClock,
+    MemoryDelivery,
+    MemoryFeed,
+    MemoryNotices,
+)
+from support.memory_keys import MemoryKeys, MemoryTrail
 from support.memory_store import MemorySubscriptions
 from ws_gateway.control.api.app import create_app
+from ws_gateway.control.figures import Figures
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.keys import KeyService
+from ws_gateway.control.metrics.metric import Meters
+from ws_gateway.control.metrics.scrape import Scrape
+from ws_gateway.control.operations import Operations
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
 from ws_gateway.domain.subscription import SubscriptionState as State
 from ws_gateway.domain.topic import Category, Topic
+from ws_gateway.runtime.counters import Counters
 
 NIGHT = datetime(2026, 10, 1, 3, 0, tzinfo=UTC)
 """When the clock of a gateway shows 0; it starts at 100 s."""
@@ -31,25 +45,34 @@ class Gateway:
         self.delivery = MemoryDelivery()
         self.notices = MemoryNotices()
         self.backlog = MemoryBacklog()
+        self.counters = Counters()
+        self.counters.received, self.counters.confirmed = 7, 4
         policy = Policy(tuple(Category), Category.LINEAR, has_credentials=True)
         self.reconciler = Reconciler(self.store, self.feed, policy, monotonic=lambda: self.now)
+        self.clock = MemoryClock()
+        self.meters = Meters(counters=self.counters, topics=self.reconciler.times, clock=self.clock)
         self.reconciler.stop()  # its loop does not run, so news need no timer
         self.feed.observer = self.reconciler
+        self.trail = MemoryTrail()
+        health = HealthReporter(
+            store=self.store,
+            feed=self.feed,
+            delivery=self.delivery,
+            reconciler=self.reconciler,
+            counters=Figures(self.counters, lambda: 3).now,
+            epoch="01TEST",
+            notices=self.notices,
+            backlog=self.backlog,
+            monotonic=lambda: self.now,
+            utc_now=lambda: NIGHT + timedelta(seconds=self.now),
+        )
         app = create_app(
             subscriptions=SubscriptionService(self.store, self.reconciler, policy),
-            health=HealthReporter(
-                store=self.store,
-                feed=self.feed,
-                delivery=self.delivery,
-                reconciler=self.reconciler,
-                counters=lambda: {"received": 7, "confirmed": 4},
-                epoch="01TEST",
-                notices=self.notices,
-                backlog=self.backlog,
-                monotonic=lambda: self.now,
-                utc_now=lambda: NIGHT + timedelta(seconds=self.now),
-            ),
-            api_key="k",
+            health=health,
+            scrape=Scrape(health, self.meters, monotonic=lambda: self.now),
+            operations=Operations(health, self.trail),
+            keys=KeyService(MemoryKeys(self.trail)),
+            guard=guarded("k"),
         )
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway")
 
@@ -57,6 +80,7 @@ class Gateway:
         """Store wishes, look at the ledger once, and let the venue say what it made of them."""
         for topic in topics:
             await self.store.add(topic, "s", "explicit")
+        self.reconciler.ledger_doubtful()
         await self.reconciler._reconcile()
         for topic in topics:
             self.feed.answer(topic, state)

@@ -17,6 +17,7 @@ from ws_gateway.config import (
     Settings,
     load_settings,
 )
+from ws_gateway.control.api.server import listening
 from ws_gateway.domain.topic import Category
 from ws_gateway.errors import ConfigError
 
@@ -410,3 +411,17 @@ def test_the_management_url_is_a_secret_and_has_a_form() -> None:
     fault = refusal({"WSG_RABBITMQ_MANAGEMENT_URL": f"ftp://u:{WORD}@mq"})
     assert "http or https" in str(fault)
     assert WORD not in str(fault)
+
+
+def test_a_password_that_breaks_the_broker_url_is_named_as_the_cause() -> None:
+    """Whoever pasted one learns how to write it, and it is not repeated."""
+    with pytest.raises(ConfigError) as caught:
+        load_settings({"WSG_AMQP_URL": "amqp://user:s3/cret@host:5672/"})
+    assert "in a password, write /" in str(caught.value)
+    assert "s3" not in str(caught.value)
+
+
+def test_an_address_of_another_machine_is_the_fault_of_the_host_setting() -> None:
+    """The port has nothing to do with it."""
+    with pytest.raises(ConfigError, match="WSG_HTTP_HOST"), listening("192.0.2.1", 0):
+        pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ws_gateway.domain.balance import BalanceRecord, CoinBalance, MarginBalance
-from ws_gateway.runtime.spool_log import Record
+from ws_gateway.runtime.spool_format import Record
 
 
 class Loss(msgspec.Struct, tag="loss"):

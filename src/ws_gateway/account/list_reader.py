@@ -142,7 +142,7 @@ class ListReader:
             except (msgspec.DecodeError, RecursionError) as exc:
                 self._unreadable.quarantine(
                     reason="missing_field", origin=f"rest:{query.listing}", detail=str(exc),
-                    raw=bytes(raw),
+                    raw=bytes(raw), trace_id=page.trace_id,
                 )  # fmt: skip
                 continue
             rows.append(Row(raw, head, page, query.category, row_time(query.listing, head)))

@@ -1,7 +1,7 @@
 """Reconciliation: what REST knows of an account and the stream did not tell becomes events.
 
 It reads after every (re)connect, at start, and once in a while. The stream is never held back: its
-events are delivered as they come, and what REST tells older is not told (decision 17).
+events are delivered as they come, and what REST tells older is not told (decision 25).
 """
 
 from __future__ import annotations
@@ -310,6 +310,7 @@ class Reconciliation:
                 origin=f"rest:{found.topic.name}",
                 detail=str(exc),
                 raw=bytes(row.raw),
+                trace_id=row.page.trace_id,
             )
             return None
 

@@ -23,7 +23,7 @@ from ws_gateway.account.wallets import WalletReading, read_wallet, with_coins
 from ws_gateway.account_ports import AccountProblem
 from ws_gateway.domain.balance import BalanceRecord, BrokenRule
 from ws_gateway.domain.event import GapReason, Observation, Source
-from ws_gateway.domain.topic import Channel, EventClass, Topic
+from ws_gateway.domain.topic import Channel, EventClass
 from ws_gateway.ports import ObservationSink, UnreadableSink
 from ws_gateway.runtime.counters import Counters
 
@@ -141,10 +141,10 @@ class AccountStage:
         try:
             reading = read_wallet(fact.payload)
         except BrokenRule as exc:
-            self._refuse(fact.topic, exc.reason, str(exc), fact.payload)
+            self._refuse(fact, exc.reason, str(exc), fact.payload)
             return WalletReading(), Merged()
         for fault in reading.faults:
-            self._refuse(fact.topic, fault.reason, fault.detail, fault.raw)
+            self._refuse(fact, fault.reason, fault.detail, fault.raw)
         merged = self.balances.merge(reading, fact)
         records = merged.records
         if is_whole and not reading.faults:
@@ -190,7 +190,7 @@ class AccountStage:
         try:
             position = read_position(fact.payload, category=fact.category, timestamp=fact.timestamp)
         except InvalidPosition as exc:
-            self._refuse(fact.topic, "position_invalid", str(exc), fact.payload)
+            self._refuse(fact, "position_invalid", str(exc), fact.payload)
             return
         verdict, identity = self.positions[fact.topic.key].judge(position, fact.source)
         if verdict is not Verdict.NEWS:
@@ -208,12 +208,14 @@ class AccountStage:
 
     # ── neither ───────────────────────────────────────────────────────────────────────────────
 
-    def _refuse(self, topic: Topic, reason: str, detail: str, raw: bytes) -> None:
+    def _refuse(self, fact: Observation, reason: str, detail: str, raw: bytes) -> None:
         """Keep what cannot be believed for a person, and tell who reads the stream."""
+        topic = fact.topic
         self._refused.append((self._monotonic(), reason, detail))
         self._unreadable.quarantine(
-            reason=reason, origin=f"{self.account}:{topic.name}", detail=detail, raw=raw
-        )
+            reason=reason, origin=f"{self.account}:{topic.name}", detail=detail, raw=raw,
+            trace_id=fact.trace_id,
+        )  # fmt: skip
         what = "position" if topic.event_class is EventClass.POSITION else "balance"
         self._sink.break_streams(
             [topic], GapReason.SEQUENCE, f"a {what} failed validation: {detail}"

@@ -27,7 +27,8 @@ from ws_gateway.account_ports import AccountProblem, BalanceStore
 from ws_gateway.domain.balance import BalanceRecord
 from ws_gateway.errors import DatabaseLost, Rejected
 from ws_gateway.ports import UnreadableSink
-from ws_gateway.runtime.spool_log import Position, SpoolLog
+from ws_gateway.runtime.spool_format import Position
+from ws_gateway.runtime.spool_log import SpoolLog
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -169,8 +170,8 @@ class BalanceWriter:
             self._is_open = False
             self._thread.shutdown(wait=False)
         if self.uncommitted:
-            told = log.error if self._waiting else log.warning
-            told("account.balances_left", lost=len(self._waiting), on_disk=self._on_disk)
+            tell = log.error if self._waiting else log.warning
+            tell("account.balances_left", lost=len(self._waiting), on_disk=self._on_disk)
 
     async def step(self) -> None:
         """Do what there is to do, once."""
@@ -244,6 +245,7 @@ class BalanceWriter:
             origin=f"{record.account}:wallet",
             detail=str(exc),
             raw=to_disk(record).data,
+            trace_id=record.trace_id,
         )
 
     # ── over the disk ─────────────────────────────────────────────────────────────────────────

@@ -16,12 +16,19 @@ from typing import Any, Literal
 import msgspec
 
 from ws_gateway.client.continuity import ContinuityChecker
-from ws_gateway.client.event import SCHEMA_VERSION, UNEXPLAINED, Envelope, Event, Gap, OnGap
+from ws_gateway.client.event import (
+    EXPIRED,
+    UNEXPLAINED,
+    Envelope,
+    Event,
+    Gap,
+    OnGap,
+    read_envelope,
+)
 from ws_gateway.client.link import Message, Position, Source
 from ws_gateway.client.messages import own_queue, read_messages
 from ws_gateway.domain.routing import ABSENT, routing_word
 from ws_gateway.domain.topic import LANE_OF, EventClass, Lane
-from ws_gateway.errors import Rejected
 
 log = logging.getLogger(__name__)  # the consumer's process decides where this goes
 
@@ -30,8 +37,6 @@ Acknowledge = Literal["after", "manual"]
 _US = 1_000_000
 _SAMPLE = 200
 _MOST_PROBLEMS = 1_000
-
-_decode = msgspec.json.Decoder(Envelope).decode
 
 
 def consume(
@@ -72,7 +77,8 @@ def consume(
         since: replay what the gateway received from this time on (with a zone). The queue has to
             be a stream; without `queue` it is the class's own.
         on_gap: called before the event that shows that something is missing: a `gap` marker, or a
-            step in the numbers that nothing explains. It may be a coroutine function.
+            step in the numbers that nothing explains; and after a reconnect that found the own
+            queue gone (`expired`). It may be a coroutine function.
         acknowledge: `manual` leaves it to `event.ack()` and `event.reject()`.
         prefetch: most events on their way at once.
         is_shared: others read the same queue, or it holds only part of a stream, so that a step
@@ -106,13 +112,24 @@ def consume(
         and LANE_OF[EventClass(event_class)] is Lane.PRIVATE
     )
     position = Position(None if since is None else since.astimezone(UTC))
+    watch = _Watch(on_gap, follows_numbers=not (is_shared or is_part_of_streams))
+
+    async def on_lost_queue() -> None:
+        detail = f"queue {source.queue} was gone when the consumer came back"
+        await watch.tell(Gap(event_class, category, None, EXPIRED, None, None, detail, None))
+
     messages = read_messages(
-        amqp_url, source, position, reconnect=reconnect, connect_seconds=connect_seconds
+        amqp_url,
+        source,
+        position,
+        reconnect=reconnect,
+        connect_seconds=connect_seconds,
+        on_lost_queue=on_lost_queue,
     )
     reader = _Reader(
         position,
         choice=_Choice(event_class, category, symbol, since),
-        watch=_Watch(on_gap, follows_numbers=not (is_shared or is_part_of_streams)),
+        watch=watch,
         most_remembered=remembered_ids,
         is_manual=acknowledge == "manual",
     )
@@ -161,6 +178,16 @@ class _Choice:
             and self._fits(self._symbol, envelope.symbol, envelope)
         )
 
+    def concerns(self, envelope: Envelope) -> bool:
+        """Say whether what is missing before an event may be wanted.
+
+        A private stream has all symbols, and all categories unless its topic names one.
+        """
+        if envelope.account is None or envelope.event_type != self._event_class:
+            return self.takes(envelope)
+        one = envelope.topic.rpartition(".")[2]
+        return self._category in (None, envelope.category) or one != envelope.category
+
     @staticmethod
     def _fits(wanted: str | None, found: str | None, envelope: Envelope) -> bool:
         return wanted is None or wanted == found or (found is None and envelope.is_marker)
@@ -173,7 +200,6 @@ class _Watch:
         self._on_gap = on_gap
         self._follows_numbers = follows_numbers
         self._checker = ContinuityChecker()
-        self._newest: dict[tuple[str | None, str], tuple[str, int]] = {}
 
     def look_at(self, envelope: Envelope) -> Gap | None:
         """Follow the numbers; answers what is missing before this event, or what it says is."""
@@ -194,13 +220,11 @@ class _Watch:
     def _follow(self, envelope: Envelope) -> Gap | None:
         if not self._follows_numbers:
             return None
-        stream = (envelope.account or envelope.category, envelope.topic)
-        before = self._newest.get(stream)
-        if before is None or before < (envelope.epoch, envelope.sequence):
-            self._newest[stream] = (envelope.epoch, envelope.sequence)
-        problem = self._checker.check(_fields(envelope))
+        fields = _fields(envelope)
+        before = self._checker.newest(fields)
+        problem = self._checker.check(fields)
         if len(self._checker.problems) > _MOST_PROBLEMS:
-            self._checker = ContinuityChecker()  # each was told; they must not pile up
+            self._checker.forget_problems()  # each was told; they must not pile up
         if problem is None:
             return None
         first = before[1] + 1 if before is not None and before[0] == envelope.epoch else 1
@@ -311,34 +335,30 @@ class _Reader:
 
     async def _event_of(self, message: Message) -> Event | None:
         try:
-            envelope = _decode(message.body)
+            envelope = read_envelope(message.body)
         except msgspec.DecodeError as exc:
             sample = message.body[:_SAMPLE]
             log.warning("client.event_unreadable error=%s sample=%r", exc, sample)
             await message.reject(requeue=False)
             return None
-        if envelope.schema != SCHEMA_VERSION:
-            raise Rejected(
-                f"the gateway writes version {envelope.schema} of the envelope, and this consumer "
-                f"reads {SCHEMA_VERSION}; update ws_gateway",
-                code="schema_not_supported",
-                found=envelope.schema,
-            )
         if self._choice.is_early(envelope):
             await self._skip(message)
             return None
         gap = self._watch.look_at(envelope)
         identity = _identity(envelope)
         waiting = self._open.get(identity)
+        is_new = waiting is None and identity not in self._done
+        # A hole in the numbers shows once, maybe by an event that is not wanted or was had before.
+        is_told = is_new or (gap is not None and gap.reason == UNEXPLAINED)
+        if gap is not None and is_told and self._choice.concerns(envelope):
+            await self._watch.tell(gap)
         if waiting is not None:
             if not waiting.renew(message):
                 await self._skip(message)
             return None
-        if identity in self._done or not self._choice.takes(envelope):
+        if not (is_new and self._choice.takes(envelope)):
             await self._skip(message)
             return None
-        if gap is not None:
-            await self._watch.tell(gap)
         settlement = self._open[identity] = _Settlement(self, identity, message)
         return Event(
             **_fields(envelope),

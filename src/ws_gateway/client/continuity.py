@@ -46,10 +46,7 @@ class ContinuityChecker:
 
     def check(self, envelope: Mapping[str, Any]) -> str | None:
         """Take one event; answers a sentence if it breaks the rule."""
-        key = (
-            str(envelope["category"] if envelope["account"] is None else envelope["account"]),
-            str(envelope["topic"]),
-        )
+        key = _key(envelope)
         epoch, sequence = str(envelope["epoch"]), int(envelope["sequence"])
         if envelope["kind"] == "gap":
             reason = str(envelope["payload"]["reason"])
@@ -79,6 +76,17 @@ class ContinuityChecker:
         self.conflated += _conflated(envelope)
         self._take_off(stream, _explained(envelope))
         return self._explain(stream, key, before, envelope)
+
+    def newest(self, envelope: Mapping[str, Any]) -> tuple[str, int] | None:
+        """Return the present epoch and newest number of an event's stream, None if it is new."""
+        stream = self._streams.get(_key(envelope))
+        return None if stream is None else (stream.epoch, stream.sequence)
+
+    def forget_problems(self) -> None:
+        """Forget the holes that were found; the streams are followed on."""
+        self.problems.clear()
+        for stream in self._streams.values():
+            stream.missing.clear()
 
     def _may_begin(self, envelope: Mapping[str, Any]) -> bool:
         is_marker = bool(envelope["kind"] == "gap")
@@ -112,6 +120,11 @@ class ContinuityChecker:
     def _note(self, problem: str) -> str:
         self.problems.append(problem)
         return problem
+
+
+def _key(envelope: Mapping[str, Any]) -> tuple[str, str]:
+    account = envelope["account"]
+    return str(envelope["category"] if account is None else account), str(envelope["topic"])
 
 
 def _newest(stream: _Stream) -> dict[str, int]:

@@ -8,10 +8,16 @@ from typing import Any, Protocol
 
 import msgspec
 
+from ws_gateway.errors import Rejected
+
 SCHEMA_VERSION = 1
 
 UNEXPLAINED = "unexplained"
 """Reason of a gap that no marker explains: a queue that dropped its oldest, or a defect."""
+
+
+EXPIRED = "expired"
+"""Reason of a gap where the consumer's own queue went while it was away, with what it held."""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -45,6 +51,60 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def is_marker(self) -> bool:
         """Say whether the gateway made it, to announce a hole or the end of one."""
         return self.kind in ("gap", "resumed")
+
+
+class _Version(msgspec.Struct, gc=False):
+    """What every version of the envelope has."""
+
+    schema: int
+
+
+class _Hole(msgspec.Struct, gc=False):
+    """What a `gap` marker says; both numbers, or neither."""
+
+    reason: str
+    from_sequence: int | None
+    to_sequence: int | None
+    detail: str
+
+    def __post_init__(self) -> None:
+        if (self.from_sequence is None) != (self.to_sequence is None):
+            raise ValueError("a hole has two ends")
+
+
+_decode = msgspec.json.Decoder(Envelope).decode
+_decode_version = msgspec.json.Decoder(_Version).decode
+
+
+def read_envelope(body: bytes) -> Envelope:
+    """Read a message.
+
+    Raises:
+        msgspec.DecodeError: it is no event, or a marker that does not say what is missing.
+        Rejected: it is of another version of the envelope.
+    """
+    try:
+        envelope = _decode(body)
+        if envelope.schema == SCHEMA_VERSION and envelope.kind == "gap":
+            msgspec.convert(envelope.payload, _Hole)
+    except (RecursionError, UnicodeDecodeError) as exc:
+        raise msgspec.DecodeError(f"it is nested too deeply, or no UTF-8: {exc}") from exc
+    except msgspec.DecodeError:
+        # Of another version anything may be different, except where its number stands.
+        _insist_on_version(_decode_version(body).schema)
+        raise
+    _insist_on_version(envelope.schema)
+    return envelope
+
+
+def _insist_on_version(found: int) -> None:
+    if found != SCHEMA_VERSION:
+        raise Rejected(
+            f"the gateway writes version {found} of the envelope, and this consumer "
+            f"reads {SCHEMA_VERSION}; update ws_gateway",
+            code="schema_not_supported",
+            found=found,
+        )
 
 
 class Settlement(Protocol):
@@ -89,13 +149,14 @@ class Gap:
     """Something of a stream is missing.
 
     Attributes:
-        topic, category, account: the stream; `account` is None on public ones.
+        topic, category, account: the stream; `account` is None on public ones. If the own queue
+            expired, the event class and the filter's category, for it is about all streams.
         reason: as the marker says (`disconnect`, `sequence`, `restart`, `resubscribe`, `shed`,
-            `spool_overflow`), or `unexplained`.
+            `spool_overflow`), `unexplained`, or `expired`.
         from_sequence, to_sequence: the hole in the gateway's numbers, both ends included; None
-            where Bybit's side was missed.
+            where Bybit's side was missed, or the own queue expired.
         detail: for people.
-        envelope: the marker, or the event behind the hole.
+        envelope: the marker, or the event behind the hole; None if the own queue expired.
     """
 
     topic: str
@@ -105,7 +166,7 @@ class Gap:
     from_sequence: int | None
     to_sequence: int | None
     detail: str
-    envelope: Envelope
+    envelope: Envelope | None
 
 
 OnGap = Callable[[Gap], Awaitable[object] | object]

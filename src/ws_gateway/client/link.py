@@ -50,12 +50,28 @@ class Source:
         """Say whether the queue is the consumer's own."""
         return bool(self.binding_keys)
 
+    @property
+    def missing(self) -> str:
+        """Say what is wrong if the broker finds nothing of this name."""
+        what = f"exchange {self.exchange}" if self.is_own else f"queue {self.queue}"
+        return f"there is no {what}; the prefix may not be the gateway's"
+
 
 @dataclass(slots=True)
 class Position:
-    """Where to go on in a stream queue: a time, an offset, or None for what comes from now on."""
+    """Where to go on after a reconnect.
+
+    Attributes:
+        offset: in a stream queue: a time, an offset, or None for what comes from now on.
+        began: when the queue was first consumed.
+        is_stream: whether the queue is a stream, None while nobody knows.
+        has_lost_queue: the own queue went, and what it held; not told to the consumer yet.
+    """
 
     offset: int | datetime | None = None
+    began: datetime | None = None
+    is_stream: bool | None = None
+    has_lost_queue: bool = False
 
 
 class Message:
@@ -108,6 +124,22 @@ class Link:
         self._acked_at = asyncio.get_running_loop().time()
         self.lost: str | None = None
 
+    async def is_queue_gone(self) -> bool:
+        """Say whether the queue is not there, on a channel of its own: a no would close it.
+
+        Raises:
+            BrokerLost: the connection went away.
+            Rejected: the broker does not let us ask.
+        """
+        with broker_errors():
+            channel = await self._connection.channel(publisher_confirms=False)
+            try:
+                await channel.queue_declare(self._source.queue, passive=True)
+            except aiormq.exceptions.ChannelNotFoundEntity:
+                return True
+            await channel.close()
+        return False
+
     async def begin(self, offset: int | datetime | None) -> None:
         """Set up the queue and consume it, a stream from an offset.
 
@@ -119,7 +151,7 @@ class Link:
         for resource in (self._connection, channel):
             resource.closing.add_done_callback(self._on_closing)
         channel.on_consumer_cancel_callbacks.add(self._on_cancelled)
-        with broker_errors():
+        with broker_errors(source.missing):
             await channel.basic_qos(prefetch_count=source.prefetch)
             if source.is_own:
                 await channel.queue_declare(
@@ -131,6 +163,12 @@ class Link:
                 )
                 for key in source.binding_keys:
                     await channel.queue_bind(source.queue, source.exchange, routing_key=key)
+        refused = (
+            "the broker refuses"
+            if offset is None
+            else f"queue {source.queue} cannot be replayed: `since` needs WSG_QUEUE_TYPE=stream"
+        )
+        with broker_errors(source.missing, refused):
             await channel.basic_consume(
                 source.queue,
                 self._take,
@@ -245,7 +283,17 @@ async def _drop(connection: aiormq.Connection) -> None:
 
 
 class broker_errors(amqp_errors.broker_errors):  # noqa: N801 - reads as a statement
-    """Tell what the broker refuses from a broker that is lost: one can be waited for."""
+    """Tell what the broker refuses from a broker that is lost: one can be waited for.
+
+    Args:
+        missing, refused: what these answers mean to who asked.
+    """
+
+    def __init__(
+        self, missing: str = "the broker has no such thing", refused: str = "the broker refuses"
+    ) -> None:
+        self._missing = missing
+        self._refused = refused
 
     def translate(self, exc: BaseException) -> None:
         """Raise the error of ours.
@@ -255,9 +303,9 @@ class broker_errors(amqp_errors.broker_errors):  # noqa: N801 - reads as a state
             Rejected: the broker says no, and goes on saying so.
         """
         if isinstance(exc, aiormq.exceptions.ChannelNotFoundEntity):
-            raise Rejected(f"the broker has no such thing: {exc}", code="not_found") from exc
+            raise Rejected(f"{self._missing} ({exc})", code="not_found") from exc
         if isinstance(exc, _REFUSALS):
-            raise Rejected(f"the broker refuses: {exc}", code="refused") from exc
+            raise Rejected(f"{self._refused} ({exc})", code="refused") from exc
         super().translate(exc)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from random import SystemRandom
 from uuid import uuid4
 
@@ -33,9 +34,17 @@ def own_queue(
 
 
 async def read_messages(
-    url: str, source: Source, position: Position, *, reconnect: bool, connect_seconds: float
+    url: str,
+    source: Source,
+    position: Position,
+    *,
+    reconnect: bool,
+    connect_seconds: float,
+    on_lost_queue: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncGenerator[Message]:
     """Yield what arrives; what is not settled when a connection is lost comes again.
+
+    Before what comes on a new connection, `on_lost_queue` is called if the own queue had gone.
 
     Raises:
         BrokerLost: the first connection failed, or a later one without `reconnect`.
@@ -56,8 +65,12 @@ async def read_messages(
             continue
         had_one = True
         try:
+            if position.has_lost_queue and on_lost_queue is not None:
+                await on_lost_queue()
+                position.has_lost_queue = False
             while True:
                 message = await link.next()
+                position.is_stream = message.offset is not None
                 delays = full_jitter(base_seconds=0.1, cap_seconds=10.0, rng=rng)
                 yield message
         except BrokerLost as exc:
@@ -70,10 +83,33 @@ async def read_messages(
 
 
 async def _opened(url: str, source: Source, position: Position, seconds: float) -> Link:
+    """Connect and consume; again if something was consumed before."""
+    is_plain = source.is_own or position.is_stream is False
+    if position.began is None or is_plain or position.offset is not None:
+        began = datetime.now(UTC)
+        link = await _begun(url, source, position, position.offset, seconds)
+        position.began = position.began or began
+        return link
+    # Nothing came yet. If it is a stream, what came meanwhile is behind the time of the beginning.
+    try:
+        return await _begun(url, source, position, position.began, seconds)
+    except Rejected as exc:
+        if position.is_stream or exc.code != "refused":
+            raise
+    link = await _begun(url, source, position, None, seconds)
+    position.is_stream = False
+    return link
+
+
+async def _begun(
+    url: str, source: Source, position: Position, offset: int | datetime | None, seconds: float
+) -> Link:
     link = await open_link(url, source, seconds=seconds)
     try:
         async with asyncio.timeout(seconds):
-            await link.begin(position.offset)
+            if source.is_own and position.began is not None and await link.is_queue_gone():
+                position.has_lost_queue = True
+            await link.begin(offset)
     except BaseException as exc:
         await link.close()
         if isinstance(exc, TimeoutError):

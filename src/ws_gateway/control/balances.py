@@ -8,7 +8,9 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from ws_gateway.account_ports import AccountDesk, HistoryQuery, Synced
+from ws_gateway.control.access import require
 from ws_gateway.domain.balance import CoinBalance, MarginBalance
+from ws_gateway.domain.caller import Caller, Scope
 from ws_gateway.errors import Rejected
 
 Row = TypeVar("Row", CoinBalance, MarginBalance)
@@ -42,7 +44,7 @@ class HistoryWish:
 
 
 class BalanceService:
-    """Use cases of balances.
+    """Use cases of balances. Every call may raise `Forbidden`.
 
     An account that does not exist is `Rejected`.
 
@@ -55,6 +57,7 @@ class BalanceService:
 
     def coins(
         self,
+        caller: Caller,
         account: str | None,
         coins: Collection[str] | None,
         *,
@@ -62,6 +65,7 @@ class BalanceService:
         limit: int,
     ) -> BalancePage[CoinBalance]:
         """Return the latest of each coin behind (account, coin), in that order."""
+        require(caller, Scope.BALANCES_READ)
         desks = self._chosen(account)
         found = sorted(
             (
@@ -75,19 +79,22 @@ class BalanceService:
         )
         return BalancePage(found[:limit], len(found) > limit, _uncommitted(desks))
 
-    def margins(self, account: str | None) -> BalancePage[MarginBalance]:
+    def margins(self, caller: Caller, account: str | None) -> BalancePage[MarginBalance]:
         """Return the latest totals of each account."""
+        require(caller, Scope.BALANCES_READ)
         desks = self._chosen(account)
         found = [row for desk in desks if (row := desk.margin()) is not None]
         return BalancePage(found, has_more=False, uncommitted=_uncommitted(desks))
 
-    async def coin_history(self, wish: HistoryWish) -> BalancePage[CoinBalance]:
+    async def coin_history(self, caller: Caller, wish: HistoryWish) -> BalancePage[CoinBalance]:
         """Return coins' rows in order of exchange time. May raise `DatabaseLost`."""
+        require(caller, Scope.BALANCES_READ)
         desk, query = self._query(wish)
         return _page(await desk.coin_history(query), wish.limit, desk)
 
-    async def margin_history(self, wish: HistoryWish) -> BalancePage[MarginBalance]:
+    async def margin_history(self, caller: Caller, wish: HistoryWish) -> BalancePage[MarginBalance]:
         """Return the totals' rows in order of exchange time. May raise `DatabaseLost`."""
+        require(caller, Scope.BALANCES_READ)
         if wish.coin is not None:
             raise Rejected(
                 "margin is of the account, not of a coin", code="coin_unfit", field="coin"
@@ -95,13 +102,14 @@ class BalanceService:
         desk, query = self._query(wish)
         return _page(await desk.margin_history(query), wish.limit, desk)
 
-    async def sync(self, account: str | None) -> Synced:
+    async def sync(self, caller: Caller, account: str | None) -> Synced:
         """Read one account over REST now.
 
         Raises:
             VenueLost: the venue is away or busy.
             Rejected: it refuses, or there is no key.
         """
+        require(caller, Scope.BALANCES_SYNC)
         return await self._one(account).sync()
 
     def _query(self, wish: HistoryWish) -> tuple[AccountDesk, HistoryQuery]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ws_gateway.control.reconciler import TopicStatus
+from ws_gateway.control.topic_states import TopicStatus
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint
 from ws_gateway.ports import ConnectionStatus, MaintenanceNotice, SessionState, VenueNotices

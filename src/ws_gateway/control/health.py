@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from heapq import nsmallest
@@ -13,11 +13,13 @@ from typing import Any
 from ws_gateway import __version__
 from ws_gateway.account_ports import AccountDesk
 from ws_gateway.control.endpoints import EndpointView, Reason, view_endpoints
-from ws_gateway.control.reconciler import Reconciler, ReconcilerStatus, TopicStatus
+from ws_gateway.control.reconciler import Reconciler
+from ws_gateway.control.topic_states import ReconcilerStatus, TopicStatus
 from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.domain.topic import Endpoint, Topic
+from ws_gateway.domain.topic import Channel, Endpoint, Topic
 from ws_gateway.errors import DatabaseLost
 from ws_gateway.ports import (
+    AlertCode,
     BacklogReport,
     BrokerState,
     ConnectionStatus,
@@ -150,6 +152,7 @@ class HealthReporter:
         reasons = [
             *_database_reasons(database_error, subscriptions),
             *_delivery_reasons(delivery),
+            *_refusal_reasons(delivery, self.queues()),
             *of_venue,
             *_queue_reasons(self.queues()),
             *_account_reasons(self._accounts),
@@ -174,6 +177,10 @@ class HealthReporter:
     def queues(self) -> Sequence[QueueStatus]:
         """Return how each queue was at the last look."""
         return () if self._backlog is None else self._backlog.queues()
+
+    def silences(self) -> Mapping[tuple[Endpoint, Channel], float]:
+        """Return the longest present silence of any flowing topic, in seconds."""
+        return self._feed.silences()
 
     def replace_connection(self, name: str) -> bool:
         """Let a successor take a connection's place; answers whether it exists."""
@@ -235,7 +242,10 @@ def _database_reasons(error: str | None, subscriptions: ReconcilerStatus) -> lis
 
 
 def _delivery_reasons(delivery: DeliveryStatus) -> list[Reason]:
-    reasons = [Reason("queue_problem", "broker", problem) for problem in delivery.problems]
+    reasons = [
+        Reason("queue_problem", one.subject, one.detail, is_blocking=one.is_blocking)
+        for one in delivery.problems
+    ]
     if delivery.state is not BrokerState.READY:
         because = f": {delivery.last_error}" if delivery.last_error else ""
         code = "broker_blocked" if delivery.state is BrokerState.BLOCKED else "broker_lost"
@@ -243,7 +253,35 @@ def _delivery_reasons(delivery: DeliveryStatus) -> list[Reason]:
     if delivery.spool_error is not None:
         detail = f"private events are held in memory only: {delivery.spool_error}"
         reasons.append(Reason("spool_unavailable", "spool", detail, is_blocking=False))
+    reasons += [
+        Reason("spool_left_behind", "spool", left, is_blocking=False)
+        for left in delivery.spools_left
+    ]
     return reasons
+
+
+def _refusal_reasons(delivery: DeliveryStatus, queues: Sequence[QueueStatus]) -> Iterator[Reason]:
+    """Tell that a queue refuses, and which, where that is known; private events wait for it."""
+    if not delivery.refused_per_second and not delivery.held_private:
+        return
+    refusing = [
+        one.name for one in queues if any(two.code is AlertCode.REFUSING for two in one.alerts)
+    ]
+    who = (
+        f"full with reject-publish: {', '.join(refusing)}"
+        if refusing
+        else (
+            "no queue that is known here is full with reject-publish; "
+            "look for one that somebody else bound to the exchange"
+        )
+    )
+    waiting = f"; {delivery.held_private} private events wait" if delivery.held_private else ""
+    yield Reason(
+        "broker_refuses",
+        "broker",
+        f"the broker refuses, {delivery.refused_per_second:.1f}/s ({who}){waiting}",
+        is_blocking=delivery.held_private > 0,
+    )
 
 
 def _queue_reasons(queues: Sequence[QueueStatus]) -> list[Reason]:

@@ -18,6 +18,7 @@ _EXAMPLE: dict[str, Any] = {
     "bindings": ["trade.linear.BTCUSDT"],
     "queue_type": "quorum",
     "problem": None,
+    "is_current": True,
     "looked_at": "2026-10-01T12:00:05Z",
     "depth": 5210,
     "consumers": 1,
@@ -60,9 +61,14 @@ class QueueAnswer(BaseModel):
     event_class: str = Field(description="Or `quarantine`.")
     services: list[str] = Field(description="Who reads it, or asked for what it holds.")
     bindings: list[str] = Field(description="Routing keys that fill it.")
-    queue_type: str = Field(description="As it stands: `quorum`, `classic` or `stream`.")
+    queue_type: str = Field(
+        description="As it stands: `quorum`, `classic`, `stream`, or `unknown`."
+    )
     problem: str | None = Field(
         description="It stands with other arguments, or not at all; in words, with what to do."
+    )
+    is_current: bool = Field(
+        description="False while the broker is away: figures are of `looked_at`, alerts are none."
     )
     looked_at: datetime | None
     depth: int | None = Field(

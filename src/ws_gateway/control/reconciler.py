@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
-from typing import NamedTuple
+from uuid import UUID
 
 import structlog
 
+from ws_gateway.control.alignment import Alignment
+from ws_gateway.control.leases import Leases
 from ws_gateway.control.policy import Policy
-from ws_gateway.domain.subscription import SubscriptionState
+from ws_gateway.control.register import Register
+from ws_gateway.control.settling import Settling, is_settled
+from ws_gateway.control.topic_states import (
+    LEAVING,
+    ReconcilerStatus,
+    StateNews,
+    TopicStates,
+    TopicStatus,
+)
+from ws_gateway.control.topic_times import TopicTimes
+from ws_gateway.domain.subscription import Subscription, SubscriptionState, UnreadableRow
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import DatabaseLost
-from ws_gateway.ports import Feed, SubscriptionStore
+from ws_gateway.ports import DedicatedQueues, Feed, RowChange, SubscriptionStore
 from ws_gateway.runtime.backoff import full_jitter
 
 INTERVAL_SECONDS = 5.0
@@ -25,52 +35,7 @@ LINGER_SECONDS = 0.05
 
 RETRY_BASE_SECONDS, RETRY_CAP_SECONDS = 0.5, 10.0
 
-StateNews = tuple[SubscriptionState, str | None]
-"""A topic's state, and the words that go with a refusal."""
-
-_LEAVING = frozenset({SubscriptionState.REMOVING, SubscriptionState.REMOVED})
-_COMING = frozenset({SubscriptionState.REQUESTED, SubscriptionState.PENDING})
-
 _log = structlog.get_logger(__name__)
-
-
-class TopicStatus(NamedTuple):
-    """One topic: what the ledger wants of it, and what the venue made of it.
-
-    A tuple, because thousands are made at one look.
-
-    Attributes:
-        error: the words that go with the state; the venue's own, or those of a setting.
-        since: monotonic seconds since when it is on its way, active, stalled or rejected. A topic
-            that is asked for again and again without success has been on its way all the time.
-        is_desired: the ledger wants it; False while the venue still has what nobody wants.
-    """
-
-    topic: Topic
-    state: SubscriptionState
-    error: str | None
-    since: float
-    is_desired: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ReconcilerStatus:
-    """The loop as `/health` shows it.
-
-    Attributes:
-        is_restored: the stored wishes were read at least once since the start.
-        database_error: why the database cannot be reached now, or None.
-        topics: every topic that the ledger wants or the venue has, in no order.
-    """
-
-    is_restored: bool
-    database_error: str | None
-    topics: tuple[TopicStatus, ...]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Say how many topics are in each state."""
-        return dict(Counter(one.state.value for one in self.topics))
 
 
 def _default_backoff() -> Iterator[float]:
@@ -85,16 +50,22 @@ def _default_backoff() -> Iterator[float]:
 class Reconciler:
     """Keeps the feed at what the store desires; the only caller of `want` and `drop`.
 
-    It stands behind the feed as its `TopicObserver`. While the database is away, the feed goes on
-    with what it has: nothing is dropped because a wish could not be read.
+    It stands behind the feed as its `TopicObserver`, and behind the ledger as its
+    `ChangeListener`. What this process stores is acted on at once; what others store, as soon as
+    they are heard; what was not heard is found at the interval. While the database is away, the
+    feed goes on with what it has: nothing is dropped because a wish could not be read.
 
     Args:
         store: the ledger of wishes.
         feed: the venue.
         policy: what may be asked of the feed; a stored wish it refuses is `rejected` here.
-        interval_seconds: how often the ledger is read although nobody said that it changed.
+        queues: who has to hear of wishes that others stored or took back.
+        interval_seconds: how often the ledger is looked at although nobody said that it changed.
         backoff: makes the delays between attempts while the database is away.
         monotonic: clock in seconds.
+
+    Attributes:
+        register: the ledger's copy in memory.
     """
 
     def __init__(
@@ -102,73 +73,120 @@ class Reconciler:
         store: SubscriptionStore,
         feed: Feed,
         policy: Policy,
+        queues: DedicatedQueues | None = None,
         *,
         interval_seconds: float = INTERVAL_SECONDS,
         linger_seconds: float = LINGER_SECONDS,
         backoff: Callable[[], Iterator[float]] = _default_backoff,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.register = Register()
         self._store = store
         self._feed = feed
         self._policy = policy
+        self._queues = queues
         self._interval_seconds = interval_seconds
         self._linger_seconds = linger_seconds
         self._backoff = backoff
         self._monotonic = monotonic
+        self._states = TopicStates(monotonic)
+        self._settling = Settling()
         self._wake = asyncio.Event()
         self._stopping = False
         self._is_restored = False
         self._database_error: str | None = None
         self._linger: asyncio.TimerHandle | None = None
-        # What the feed said last of each topic it has, and what of it is not written down yet.
-        self._known: dict[Topic, StateNews] = {}
-        self._unwritten: dict[Topic, StateNews] = {}
-        # What the ledger wanted at the last look, and since when each is in its present phase.
-        self._desired: set[Topic] = set()
-        self._since: dict[Topic, float] = {}
-        self._asked_again: set[Topic] = set()
-        self._unserved: set[Topic] = set()
-        self._added_meanwhile: set[Topic] = set()
+        self._leases = Leases(store, monotonic)
+        self._is_doubtful = True
+        self._look_at = float("-inf")
+        self._changes: dict[UUID, RowChange] = {}
+        self._alignment = Alignment(feed, policy, self.register, self._states, self._note)
 
     # ── told by the service ──────────────────────────────────────────────────────────────────
 
-    def wish_added(self, topic: Topic) -> StateNews | None:
+    def wish_added(self, row: Subscription) -> StateNews | None:
         """Reconcile at once; answers the topic's state where it differs from `requested`.
 
         A topic the venue refused is asked for again: the service that posts it says so. For a
         topic another service has already, the new row gets the state the topic has.
         """
-        news = self._known.get(topic)
+        topic = row.topic
+        news = self._states.known(topic)
         if news is not None and news[0] is SubscriptionState.REJECTED:
-            self._asked_again.add(topic)
+            self._alignment.ask_again(topic)
             news = (SubscriptionState.REQUESTED, None)
-            self._note(topic, news)
-        if news is not None:
-            self._unwritten[topic] = news
-        self._added_meanwhile.add(topic)
-        self._wake.set()
+            self._states.note(topic, news)
+        self.wishes_added([row])
         return news
 
-    def wishes_removed(self) -> None:
-        """Reconcile at once."""
+    def wishes_added(self, rows: Sequence[Subscription]) -> None:
+        """Reconcile at once, but leave what the venue refused at that."""
+        self._take_in(rows)
         self._wake.set()
+
+    def wishes_removed(self, rows: Iterable[Subscription | UnreadableRow]) -> None:
+        """Reconcile at once."""
+        self._alignment.touch(self.register.drop(row.id for row in rows))
+
+    def state(self, topic: Topic) -> tuple[SubscriptionState, str | None, float] | None:
+        """Return a topic's state now, its words, and since when, in monotonic seconds."""
+        if topic not in self.register.topics:
+            return None
+        now = self._monotonic()
+        status = self._status_of(topic, self._feed.state(topic), now)
+        return status.state, status.error, status.since
+
+    def carriers(self, topic: Topic) -> Sequence[str]:
+        """Name the connections that carry a topic."""
+        return self._feed.carriers(topic)
+
+    def services(self, topic: Topic) -> int:
+        """Say how many services want a topic."""
+        return self.register.services(topic)
+
+    async def settled(self, topics: Iterable[Topic], seconds: float) -> None:
+        """Wait until the venue took or refused each, at most so long."""
+        known = self._states.known
+        await self._settling.wait([one for one in topics if not is_settled(known(one))], seconds)
 
     # ── told by the feed (ports.TopicObserver) ───────────────────────────────────────────────
 
     def topic_changed(self, topic: Topic, state: SubscriptionState, error: str | None) -> None:
         """Take note of a new state; never waits, it is written with others a moment later."""
-        if state in _LEAVING:
+        if state in LEAVING:
             # Its rows are gone. If a new row was made meanwhile, it is a new wish, and this is
             # no news of it.
-            self._known.pop(topic, None)
-            self._unwritten.pop(topic, None)
+            self._states.left(topic)
             return
         self._note(topic, (state, error))
-        self._unwritten[topic] = (state, error)
+        self._wake_soon()
+
+    def _note(self, topic: Topic, news: StateNews) -> None:
+        self._states.note(topic, news)
+        self._settling.note(topic, news[0])
+
+    # ── told by the ledger (ports.ChangeListener) ──────────────────────────────────────────────
+
+    def rows_changed(self, changes: Sequence[RowChange]) -> None:
+        """Take note of what somebody stored or took back; our own changes come back too."""
+        # The end of a row that is being read is news, though the row is not known yet.
+        known, reading = self.register.knows, self._changes
+        unknown = [one for one in changes if one.id in reading or not known(one)]
+        self._changes.update((one.id, one) for one in unknown)
+        if unknown:
+            # A moment later, because of our own ones the answer may still be on its way.
+            self._wake_soon()
+
+    def ledger_doubtful(self) -> None:
+        """Take note that changes may have been missed."""
+        self._is_doubtful = True
+        self._wake.set()
+
+    def _wake_soon(self) -> None:
         # While the database is away the retry decides when, not the stream of news.
         if self._linger is None and self._database_error is None and not self._stopping:
-            loop = asyncio.get_running_loop()
-            self._linger = loop.call_later(self._linger_seconds, self._news_due)
+            later = asyncio.get_running_loop().call_later
+            self._linger = later(self._linger_seconds, self._news_due)
 
     def _news_due(self) -> None:
         self._linger = None
@@ -179,6 +197,7 @@ class Reconciler:
     async def run(self) -> None:
         """Reconcile until `stop` is called; the database being away is waited out."""
         delays = self._backoff()
+        self._leases.watch()
         try:
             while not self._stopping:
                 self._wake.clear()
@@ -190,8 +209,10 @@ class Reconciler:
                 else:
                     self._outage_ended()
                     delays = self._backoff()
-                    await self._sleep(self._interval_seconds)
+                    due = min(self._look_at, self._leases.ends_at)
+                    await self._sleep(max(0.0, due - self._monotonic()))
         finally:
+            self._leases.leave()
             if self._linger is not None:
                 self._linger.cancel()
                 self._linger = None
@@ -199,6 +220,7 @@ class Reconciler:
     def stop(self) -> None:
         """Let `run` end after the statement it is at; the feed keeps its topics."""
         self._stopping = True
+        self._alignment.stop()
         self._wake.set()
 
     def status(self) -> ReconcilerStatus:
@@ -209,42 +231,49 @@ class Reconciler:
             topics=tuple(self._topics()),
         )
 
+    @property
+    def is_current(self) -> bool:
+        """Say whether the register is known to be what the ledger held when it was there."""
+        return self.register.is_complete and not self._changes
+
+    @property
+    def times(self) -> TopicTimes:
+        """How long topics took to become active."""
+        return self._states.times
+
+    @property
+    def database_error(self) -> str | None:
+        """Why the database cannot be reached now, None while it can."""
+        return self._database_error
+
     def _topics(self) -> Iterator[TopicStatus]:
         """Tell each topic once; its state is what the feed says now, not what it said last."""
         now = self._monotonic()
         wanted = self._feed.wanted()
-        for topic in self._desired:
-            state, error = self._known.get(topic, (SubscriptionState.REQUESTED, None))
-            actual = wanted.get(topic)
-            if actual is not None and actual is not state:
-                # A topic that is wanted anew before its end was confirmed will be asked for again.
-                state = SubscriptionState.REQUESTED if actual in _LEAVING else actual
-                error = None
-            yield TopicStatus(topic, state, error, self._since.get(topic, now), is_desired=True)
+        desired = self.register.topics
+        for topic in desired:
+            yield self._status_of(topic, wanted.get(topic), now)
         for topic, state in wanted.items():
-            if topic not in self._desired:
-                since = self._since.get(topic, now)
-                yield TopicStatus(topic, state, None, since, is_desired=False)
+            if topic not in desired:
+                yield TopicStatus(
+                    topic, state, None, self._states.since(topic, now), is_desired=False
+                )
 
-    def _note(self, topic: Topic, news: StateNews) -> None:
-        """Keep the newest of a topic; its time starts anew only with a new phase."""
-        # Since it was asked for it is on its way, whether or not the feed said so.
-        before = self._known.get(topic, (SubscriptionState.REQUESTED, None))[0]
-        is_same = before is news[0] or {before, news[0]} <= _COMING
-        if not is_same or topic not in self._since:
-            self._since[topic] = self._monotonic()
-        self._known[topic] = news
-
-    def _forget(self, topic: Topic) -> None:
-        self._known.pop(topic, None)
-        self._unwritten.pop(topic, None)
-        self._since.pop(topic, None)
+    def _status_of(self, topic: Topic, actual: SubscriptionState | None, now: float) -> TopicStatus:
+        state, error = self._states.known(topic) or (SubscriptionState.REQUESTED, None)
+        is_news = actual is not None and not self._alignment.is_asked_again(topic)
+        if is_news and actual is not state:
+            # A topic that is wanted anew before its end was confirmed will be asked for again.
+            state = actual if actual and actual not in LEAVING else SubscriptionState.REQUESTED
+            error = None
+        since = self._states.since(topic, now)
+        return TopicStatus(topic, state, error, since, is_desired=True)
 
     async def _sleep(self, seconds: float) -> None:
         """Wait for a reason to go on, or so long.
 
-        During an outage only a stored wish or `stop` is a reason: both prove or need something
-        now, and neither can come often.
+        During an outage only a stored wish, the ledger's own word or `stop` is a reason: each
+        proves or needs something now, and none can come often.
         """
         try:
             async with asyncio.timeout(seconds):
@@ -255,93 +284,103 @@ class Reconciler:
     async def _reconcile(self) -> None:
         if not self._is_restored:
             await self._store.reset_states()
-        self._added_meanwhile.clear()
-        desired = await self._store.desired_topics()
-        # A wish stored while the ledger was being read may be missing from the answer; dropping
-        # its topic now, to ask for it again a moment later, would tear a hole into its stream.
-        desired |= self._added_meanwhile
-        self._desired = desired
-        self._close_difference(desired - self._refuse_unserved(desired))
+        is_due = self._monotonic() >= self._look_at
+        await self._expire(is_due=is_due)
+        await self._hear()
+        if is_due or self._is_doubtful:
+            await self._look()
+            await self._alignment.close_all()
+            self._look_at = self._monotonic() + self._interval_seconds
+        self._alignment.close_touched()
         self._is_restored = True
-        await self._write_news(desired)
+        await self._write_news()
 
-    def _refuse_unserved(self, desired: set[Topic]) -> set[Topic]:
-        """Reject what was stored under other settings; answers it.
+    # ── what is desired ──────────────────────────────────────────────────────────────────────
 
-        The rows stay, because the next start may serve them again.
-        """
-        refused: set[Topic] = set()
-        for topic in desired:
-            refusal = self._policy.refusal(topic.channel, topic.category)
-            if refusal is None:
-                continue
-            refused.add(topic)
-            if topic not in self._unserved:
-                news = (SubscriptionState.REJECTED, str(refusal))
-                self._note(topic, news)
-                self._unwritten[topic] = news
-                _log.warning("control.topic_unserved", topic=topic.key, why=str(refusal))
-        for gone in self._unserved - refused:
-            self._known.pop(gone, None)
-            self._since.pop(gone, None)
-        self._unserved = refused
-        return refused
+    async def _expire(self, *, is_due: bool) -> None:
+        """Forget the leases that nobody renewed."""
+        gone = await self._leases.expire(is_due=is_due)
+        if gone:
+            self.wishes_removed(gone)
+            self._queues_changed()
 
-    def _close_difference(self, desired: set[Topic]) -> None:
-        """Ask the feed for what is missing and let go of what nobody wants.
+    async def _hear(self) -> None:
+        """Read the rows that others changed."""
+        heard = list(self._changes.values())
+        unknown = [one.id for one in heard if not self.register.knows(one)]
+        if unknown:
+            rows = await self._store.get_all(unknown)
+            self._take_in(rows)
+            self._alignment.touch(self.register.drop(set(unknown) - {row.id for row in rows}))
+            self._queues_changed()
+        for one in heard:
+            if self._changes.get(one.id) is one:  # else it changed again while it was read
+                del self._changes[one.id]
 
-        There is no wait between reading `wanted` and the calls, so nothing changes in between.
-        """
-        wanted = self._feed.wanted()
-        staying = {topic for topic, state in wanted.items() if state not in _LEAVING}
-        # A rejected topic is in `wanted`, so it is not missing: the interval does not repeat a
-        # question the venue has answered.
-        missing = (desired - staying) | (desired & self._asked_again)
-        surplus = staying - desired
-        self._asked_again.clear()
-        if surplus:
-            self._feed.drop(_in_order(surplus))
-            for topic in surplus:
-                self._forget(topic)
-        if missing:
-            now = self._monotonic()
-            for topic in missing:
-                self._since.setdefault(topic, now)
-            self._feed.want(_in_order(missing))
-        if missing or surplus:
-            _log.info(
-                "control.topics_reconciled",
-                wanted=len(missing),
-                dropped=len(surplus),
-                desired=len(desired),
-            )
-
-    async def _write_news(self, desired: set[Topic]) -> None:
-        news, self._unwritten = self._unwritten, {}
-        news = {topic: state for topic, state in news.items() if topic in desired}
-        if not news:
+    async def _look(self) -> None:
+        """Read the whole ledger, if it is not what is known of it."""
+        self._is_doubtful = False
+        self._states.write_some_again()
+        if self.register.is_complete and await self._is_as_known():
             return
+        was_complete = self.register.is_complete
+        self.register.begin_reading()
+        read = None
         try:
-            await self._store.set_state(news)
-        except BaseException:
-            # Also when cancelled. What came meanwhile is newer and wins.
-            self._unwritten = news | self._unwritten
+            read = await self._store.everything()
+        finally:
+            new, gone = self.register.end_reading(read)
+        rows = [row for one in new if (row := self.register.get(one)) is not None]
+        for row in rows:
+            self._states.write_again(row.topic)
+        if was_complete and (new or gone):
+            _log.info("control.ledger_read_again", found=len(new), missed=len(gone))
+            self._queues_changed()
+
+    async def _is_as_known(self) -> bool:
+        for _ in range(2):
+            # What is being stored right now may be in there and not known yet: look twice.
+            if await self._store.fingerprint() == self.register.fingerprint:
+                return True
+            await asyncio.sleep(self._linger_seconds)
+        return False
+
+    def _take_in(self, rows: Sequence[Subscription]) -> None:
+        self._alignment.touch(self.register.put(rows))
+        for row in rows:
+            self._states.write_again(row.topic)
+            if row.ttl_seconds is not None:
+                self._leases.end_in(row.ttl_seconds)
+
+    def _queues_changed(self) -> None:
+        if self._queues is not None:
+            self._queues.wishes_changed()
+
+    # ── what is written ──────────────────────────────────────────────────────────────────────
+
+    async def _write_news(self) -> None:
+        for piece in self._states.take_unwritten(self.register.topics):
+            await self._write(piece)
+
+    async def _write(self, piece: Mapping[Topic, StateNews]) -> None:
+        try:
+            await self._store.set_state(piece)
+        except BaseException:  # also when cancelled
+            self._states.give_back(piece)
             raise
 
     def _outage_seen(self, exc: DatabaseLost) -> None:
         if self._database_error is None:
-            _log.warning("control.database_lost", error=str(exc), topics_kept=len(self._known))
+            _log.warning("control.database_lost", error=str(exc), topics_kept=len(self._states))
         self._database_error = str(exc)
+        self._is_doubtful = True
+        self._leases.doubt()
 
     def _outage_ended(self) -> None:
         if self._database_error is not None:
             self._database_error = None
             # A database that went away may come back as an older copy.
-            self._unwritten = self._known | self._unwritten
-            _log.info("control.database_returned", news=len(self._unwritten))
-            if self._unwritten:
+            self._states.write_all_again()
+            _log.info("control.database_returned", news=len(self._states))
+            if self._states.has_unwritten:
                 self._wake.set()
-
-
-def _in_order(topics: set[Topic]) -> list[Topic]:
-    return sorted(topics, key=lambda topic: topic.key)

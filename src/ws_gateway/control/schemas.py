@@ -5,19 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
-from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from ws_gateway.control.connection_schemas import MaintenanceAnswer, WebsocketState
 from ws_gateway.control.health import Report
-from ws_gateway.control.service import Page, Wish
-from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
-from ws_gateway.domain.topic import Category, Channel, Lane
+from ws_gateway.domain.topic import Lane
 from ws_gateway.errors import Rejected
-from ws_gateway.ports import BrokerState, LaneStatus, SubscriptionFilter
+from ws_gateway.ports import BrokerState, LaneStatus
 
 ServiceName = Annotated[
     str,
@@ -37,212 +34,6 @@ Symbol = Annotated[
         examples=["BTCUSDT"],
     ),
 ]
-
-
-class SubscriptionRequest(BaseModel):
-    """What a service asks for."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        json_schema_extra={
-            "examples": [
-                {
-                    "channel": "orderbook",
-                    "symbol": "BTCUSDT",
-                    "category": "linear",
-                    "depth": 50,
-                    "requesting_service": "strategy-1",
-                },
-                {
-                    "channel": "kline",
-                    "symbol": "ETHUSDT",
-                    "interval": "5",
-                    "requesting_service": "strategy-1",
-                },
-                {
-                    "channel": "trades",
-                    "symbol": "BTC",
-                    "category": "option",
-                    "requesting_service": "vol",
-                },
-                {"channel": "execution", "requesting_service": "risk"},
-                {"channel": "order", "category": "linear", "requesting_service": "risk"},
-                {"channel": "system_status", "requesting_service": "watch"},
-                {
-                    "channel": "trades",
-                    "symbol": "BTCUSDT",
-                    "category": "linear",
-                    "delivery": "dedicated",
-                    "requesting_service": "strategy-2",
-                },
-            ]
-        },
-    )
-
-    channel: Channel = Field(
-        description=(
-            "Kind of data. Private, so they need a Bybit key: `order`, `execution`, "
-            "`execution_fast` (sooner, with fewer fields, trades only), `position`, `balance`, "
-            "`greeks`, `strategy`, `spread_order`, `spread_execution`, `dcp`."
-        )
-    )
-    requesting_service: ServiceName
-    symbol: Symbol | None = None
-    category: Category | None = Field(
-        None,
-        description=(
-            "Product line; without it, it is found by the symbol. It narrows `order`, "
-            "`execution`, `execution_fast` and `position` (not of spot), which are of all "
-            "categories without it. `dcp` needs it: `spot`, `option`, or `linear` and `inverse`, "
-            "which are one."
-        ),
-    )
-    depth: int | None = Field(
-        None,
-        strict=True,
-        ge=1,
-        le=10_000,
-        description="Levels of `orderbook`; 50 (options and spreads: 25).",
-    )
-    interval: Annotated[str, StringConstraints(pattern=r"^[0-9A-Z]{1,4}$")] | None = Field(
-        None, description="Candle length of `kline`: minutes, or D, W, M; 1 if absent."
-    )
-    delivery: Delivery | None = Field(
-        None,
-        description=(
-            "`shared`: the queue of the event class, `ws-gateway.{event_class}`. `dedicated`: a "
-            "queue of the service's own, `ws-gateway.{service}.{event_class}`, bound to what it "
-            "asked for; it is removed with the last such subscription of that class. Without it, "
-            "a new subscription is `shared`, and one that stands keeps what it has."
-        ),
-    )
-
-    def to_wish(self) -> Wish:
-        """Say it in the words of the use cases."""
-        return Wish(
-            channel=self.channel,
-            requesting_service=self.requesting_service,
-            symbol=self.symbol,
-            category=self.category,
-            depth=self.depth,
-            interval=self.interval,
-            delivery=self.delivery,
-        )
-
-
-class SubscriptionAnswer(BaseModel):
-    """A subscription that stands."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": "01999e4d-5a30-7c12-9a44-2f1be3d0c7a1",
-                    "topic": "orderbook.50.BTCUSDT",
-                    "channel": "orderbook",
-                    "category": "linear",
-                    "symbol": "BTCUSDT",
-                    "depth": 50,
-                    "interval": None,
-                    "delivery": "shared",
-                    "requesting_service": "strategy-1",
-                    "chosen_by": "explicit",
-                    "state": "active",
-                    "last_error": None,
-                    "created_at": "2026-10-01T12:00:00Z",
-                    "state_since": "2026-10-01T12:00:01Z",
-                }
-            ]
-        },
-    )
-
-    id: UUID
-    topic: str = Field(description="Bybit's own text.", examples=["orderbook.50.BTCUSDT"])
-    channel: Channel
-    category: Category | None = Field(description="Null where the topic is of none or of several.")
-    symbol: str | None
-    depth: int | None = Field(description="Levels of an order book, else null.")
-    interval: str | None = Field(description="Length of candles, else null.")
-    delivery: Delivery = Field(description="Which queue the service reads.")
-    requesting_service: str
-    chosen_by: str = Field(description="Why this category: `explicit`, or what the symbol told.")
-    state: SubscriptionState
-    last_error: str | None = Field(
-        description="Why it is `rejected`: Bybit's own words, or the setting."
-    )
-    created_at: datetime
-    state_since: datetime
-
-    @classmethod
-    def of(cls, subscription: Subscription) -> Self:
-        """Show a stored subscription."""
-        topic = subscription.topic
-        is_book = topic.channel is Channel.ORDERBOOK
-        return cls(
-            id=subscription.id,
-            topic=topic.name,
-            channel=topic.channel,
-            category=topic.category,
-            symbol=topic.symbol,
-            depth=int(topic.parameter) if is_book and topic.parameter else None,
-            interval=topic.parameter if topic.channel is Channel.KLINE else None,
-            delivery=subscription.delivery,
-            requesting_service=subscription.requesting_service,
-            chosen_by=subscription.chosen_by,
-            state=subscription.state,
-            last_error=subscription.last_error,
-            created_at=subscription.created_at,
-            state_since=subscription.state_since,
-        )
-
-
-class SubscriptionList(BaseModel):
-    """Part of a list, in order of creation."""
-
-    items: list[SubscriptionAnswer]
-    next_cursor: str | None = Field(description="Give it as `cursor` to go on; null at the end.")
-
-    @classmethod
-    def of(cls, page: Page) -> Self:
-        """Show a page."""
-        items = [SubscriptionAnswer.of(one) for one in page.items]
-        after = page.next_after
-        return cls(items=items, next_cursor=None if after is None else encode_cursor(after))
-
-
-class ListQuery(BaseModel):
-    """Filters narrow together; unknown ones are refused, so that a typing error is not a match."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    requesting_service: ServiceName | None = None
-    channel: Channel | None = Field(None, description="Only this kind of data.")
-    category: Category | None = Field(None, description="Only this product line.")
-    symbol: Symbol | None = None
-    state: SubscriptionState | None = Field(None, description="Only what is in this state now.")
-    limit: int = Field(100, ge=1, le=500, description="Most items in the answer.")
-    cursor: str | None = Field(
-        None, max_length=64, description="`next_cursor` of the answer before; opaque."
-    )
-
-    def to_filter(self) -> SubscriptionFilter:
-        """Say it in the words of the store."""
-        return SubscriptionFilter(
-            requesting_service=self.requesting_service,
-            channel=self.channel,
-            category=self.category,
-            symbol=self.symbol,
-            state=self.state,
-        )
-
-
-class ServiceRemoval(BaseModel):
-    """What the removal of a service's subscriptions did."""
-
-    requesting_service: str
-    removed: int = Field(description="How many subscriptions it had.")
 
 
 class ReasonAnswer(BaseModel):
@@ -377,7 +168,7 @@ class Health(BaseModel):
                 last_error=report.delivery.last_error,
                 buffered_events=report.delivery.buffered_events,
                 buffered_bytes=report.delivery.buffered_bytes,
-                problems=list(report.delivery.problems),
+                problems=[one.detail for one in report.delivery.problems],
                 spool_error=report.delivery.spool_error,
                 lanes=[LaneHealth.of(one) for one in report.delivery.lanes],
             ),
@@ -404,7 +195,9 @@ class Problem(BaseModel):
     found: Any = Field(None, examples=[7])
     allowed: list[str] | None = Field(None, examples=[["1", "50", "200", "1000"]])
     trace_id: str | None = Field(
-        None, description="Only of internal errors: finds the log line that tells more."
+        None,
+        description="Finds the log lines of this request; `traceparent` of the answer has it too.",
+        examples=["0af7651916cd43dd8448eb211c80319c"],
     )
 
 

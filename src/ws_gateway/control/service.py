@@ -2,79 +2,110 @@
 
 from __future__ import annotations
 
-import re
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from datetime import datetime
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 import structlog
 
+from ws_gateway.control.access import require, require_service
+from ws_gateway.control.live import LiveSubscription, LiveView, TopicReport
 from ws_gateway.control.policy import Policy
-from ws_gateway.domain.category import UNLISTED, choose_category
-from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
-from ws_gateway.domain.topic import (
-    CHANNEL_CATEGORIES,
-    POOLED,
-    POOLS,
-    Category,
-    Channel,
-    Topic,
-    build_topic,
-)
-from ws_gateway.errors import Rejected
+from ws_gateway.control.register import Register
+from ws_gateway.control.topic_states import StateNews
+from ws_gateway.control.wishes import EXPLICIT, TopicChoice, Wish
+from ws_gateway.domain.caller import Caller, Scope
+from ws_gateway.domain.subscription import Delivery, Subscription, UnreadableRow
+from ws_gateway.domain.topic import Topic
+from ws_gateway.errors import Contradiction, DatabaseLost, Rejected, Throttled
 from ws_gateway.ports import (
     DedicatedQueues,
     InstrumentList,
+    StreamReport,
     SubscriptionFilter,
     SubscriptionStore,
+    Wanted,
 )
+from ws_gateway.runtime.tracing import note
 
-# Words that are letters, digits, _ and -, joined by single dots: the service becomes part of the
-# name of a queue, which people type and which patterns of permissions and policies match.
-_QUEUE_WORDS = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+__all__ = ["Page", "SetOutcome", "SubscriptionService", "Wish", "WishListener"]
+
+MEMORY = "memory"
+"""Where an answer came from while the database was away."""
+
+READ_SECONDS = 1.0
+"""How long a reader waits for the database before it is answered from memory."""
+
+QUOTA_RETRY_SECONDS = 60.0
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
 
-class WishListener(Protocol):
-    """Who makes wishes come true; the reconciler."""
-
-    def wish_added(self, topic: Topic) -> tuple[SubscriptionState, str | None] | None:
-        """Act on a wish; answers the state of a topic that is known already."""
-
-    def wishes_removed(self) -> None:
-        """Act on the removal of wishes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a service asks for, in its own words.
+class WishListener(TopicReport, Protocol):
+    """Who makes wishes come true; the reconciler.
 
     Attributes:
-        delivery: which queue; None is shared, or what stands already.
+        register: what is wanted, as far as it was read.
     """
 
-    channel: Channel
-    requesting_service: str
-    symbol: str | None = None
-    category: Category | None = None
-    depth: int | None = None
-    interval: str | None = None
-    delivery: Delivery | None = None
+    register: Register
+
+    @property
+    def is_current(self) -> bool:
+        """Say whether the register is known to be what the ledger held when it was there."""
+
+    @property
+    def database_error(self) -> str | None:
+        """Why the database cannot be reached now, None while it can."""
+
+    def wish_added(self, row: Subscription) -> StateNews | None:
+        """Act on a wish that was posted; the venue is asked again if it refused it."""
+
+    def wishes_added(self, rows: Sequence[Subscription]) -> None:
+        """Act on wishes."""
+
+    def wishes_removed(self, rows: Iterable[Subscription | UnreadableRow]) -> None:
+        """Act on the removal of wishes."""
+
+    async def settled(self, topics: Iterable[Topic], seconds: float) -> None:
+        """Wait until the venue took or refused each, at most so long."""
+
+
+class TraceKeeper(Protocol):
+    """Who remembers which request asked for a topic."""
+
+    def note(self, topic: Topic, trace_id: str | None) -> None:
+        """Take note of it; None is no trace."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """Part of a list; `next_after` continues it, None ends it."""
 
-    items: list[Subscription]
+    items: list[LiveSubscription]
     next_after: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetOutcome:
+    """What making a service's whole set true did."""
+
+    added: list[LiveSubscription]
+    removed: list[LiveSubscription]
+    changed: list[LiveSubscription]
+    unchanged: int
 
 
 class SubscriptionService:
     """Use cases of subscriptions.
 
-    Every call may raise `DatabaseLost`; a wish it refuses is `Rejected` with the field at fault.
+    Every call may raise `DatabaseLost`, reading only until the ledger was read once; a wish it
+    refuses is `Rejected` with the field at fault.
 
     Args:
         store: the ledger of wishes.
@@ -82,6 +113,9 @@ class SubscriptionService:
         policy: what may be asked for.
         instruments: what the venue lists; None if nobody asks it.
         queues: who makes wishes for queues come true; None serves the shared ones alone.
+        streams: what came of each topic; None if nobody counts.
+        quota: most subscriptions of one service, None for no bound.
+        asked_by: told which request asked for a topic; None tells nobody.
     """
 
     def __init__(
@@ -91,66 +125,211 @@ class SubscriptionService:
         policy: Policy,
         instruments: InstrumentList | None = None,
         queues: DedicatedQueues | None = None,
+        *,
+        streams: StreamReport | None = None,
+        quota: int | None = None,
+        asked_by: TraceKeeper | None = None,
     ) -> None:
         self._store = store
         self._listener = listener
-        self._policy = policy
-        self._instruments = instruments
+        self._choice = TopicChoice(policy, instruments)
         self._queues = queues
+        self._view = LiveView(listener, streams)
+        self._quota = quota
+        self._asked_by = asked_by
 
-    async def add(self, wish: Wish) -> tuple[Subscription, bool]:
+    # ── asking ───────────────────────────────────────────────────────────────────────────────
+
+    async def add(
+        self, caller: Caller, wish: Wish, *, wait_seconds: float = 0.0
+    ) -> tuple[LiveSubscription, bool]:
         """Store a wish; answers it and whether it is new.
 
-        A wish that stands already is answered as it is, but for the delivery if that was named; if
-        the venue refused its topic, the venue is asked again.
+        A wish that stands already is answered as it is, its lease begun anew; if the venue refused
+        its topic, the venue is asked again.
+
+        Args:
+            caller: who asks.
+            wish: what for.
+            wait_seconds: answer only when the venue took or refused it, at most so long.
 
         Raises:
             Rejected: the wish cannot be served as it stands.
+            Contradiction: it stands with another delivery than the one named.
+            Throttled: the service has as much as it may have.
         """
-        topic, chosen_by = self._topic_of(wish)
-        subscription, is_new = await self._store.add(
-            topic, wish.requesting_service, chosen_by, wish.delivery
+        require(caller, Scope.SUBSCRIPTIONS_WRITE)
+        require_service(caller, wish.requesting_service)
+        wanted = await self._wanted(wish)
+        row, is_new = await self._store.add(
+            wanted.topic,
+            wish.requesting_service,
+            wanted.chosen_by,
+            wanted.delivery,
+            ttl_seconds=wanted.ttl_seconds,
+            quota=self._quota,
+            by=caller,
         )
-        if self._queues is not None:
-            if subscription.delivery is Delivery.DEDICATED:
-                # Before the venue is asked, so that the queue gets the first snapshot too.
-                await self._queues.settle()
-            elif not is_new and wish.delivery is not None:
-                self._queues.wishes_changed()
-        news = self._listener.wish_added(topic)
-        if news is not None:
-            state, error = news
-            subscription = replace(subscription, state=state, last_error=error)
+        # Before the venue is asked, so that the queue gets the first snapshot too.
+        await self._settle_queues([row])
+        self._note_trace(caller, [row])
+        self._listener.wish_added(row)
         if is_new:
-            _log.info("control.subscription_added", **_words(subscription))
-        return subscription, is_new
+            _log.info("control.subscription_added", **_words(row))
+        if wait_seconds:
+            await self._listener.settled([row.topic], wait_seconds)
+        return self._view.of(row), is_new
 
-    async def get(self, subscription_id: UUID) -> Subscription | None:
+    async def replace(
+        self,
+        caller: Caller,
+        requesting_service: str,
+        wishes: Sequence[Wish],
+        *,
+        wait_seconds: float = 0.0,
+    ) -> SetOutcome:
+        """Make these all that a service wants; what stays is not disturbed.
+
+        What a wish does not name is the default: shared, and no lease. Leases that stay begin
+        anew.
+
+        Args:
+            caller: who asks.
+            requesting_service: whose set it is.
+            wishes: all that it wants; the same twice is one.
+            wait_seconds: answer only when the venue took or refused each, also those that stood
+                before, at most so long.
+
+        Raises:
+            Rejected: one of them cannot be served; nothing was changed.
+            Contradiction: two of them want the same topic in different ways.
+            Throttled: they are more than the service may have.
+        """
+        require(caller, Scope.SUBSCRIPTIONS_WRITE)
+        require_service(caller, requesting_service)
+        wanted = await self._distinct(wishes)
+        if self._quota is not None and len(wanted) > self._quota:
+            raise Throttled(
+                f"{requesting_service} may have {self._quota} subscriptions; these are "
+                f"{len(wanted)}",
+                code="quota_exceeded",
+                retry_after_seconds=QUOTA_RETRY_SECONDS,
+            )
+        change = await self._store.replace(requesting_service, wanted, by=caller)
+        fresh = [*change.added, *change.changed]
+        if fresh or change.removed:
+            await self._settle_queues(fresh)
+            self._queues_changed()
+            self._note_trace(caller, fresh)
+            self._listener.wishes_removed(change.removed)
+            self._listener.wishes_added(fresh)
+            _log.info(
+                "control.service_set_replaced",
+                requesting_service=requesting_service,
+                added=len(change.added),
+                removed=len(change.removed),
+                changed=len(change.changed),
+                unchanged=change.unchanged,
+            )
+        if wait_seconds:
+            await self._listener.settled([one.topic for one in wanted], wait_seconds)
+        return SetOutcome(
+            [self._view.of(row) for row in change.added],
+            [LiveSubscription(row) for row in change.removed],
+            [self._view.of(row) for row in change.changed],
+            change.unchanged,
+        )
+
+    async def renew(self, caller: Caller, requesting_service: str) -> tuple[int, datetime | None]:
+        """Begin a service's leases anew; answers how many it has, and when the first ends."""
+        require(caller, Scope.SUBSCRIPTIONS_WRITE)
+        require_service(caller, requesting_service)
+        return await self._store.renew(requesting_service)
+
+    # ── seeing ───────────────────────────────────────────────────────────────────────────────
+
+    async def get(self, caller: Caller, subscription_id: UUID) -> LiveSubscription | None:
         """Return one, or None."""
-        return await self._store.get(subscription_id)
+        require(caller, Scope.SUBSCRIPTIONS_READ)
+        row = await self._read(
+            lambda: self._store.get(subscription_id),
+            lambda: self._listener.register.get(subscription_id),
+        )
+        if row is None or not caller.speaks_for(row.requesting_service):
+            return None
+        return self._view.of(row)
 
-    async def page(self, wanted: SubscriptionFilter, *, after: UUID | None, limit: int) -> Page:
+    async def page(
+        self, caller: Caller, wanted: SubscriptionFilter, *, after: UUID | None, limit: int
+    ) -> Page:
         """Return up to `limit` subscriptions behind `after`, in order of creation."""
-        # One more than asked for tells whether another page follows.
-        rows = await self._store.page(wanted, after=after, limit=limit + 1)
-        items = rows[:limit]
-        return Page(items, items[-1].id if len(rows) > limit else None)
+        require(caller, Scope.SUBSCRIPTIONS_READ)
+        if wanted.requesting_service is not None:
+            require_service(caller, wanted.requesting_service)
+        wanted = replace(wanted, services=caller.services)
+        anyhow = replace(wanted, state=None)
 
-    async def remove(self, subscription_id: UUID) -> Subscription | None:
+        def fits(row: Subscription) -> bool:
+            if not anyhow.fits(row):
+                return False
+            return wanted.state is None or self._view.state(row) is wanted.state
+
+        # One more than asked for tells whether another page follows.
+        register = self._listener.register
+        is_here = self._listener.is_current or self._listener.database_error is None
+        if wanted.state is not None and register.is_complete and is_here:
+            # What the column says may have been written by others.
+            rows = register.page(fits, after=after, limit=limit + 1)
+        else:
+            rows = await self._read(
+                lambda: self._store.page(wanted, after=after, limit=limit + 1),
+                lambda: register.page(fits, after=after, limit=limit + 1),
+            )
+        next_after = rows[limit - 1].id if len(rows) > limit else None
+        # A state may be newer than what was written of it.
+        items = [self._view.of(row) for row in rows[:limit] if fits(row)]
+        return Page(items, next_after)
+
+    async def _read(self, stored: Callable[[], Awaitable[T]], remembered: Callable[[], T]) -> T:
+        """Ask the database, or while it is away the memory: nobody changes a ledger that is away.
+
+        Raises:
+            DatabaseLost: it is away, and the memory is not known to be true.
+        """
+        if self._listener.database_error is None or not self._listener.is_current:
+            try:
+                async with asyncio.timeout(READ_SECONDS):
+                    return await stored()
+            except (DatabaseLost, TimeoutError) as exc:
+                if not self._listener.is_current:
+                    raise DatabaseLost("what the database held is not known here") from exc
+        note(source=MEMORY)
+        return remembered()
+
+    # ── taking back ──────────────────────────────────────────────────────────────────────────
+
+    async def remove(
+        self, caller: Caller, subscription_id: UUID
+    ) -> Subscription | UnreadableRow | None:
         """Forget one; answers what it was, or None."""
-        gone = await self._store.remove(subscription_id)
+        require(caller, Scope.SUBSCRIPTIONS_WRITE)
+        gone = await self._store.remove(subscription_id, by=caller)
         if gone is not None:
-            self._listener.wishes_removed()
-            self._wish_for_queues_changed()
+            self._listener.wishes_removed([gone])
+            self._queues_changed()
             _log.info("control.subscription_removed", **_words(gone))
         return gone
 
-    async def remove_service(self, requesting_service: str) -> list[Subscription]:
+    async def remove_service(
+        self, caller: Caller, requesting_service: str
+    ) -> Sequence[Subscription | UnreadableRow]:
         """Forget all of one service; answers what they were."""
-        gone = await self._store.remove_service(requesting_service)
+        require(caller, Scope.SUBSCRIPTIONS_WRITE)
+        require_service(caller, requesting_service)
+        gone = await self._store.remove_service(requesting_service, by=caller)
         if gone:
-            self._listener.wishes_removed()
-            self._wish_for_queues_changed()
+            self._listener.wishes_removed(gone)
+            self._queues_changed()
             _log.info(
                 "control.service_removed",
                 requesting_service=requesting_service,
@@ -158,83 +337,60 @@ class SubscriptionService:
             )
         return gone
 
-    def _wish_for_queues_changed(self) -> None:
+    # ── topics and queues ────────────────────────────────────────────────────────────────────
+
+    async def _wanted(self, wish: Wish) -> Wanted:
+        """Find the topic of a wish; one that stands keeps the category it was given.
+
+        Else the same wish would become another one when the lists of instruments change.
+        """
+        topic, chosen_by = await self._choice.topic_of(wish)
+        if wish.category is None:
+            standing = self._listener.register.standing(wish.requesting_service, topic)
+            if (
+                standing is not None
+                and standing.chosen_by != EXPLICIT
+                and self._choice.is_served(standing.topic)
+            ):
+                topic, chosen_by = standing.topic, standing.chosen_by
+        return Wanted(topic, chosen_by, wish.delivery, wish.ttl_seconds)
+
+    async def _distinct(self, wishes: Sequence[Wish]) -> list[Wanted]:
+        """Find the topics of a whole set; the same wish twice is one."""
+        found: dict[Topic, tuple[int, Wanted]] = {}
+        for place, wish in enumerate(wishes):
+            try:
+                wanted = await self._wanted(wish)
+            except Rejected as exc:
+                exc.field = ".".join(["subscriptions", str(place), *([exc.field or ""])]).strip(".")
+                raise
+            before, other = found.setdefault(wanted.topic, (place, wanted))
+            ways = [(one.delivery or Delivery.SHARED, one.ttl_seconds) for one in (other, wanted)]
+            if ways[0] != ways[1]:
+                raise Contradiction(
+                    f"subscriptions {before} and {place} both want {wanted.topic.name}: one with "
+                    f"delivery {ways[0][0]} and ttl_seconds {ways[0][1]}, one with delivery "
+                    f"{ways[1][0]} and ttl_seconds {ways[1][1]}",
+                    code="subscriptions_contradict",
+                    field=f"subscriptions.{place}",
+                    found=wanted.topic.name,
+                )
+        return [wanted for _, wanted in found.values()]
+
+    async def _settle_queues(self, rows: Sequence[Subscription]) -> None:
+        if self._queues is not None and any(row.delivery is Delivery.DEDICATED for row in rows):
+            await self._queues.settle()
+
+    def _note_trace(self, caller: Caller, rows: Iterable[Subscription]) -> None:
+        if self._asked_by is not None:
+            for row in rows:
+                self._asked_by.note(row.topic, caller.trace_id)
+
+    def _queues_changed(self) -> None:
         if self._queues is not None:
             self._queues.wishes_changed()
 
-    def _topic_of(self, wish: Wish) -> tuple[Topic, str]:
-        service = wish.requesting_service
-        if wish.delivery is Delivery.DEDICATED and not _QUEUE_WORDS.fullmatch(service):
-            raise Rejected(
-                f"no queue can be named after {service!r}: for delivery dedicated, a service is "
-                "words of letters, digits, _ and - with single dots between them",
-                code="service_unfit_for_queue",
-                field="requesting_service",
-                found=service,
-            )
-        self._require(wish.channel, None)
-        category, chosen_by = wish.category, "explicit"
-        if wish.channel in CHANNEL_CATEGORIES:
-            category, chosen_by = self._category_of(wish)
-            self._require(wish.channel, category, chosen_by)
-        topic = build_topic(
-            wish.channel,
-            category=category,
-            symbol=wish.symbol,
-            depth=wish.depth,
-            interval=wish.interval,
-        )
-        if wish.channel not in CHANNEL_CATEGORIES:
-            chosen_by = _why_of(topic, wish.category)
-            self._require(wish.channel, wish.category or topic.category, chosen_by)
-        return topic, chosen_by
 
-    def _require(
-        self, channel: Channel, category: Category | None, chosen_by: str | None = None
-    ) -> None:
-        if refusal := self._policy.refusal(channel, category, chosen_by):
-            raise refusal
-
-    def _category_of(self, wish: Wish) -> tuple[Category | None, str]:
-        """Choose the category of a channel that has a socket per category."""
-        if wish.category is not None:
-            return wish.category, "explicit"
-        if not wish.symbol:
-            pooled = wish.channel in POOLED
-            pools = [pool for of in POOLS.values() for pool in of] if pooled else None
-            wanted = f"one of {', '.join(pools)}" if pools else "for example BTCUSDT"
-            raise Rejected(
-                f"channel {wish.channel} needs a symbol, {wanted}",
-                code="symbol_missing",
-                field="symbol",
-                allowed=pools,
-            )
-        listing = (
-            UNLISTED
-            if self._instruments is None
-            else self._instruments.listing(wish.channel, wish.symbol)
-        )
-        return choose_category(
-            wish.channel,
-            wish.symbol,
-            listing,
-            default=self._policy.default_category,
-            enabled=self._policy.enabled_categories,
-        )
-
-
-def _why_of(topic: Topic, asked: Category | None) -> str:
-    """Say what chose the category of a topic that no symbol decides."""
-    if topic.category is asked is not None:
-        return "explicit"
-    if topic.category is not None:
-        return f"{topic.name} is of {topic.category} alone"
-    return f"{topic.name} is of {'all categories' if asked is None else 'linear and inverse'}"
-
-
-def _words(subscription: Subscription) -> dict[str, str]:
-    return {
-        "id": str(subscription.id),
-        "topic": subscription.topic.key,
-        "requesting_service": subscription.requesting_service,
-    }
+def _words(row: Subscription | UnreadableRow) -> dict[str, str]:
+    topic = row.topic.key if isinstance(row, Subscription) else row.topic_name
+    return {"id": str(row.id), "topic": topic, "requesting_service": row.requesting_service}

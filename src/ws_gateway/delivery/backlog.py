@@ -34,6 +34,8 @@ from ws_gateway.errors import Rejected
 from ws_gateway.ports import AlertCode, QueueAlert, QueueKind, QueueStatus
 from ws_gateway.runtime.counters import QUARANTINED, Counters
 
+_REFUSES = "reject-publish"  # or reject-publish-dlx
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
@@ -45,6 +47,7 @@ class ManagedQueue:
         unacknowledged: messages given to consumers that have not said they are done.
         oldest_at: when the message at its head says it was made.
         max_length: limit of the policies that apply.
+        overflow: what the policies that apply do when it is full.
         policy: name of the policy.
         consumers: tag and origin of each.
     """
@@ -52,6 +55,7 @@ class ManagedQueue:
     unacknowledged: int | None = None
     oldest_at: datetime | None = None
     max_length: int | None = None
+    overflow: str | None = None
     policy: str | None = None
     consumers: tuple[str, ...] = ()
 
@@ -87,6 +91,7 @@ class BacklogMonitor:
         keeper: knows the dedicated queues, and who shares the others.
         counters: what was published.
         management: asked as well, if there is one.
+        missed: told that a shared queue does not stand.
         thresholds: when to raise an alert.
         monotonic: clock in seconds.
     """
@@ -99,6 +104,7 @@ class BacklogMonitor:
         counters: Counters,
         *,
         management: Management | None = None,
+        missed: Callable[[], None] = lambda: None,
         thresholds: Thresholds | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -107,6 +113,7 @@ class BacklogMonitor:
         self._keeper = keeper
         self._counters = counters
         self._management = management
+        self._missed = missed
         self._thresholds = thresholds
         self._monotonic = monotonic
         self._gauges: dict[str, Gauge] = {}
@@ -175,6 +182,7 @@ class BacklogMonitor:
                 kind=queue.kind,
                 is_awaited=queue.kind is QueueKind.QUARANTINE or bool(queue.services),
                 keeps_read=self._type_of(queue.name) == QueueType.STREAM,
+                refuses=self._refuses(queue.name),
             )
         )
         self._tell_raised(queue, {c: f for c, f in gauge.alerts.items() if c not in stood})
@@ -191,7 +199,11 @@ class BacklogMonitor:
 
     def _note_absent(self, queue: _Watched, exc: Exception) -> None:
         self._arguments.pop(queue.name, None)
+        if (gauge := self._gauges.pop(queue.name, None)) is not None:
+            self._tell_cleared(queue.name, gauge.alerts)
         self._problems[queue.name] = f"queue {queue.name} cannot be looked at ({exc})"
+        if queue.wanted is None and isinstance(exc, aiormq.exceptions.ChannelNotFoundEntity):
+            self._missed()
         if queue.wanted is not None and queue.name in self._keeper.standing:
             log.error("delivery.queue_missing", queue=queue.name, remedy="declared again, empty")
             self._keeper.doubt([queue.name])
@@ -208,13 +220,28 @@ class BacklogMonitor:
         ]
         return min((one for one in limits if isinstance(one, int)), default=None)
 
+    def _refuses(self, name: str) -> bool:
+        """Say whether it refuses when it is full; the queue's own argument goes before a policy."""
+        managed = self._managed.get(name)
+        own = self._arguments.get(name, {}).get("x-overflow")
+        return str(own or (managed and managed.overflow)).startswith(_REFUSES)
+
     # ── what was published ────────────────────────────────────────────────────────────────────
 
     def _published(self, queue: _Watched) -> int | None:
-        """Count what the broker confirmed and routed to a queue; None where that is not known."""
-        routed = self._counters.routed
+        """Count what the broker put into a queue; None where that is not known.
+
+        What one queue refuses is in the others all the same, so it counts there.
+        """
+        routed: Mapping[str, int] = self._counters.routed
+        refused = self._counters.refused
+        if refused and not self._refuses(queue.name) and any(map(self._refuses, self._arguments)):
+            routed = {
+                key: routed.get(key, 0) + refused.get(key, 0)
+                for key in routed.keys() | refused.keys()
+            }
         if queue.kind is QueueKind.QUARANTINE:
-            return routed[QUARANTINED]
+            return routed.get(QUARANTINED, 0)
         if queue.wanted is None or f"{queue.event_class}.#" in queue.wanted.bindings:
             return sum(many for key, many in routed.items() if self._is_of(key, queue.event_class))
         pairs = {(topic.category, topic.symbol) for topic in queue.wanted.topics}
@@ -272,6 +299,8 @@ class BacklogMonitor:
 
     def queues(self) -> list[QueueStatus]:
         """Return how each queue was at the last look, in order of name."""
+        if self._link is not None and self._link.lost.done():
+            return [replace(one, is_current=False, alerts=()) for one in self._statuses]
         return self._statuses
 
     def _report(self) -> list[QueueStatus]:
@@ -288,7 +317,9 @@ class BacklogMonitor:
             event_class=queue.event_class,
             services=queue.services,
             bindings=queue.bindings,
-            queue_type=str(self._type_of(queue.name)),
+            queue_type=(
+                str(self._type_of(queue.name)) if queue.name in self._arguments else "unknown"
+            ),
             problem=self._problems.get(queue.name),
         )
         if gauge is None or look is None:

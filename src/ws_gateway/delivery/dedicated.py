@@ -6,10 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import aiormq.exceptions
 import structlog
 
-from ws_gateway.amqp_errors import broker_errors
 from ws_gateway.config import QueueType
 from ws_gateway.delivery.link import Link
 from ws_gateway.delivery.topology import (
@@ -19,6 +17,7 @@ from ws_gateway.delivery.topology import (
     broker_errors_but,
     ensure_queue,
     in_time,
+    stands,
 )
 from ws_gateway.domain.routing import binding_keys
 from ws_gateway.domain.subscription import Delivery
@@ -72,6 +71,8 @@ class DedicatedKeeper:
         names: of the AMQP objects.
         queue_type: of queues that are declared from now on.
         begun: told the topics whose events a queue gets from now on.
+        emptied: told the topics of a queue that stood, was gone, and was made again; `begun` is
+            told them where nobody is named.
     """
 
     def __init__(
@@ -80,11 +81,18 @@ class DedicatedKeeper:
         names: Names,
         queue_type: QueueType,
         begun: Callable[[Sequence[Topic]], None],
+        *,
+        emptied: Callable[[Sequence[Topic]], None] | None = None,
     ) -> None:
         self._ledger = ledger
         self._names = names
         self._queue_type = queue_type
         self._begun = begun
+        self._emptied = emptied or begun
+        # Kept over a loss of the broker, for by then the ledger and the queue may look complete.
+        self._unbound: defaultdict[str, set[str]] = defaultdict(set)
+        self._stood: set[str] = set()
+        self._gone: set[str] = set()
         self._standing: dict[str, Standing] = {}
         self.wanted: Mapping[str, WantedQueue] = {}
         self.sharers: Mapping[EventClass, frozenset[str]] = {}
@@ -113,18 +121,19 @@ class DedicatedKeeper:
         for name, queue in self.wanted.items():
             row = declared.get(name)
             if row is None or row.bindings != queue.bindings or name not in self._standing:
-                await in_time(self._bring(link, queue, row))
+                await self._bring(link, queue, row)
         for name, row in declared.items():
             if name not in self.wanted:
-                await in_time(self._remove(link, row))
+                await self._remove(link, row)
 
     def _is_named(self, row: DeclaredQueue) -> bool:
         """Leave alone what was declared under another prefix."""
         return row.name == self._names.dedicated(row.requesting_service, row.event_class)
 
     async def _bring(self, link: Link, queue: WantedQueue, row: DeclaredQueue | None) -> None:
+        is_there = await in_time(stands(link, queue.name))
         if row is None:
-            is_ours = not await _stands(link, queue.name)
+            is_ours = not is_there
             if not is_ours:
                 log.warning(
                     "delivery.dedicated_queue_found",
@@ -140,13 +149,16 @@ class DedicatedKeeper:
                 is_ours=is_ours,
             )
         wanted, had = queue.bindings, row.bindings
+        self._unbound[queue.name] |= wanted - had if is_there else wanted
+        if not is_there and queue.name in self._stood:
+            self._gone.add(queue.name)
         if wanted - had:
             await self._ledger.record(replace(row, bindings=wanted | had))
         standing = await ensure_queue(
             link, self._names.exchange, queue.name, sorted(wanted), self._queue_type
         )
-        await self._unbind(link, queue.name, had - wanted)
         if had - wanted:
+            await self._unbind_if_allowed(link, queue.name, had - wanted)
             await self._ledger.record(replace(row, bindings=wanted))
         if standing.problem is not None:
             log.error("delivery.topology_drifted", problem=standing.problem)
@@ -159,9 +171,17 @@ class DedicatedKeeper:
                 bound=sorted(wanted - had),
                 unbound=sorted(had - wanted),
             )
-        new = [topic for topic in queue.topics if not had.issuperset(binding_keys(topic))]
+        self._tell(queue)
+
+    def _tell(self, queue: WantedQueue) -> None:
+        """Tell what a queue gets from now on that it did not get before."""
+        unbound = self._unbound.pop(queue.name, set())
+        new = [topic for topic in queue.topics if not unbound.isdisjoint(binding_keys(topic))]
+        announce = self._emptied if queue.name in self._gone else self._begun
+        self._stood.add(queue.name)
+        self._gone.discard(queue.name)
         if new:
-            self._begun(new)
+            announce(new)
 
     async def _remove(self, link: Link, row: DeclaredQueue) -> None:
         about = {"queue": row.name, "service": row.requesting_service}
@@ -169,7 +189,7 @@ class DedicatedKeeper:
             if row.is_ours:
                 async with link.channel() as channel:
                     with broker_errors_but(*REFUSALS):
-                        deleted = await channel.queue_delete(row.name)
+                        deleted = await in_time(channel.queue_delete(row.name))
                 unread = deleted.message_count or 0
                 tell = log.warning if unread else log.info
                 tell("delivery.dedicated_queue_removed", **about, unread=unread)
@@ -179,27 +199,29 @@ class DedicatedKeeper:
         except REFUSALS as exc:
             log.error("delivery.dedicated_queue_kept", **about, why=str(exc))  # noqa: TRY400 - an answer
         self._standing.pop(row.name, None)
+        self._unbound.pop(row.name, None)
+        self._stood.discard(row.name)
+        self._gone.discard(row.name)
         await self._ledger.forget(row.name)
+
+    async def _unbind_if_allowed(self, link: Link, queue: str, keys: frozenset[str]) -> None:
+        try:
+            await self._unbind(link, queue, keys)
+        except REFUSALS as exc:
+            # Asking again would get the same answer; the other queues must not wait for it.
+            log.error(  # noqa: TRY400 - an answer
+                "delivery.dedicated_queue_left_bound", queue=queue, keys=sorted(keys), why=str(exc)
+            )
 
     async def _unbind(self, link: Link, queue: str, keys: Iterable[str]) -> None:
         if not (ordered := sorted(keys)):
             return
         async with link.channel() as channel:
-            with broker_errors():
+            with broker_errors_but(*REFUSALS):
                 for key in ordered:
-                    await channel.queue_unbind(queue, self._names.exchange, routing_key=key)
-
-
-async def _stands(link: Link, queue: str) -> bool:
-    try:
-        async with link.channel() as channel:
-            with broker_errors_but(aiormq.exceptions.ChannelNotFoundEntity, *REFUSALS):
-                await channel.queue_declare(queue, passive=True)
-    except aiormq.exceptions.ChannelNotFoundEntity:
-        return False
-    except REFUSALS:
-        return True
-    return True
+                    await in_time(
+                        channel.queue_unbind(queue, self._names.exchange, routing_key=key)
+                    )
 
 
 def _sharers(

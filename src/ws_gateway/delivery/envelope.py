@@ -12,7 +12,7 @@ from struct import Struct
 
 import msgspec
 
-from ws_gateway.domain.event import Event, Observation
+from ws_gateway.domain.event import Event, Kind, Observation, Source
 from ws_gateway.domain.routing import routing_key
 
 PUBLISH_CHANNEL = 1
@@ -57,11 +57,10 @@ class Address:
 
     __slots__ = (
         "_after_epoch",
-        "_after_id",
-        "_before_id",
         "_content_const",
         "_fixed_size",
         "_method_frame",
+        "_said",
         "_tail",
         "lane",
         "routing_key",
@@ -75,8 +74,7 @@ class Address:
         self._method_frame = publish_frame(exchange, self.routing_key)
         self._content_const, self._tail = _properties(event_class)
         self._fixed_size = _content_size(self._content_const, self._tail)
-        self._before_id = _BEFORE_ID
-        self._after_id = _after_id(event_class)
+        self._said = _said(event_class)
         self._after_epoch = b'","category":%b,"symbol":%b,"topic":%b,"account":%b,"epoch":"' % (
             _json(observation.category),
             _json(observation.symbol),
@@ -86,55 +84,49 @@ class Address:
 
     def body(self, event: Event) -> bytes:
         """Build the JSON envelope; the payload's bytes are copied, never re-encoded."""
+        return self._body(event, event.observation.trace_id.encode())
+
+    def _body(self, event: Event, trace_id: bytes) -> bytes:
         fact = event.observation
         matched = fact.matched_at
-        return (
-            b'%b%b%b%b","source":"%b%b%b","sequence":%d%b,"timestamp":%d,"matched_at":%b,"received_at":%d,"trace_id":"%b","payload":%b}'
-            % (
-                self._before_id,
-                _json(fact.event_id),
-                self._after_id,
-                fact.kind.encode(),
-                fact.source.encode(),
-                self._after_epoch,
-                event.epoch.encode(),
-                event.sequence,
-                b',"conflated":%d' % event.conflated if event.conflated else b"",
-                fact.timestamp,
-                b"null" if matched is None else b"%d" % matched,
-                fact.received_at,
-                fact.trace_id.encode(),
-                fact.payload,
-            )
+        return _BODY_FORMAT % (
+            _json(fact.event_id),
+            self._said[fact.kind, fact.source],
+            self._after_epoch,
+            event.epoch.encode(),
+            event.sequence,
+            b',"conflated":%d' % event.conflated if event.conflated else b"",
+            fact.timestamp,
+            b"null" if matched is None else b"%d" % matched,
+            fact.received_at,
+            trace_id,
+            fact.payload,
         )
 
     def frames(self, event: Event) -> bytes:
         """Build the whole AMQP message: method, content header and body frames."""
         fact = event.observation
-        body = self.body(event)
+        trace_id = fact.trace_id.encode()
+        body = self._body(event, trace_id)
         message_id = fact.event_id.encode()
         size = len(body)
-        head = (
+        head = self._fixed_size + len(message_id)
+        parts = (
             self._method_frame,
-            _content_head(
-                2,
-                PUBLISH_CHANNEL,
-                self._fixed_size + len(message_id),
-                _BASIC,
-                0,
-                size,
-                _PROPERTY_FLAGS,
-            ),
+            _content_head(2, PUBLISH_CHANNEL, head, _BASIC, 0, size, _PROPERTY_FLAGS),
             self._content_const,
-            fact.trace_id.encode(),
+            trace_id,
             _u8(len(message_id)),
             message_id,
             _u64(fact.timestamp // 1000),
             self._tail,
+            _frame_head(_BODY, PUBLISH_CHANNEL, size),
+            body,
+            _FRAME_END,
         )
         if size <= _BODY_MAX:
-            return b"".join((*head, _frame_head(3, PUBLISH_CHANNEL, size), body, _FRAME_END))
-        return b"".join((*head, *_body_frames(body)))
+            return b"".join(parts)
+        return b"".join((*parts[:-3], *_body_frames(body)))
 
 
 class Addresses:
@@ -148,9 +140,12 @@ class Addresses:
     def of(self, fact: Observation) -> Address:
         """Return the address of a fact's stream, built when it is first met."""
         key = fact.topic.key
+        address = self._known.get(key)  # private ones are never kept under this key
+        if address is not None:
+            return address
         if fact.topic.is_private:
             key = f"{key} {fact.category} {fact.symbol}"
-        address = self._known.get(key)
+            address = self._known.get(key)
         if address is None:
             if len(self._known) >= _MAX_ADDRESSES:
                 self._known.clear()  # far above any real number of streams: begin anew
@@ -200,12 +195,21 @@ def quarantine_frames(
 
 # What is the same in many streams is one object for all of them: with thousands of streams, copies
 # would not stay in the processor's cache.
-_BEFORE_ID = b'{"schema":%d,"event_id":' % SCHEMA_VERSION
+_BODY_FORMAT = (
+    b'{"schema":%d' % SCHEMA_VERSION + b',"event_id":%b%b%b%b","sequence":%d%b,"timestamp":%d,'
+    b'"matched_at":%b,"received_at":%d,"trace_id":"%b","payload":%b}'
+)
 
 
 @cache
-def _after_id(event_class: str) -> bytes:
-    return b',"event_type":%b,"kind":"' % _json(event_class)
+def _said(event_class: str) -> dict[tuple[str, str], bytes]:
+    """Return what stands between identity and category, by kind and source."""
+    before = b',"event_type":%b,"kind":"' % _json(event_class)
+    return {
+        (kind, source): b'%b%b","source":"%b' % (before, kind.encode(), source.encode())
+        for kind in Kind
+        for source in Source
+    }
 
 
 @cache

@@ -50,6 +50,7 @@ class Look:
         kind: whose it is.
         is_awaited: some service asked for what it holds.
         keeps_read: consuming takes nothing out of it; a stream.
+        refuses: when full it refuses, instead of dropping its oldest.
     """
 
     at: float
@@ -61,6 +62,7 @@ class Look:
     kind: QueueKind = QueueKind.DEDICATED
     is_awaited: bool = True
     keeps_read: bool = False
+    refuses: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class Gauge:
         self._thresholds = thresholds or Thresholds()
         self._window: deque[Look] = deque()
         self._history: deque[tuple[float, int]] = deque()
+        self._quiet_until = 0.0  # the last look at which nothing had been published
         self._unread_from: Look | None = None
         self._dropped_before = 0
         self._peak = 0
@@ -151,6 +154,7 @@ class Gauge:
         self._remember(look)
         self.was_read = self.was_read or look.consumers > 0
         self._judge_capacity(look)
+        self._judge_refusing(look)
         self._judge_unread(look)
         self._judge_slow(look)
 
@@ -187,8 +191,14 @@ class Gauge:
         while len(window) > 2 and window[1].at <= look.at - self._thresholds.window_seconds:  # noqa: PLR2004
             window.popleft()
         history, published = self._history, look.published_before
-        if published is None or (history and history[-1][1] == published):
+        if published is None:
             return
+        if history and history[-1][1] == published:
+            self._quiet_until = look.at
+            return
+        if history and self._quiet_until > history[-1][0]:
+            # What comes now was published after that, however long nothing had been.
+            history.append((self._quiet_until, history[-1][1]))
         history.append((look.at, published))
         if len(history) > _MOST_STEPS:
             old = [history.popleft() for _ in range(_MOST_STEPS // 2)]
@@ -207,6 +217,15 @@ class Gauge:
             self._raise(code, look, f"{look.depth} of at most {limit} messages ({share} %)")
         elif look.depth < thresholds.clear_share * limit:
             self._clear(code)
+
+    def _judge_refusing(self, look: Look) -> None:
+        """Tell that what is published here comes back refused, which also others pay for."""
+        limit, code = look.max_length, AlertCode.REFUSING
+        if limit is None or not look.refuses or look.depth < self._thresholds.near_share * limit:
+            self._clear(code)
+        elif look.depth >= limit:
+            detail = f"full with {look.depth} messages, and it refuses more (reject-publish)"
+            self._raise(code, look, detail)
 
     def _judge_unread(self, look: Look) -> None:
         """Tell that messages gather and nobody consumes them.

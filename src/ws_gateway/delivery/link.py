@@ -29,6 +29,8 @@ _confirm_arguments = Struct(">QB").unpack_from
 HEARTBEAT_SECONDS = 10
 """Asked of the broker unless the URL names another; aiormq gives up after three silent ones."""
 
+_CHANNEL_SECONDS = 10.0  # to open or close one for declarations
+
 _HEAD = 7
 _OVERHEAD = 8
 _METHOD, _HEADER, _BODY = 1, 2, 3
@@ -87,13 +89,15 @@ class Link:
             BrokerLost: the connection went away.
         """
         with broker_errors():
-            channel = await self._connection.channel(publisher_confirms=False)
+            async with asyncio.timeout(_CHANNEL_SECONDS):
+                channel = await self._connection.channel(publisher_confirms=False)
         try:
             yield channel
         finally:
             if not channel.is_closed and not self.lost.done():
                 with broker_errors():
-                    await channel.close()
+                    async with asyncio.timeout(_CHANNEL_SECONDS):
+                        await channel.close()
 
     async def close(self, timeout_seconds: float) -> None:
         """Say goodbye to the broker, or cut the socket when it does not answer in time."""
@@ -361,3 +365,13 @@ async def prove_broker(url: str, *, deadline_seconds: float = 5.0) -> None:
     """
     link = await open_link(url, Deaf(), deadline_seconds=deadline_seconds)
     await link.close(1.0)
+
+
+async def lost_or(event: asyncio.Event, link: Link, seconds: float) -> None:
+    """Wait for an event, the loss of the link, or so long at most."""
+    waiting = asyncio.ensure_future(event.wait())
+    either: set[asyncio.Future[Any]] = {link.lost, waiting}
+    try:
+        await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()

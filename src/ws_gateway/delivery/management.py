@@ -93,6 +93,7 @@ def _queue(row: Mapping[str, Any], consumers: list[str]) -> ManagedQueue:
         unacknowledged=_number(row.get("messages_unacknowledged")),
         oldest_at=None if head is None else datetime.fromtimestamp(head, UTC),
         max_length=_number(limits.get("max-length")),
+        overflow=limits.get("overflow"),
         policy=row.get("policy") or None,
         consumers=tuple(sorted(consumers)),
     )

@@ -44,6 +44,7 @@ _SHARES = {Lane.LEDGER: 0.5, Lane.BOOK: 0.25, Lane.LATEST: 0.15}
 _PUBLIC_SHARE = sum(_SHARES.values())
 _RESUME_SHARE = 0.5
 _HEAVY_SHARE = 0.5
+_SCARCE_SHARE = 0.95
 _PRESSURE_SHARE, _EASE_SHARE = 0.1, 0.05
 """How full of waiting values the latest lane is when conflation begins, and when it ends."""
 
@@ -58,10 +59,13 @@ class Message(msgspec.Struct, gc=False):
         received_at: our clock at the socket, µs.
         is_observed: it carries an observation; markers and quarantined frames do not, and stay
             out of the counters' balance.
+        timestamp: exchange time, ms.
         attempts: how often the broker refused or returned it.
         conflated: how many numbers just before its own it stands for.
         record: where in the spool it is, too; of private ones only.
         is_settled: it needs no record any more.
+        stands_for: how many events its times are taken for; 0 while they are not taken.
+        sent_at: when it was written first, µs, if its times are taken.
     """
 
     data: bytes
@@ -71,11 +75,31 @@ class Message(msgspec.Struct, gc=False):
     event_id: str
     received_at: int
     is_observed: bool
+    timestamp: int = 0
     attempts: int = 0
     returned: bool = False
     conflated: int = 0
     record: tuple[int, int] | None = None
     is_settled: bool = False
+    stands_for: int = 0
+    sent_at: int = 0
+
+
+class _Held:
+    """A private stream that the broker refuses.
+
+    Attributes:
+        refused: in the order they were sent in, older than all that follows.
+        later: never sent.
+        trial: sent, or about to be, to see whether it is taken; older than the others.
+    """
+
+    __slots__ = ("later", "refused", "trial")
+
+    def __init__(self) -> None:
+        self.refused: deque[Message] = deque()
+        self.later: deque[Message] = deque()
+        self.trial: Message | None = None
 
 
 class LaneQueue:
@@ -167,6 +191,7 @@ class Outbox:
         # None stands for a message that was answered for before older ones.
         self._window: deque[Message | None] = deque()
         self._aside: list[Message] = []
+        self._held: dict[str, _Held] = {}
         self._first_tag = 1
         # The newest waiting value of each stream of the latest lane, while it is under pressure.
         self._newest: dict[str, tuple[Message, Event]] = {}
@@ -264,8 +289,21 @@ class Outbox:
 
     @property
     def is_private_heavy(self) -> bool:
-        """Say whether private messages in memory take up half of all there is."""
-        return self._private.is_above(_HEAVY_SHARE)
+        """Say whether private messages take up half of memory, or the last of it."""
+        private = self._private
+        return private.is_above(_HEAVY_SHARE) or (
+            private.messages > 0 and self._is_above(_SCARCE_SHARE)
+        )
+
+    @property
+    def private_held(self) -> int:
+        """Count all private messages held."""
+        return self._private.messages
+
+    @property
+    def private_reserve(self) -> int:
+        """Count the messages that no public lane may keep out."""
+        return int(self._most[0] * (1 - _PUBLIC_SHARE))
 
     @property
     def private_waiting(self) -> int:
@@ -275,7 +313,15 @@ class Outbox:
     def private_messages(self) -> list[Message]:
         """List the private messages in the order they would be sent in now."""
         sent = [m for m in (*self._aside, *self._window) if m and m.lane is _PRIVATE]
-        return [*sent, *self._private.waiting]
+        if not self._held:
+            return [*sent, *self._private.waiting]
+        held = list(self._held.values())
+        trials = [one.trial for one in held if one.trial is not None]
+        refused = [message for one in held for message in one.refused]
+        later = [message for one in held for message in one.later]
+        first = {id(message) for message in trials}
+        rest = [m for m in (*sent, *later, *self._private.waiting) if id(m) not in first]
+        return [*trials, *refused, *rest]
 
     def hold(self, message: Message) -> None:
         """Account for a message that is held elsewhere in memory."""
@@ -284,6 +330,14 @@ class Outbox:
     def release(self, message: Message) -> None:
         """Account for such a message no more."""
         self._lanes[message.lane].release(message)
+
+    def withdraw_unsent(self) -> list[Message]:
+        """Take out what waits for its first or next sending, but no trial; it stays held."""
+        trials = {id(held.trial) for held in self._held.values()}
+        waiting = list(self._private.waiting)
+        self._private.waiting.clear()
+        self._private.waiting.extend(m for m in waiting if id(m) in trials)
+        return [m for m in waiting if id(m) not in trials]
 
     def forget_recorded(self) -> int:
         """Let go of every message that is on disk too; answers how many observations."""
@@ -298,7 +352,88 @@ class Outbox:
         kept = [m for m in self._private.waiting if id(m) not in ids]
         self._private.waiting.clear()
         self._private.waiting.extend(kept)
+        for held in self._held.values():
+            held.refused = deque(m for m in held.refused if id(m) not in ids)
+            held.later = deque(m for m in held.later if id(m) not in ids)
+            held.trial = None if id(held.trial) in ids else held.trial
         return sum(message.is_observed for message in forgotten)
+
+    # ── private streams that the broker refuses ───────────────────────────────────────────────
+
+    @property
+    def held(self) -> int:
+        """Count the private messages that wait because their stream is refused."""
+        return sum(
+            len(one.refused) + len(one.later) + (one.trial is not None)
+            for one in self._held.values()
+        )
+
+    def hold_back(self, message: Message) -> bool:
+        """Keep a refused message, and from now on what follows in its stream.
+
+        Answers whether it was the one on trial.
+        """
+        if message.topic is None:
+            raise ValueError("only messages of a stream can be held back")
+        held = self._held.setdefault(message.topic.key, _Held())
+        self._private.hold(message)
+        if held.trial is message:
+            held.trial = None
+            held.refused.appendleft(message)
+            return True
+        held.refused.append(message)
+        return False
+
+    def end_trial(self, message: Message) -> bool:
+        """Take note that a message was taken, or given up; answers whether it was on trial."""
+        held = None if message.topic is None else self._held.get(message.topic.key)
+        if held is None or held.trial is not message:
+            return False
+        held.trial = None
+        return True
+
+    def try_held(self, key: str) -> bool:
+        """Let the oldest held message of a stream wait to be sent; False if none is left.
+
+        Then the stream flows freely again.
+        """
+        held = self._held.get(key)
+        if held is None:
+            return False
+        if held.trial is not None:
+            return True
+        queue = held.refused or held.later
+        if not queue:
+            del self._held[key]
+            return False
+        held.trial = queue.popleft()
+        self._private.waiting.appendleft(held.trial)
+        return True
+
+    def _rewind_held(self, message: Message) -> bool:
+        """Hold a message that was sent in vain, if its stream is held; answers whether it is."""
+        held = None if message.topic is None else self._held.get(message.topic.key)
+        if held is None:
+            return False
+        if held.trial is message:
+            held.trial = None
+            held.refused.appendleft(message)
+        else:
+            held.refused.append(message)
+        message.returned = False
+        return True
+
+    def _sift(self) -> None:
+        """Take what follows in a refused stream out of what waits."""
+        waiting, kept = self._private.waiting, deque[Message]()
+        for message in waiting:
+            held = None if message.topic is None else self._held.get(message.topic.key)
+            if held is None or held.trial is message:
+                kept.append(message)
+            else:
+                held.later.append(message)
+        waiting.clear()
+        waiting.extend(kept)
 
     # ── conflation: the latest lane under pressure ────────────────────────────────────────────
 
@@ -337,6 +472,7 @@ class Outbox:
         older.sequence = newer.sequence
         older.event_id = newer.event_id
         older.received_at = newer.received_at
+        older.timestamp = newer.timestamp
         older.conflated = newer.conflated
 
     # ── out ───────────────────────────────────────────────────────────────────────────────────
@@ -351,6 +487,8 @@ class Outbox:
         batch: list[Message] = []
         if self._private.waiting:
             self._private.note_peak()
+            if self._held:
+                self._sift()
             batch = self._private.take(most)
         left = most - reserved - len(batch)
         queues = [queue for queue in self._public if queue.waiting]
@@ -437,9 +575,13 @@ class Outbox:
         return len(again)
 
     def rewind(self) -> int:
-        """Make all unconfirmed messages wait again, in their old order; answers how many."""
+        """Make all unconfirmed messages wait again, in their old order; answers how many.
+
+        Those of a held stream are held again.
+        """
         again = [m for m in self._window if m is not None]
-        self._wait_again(again)
+        held = self._held
+        self._wait_again([m for m in again if not (held and self._rewind_held(m))])
         self._window.clear()
         self._first_tag = 1
         return len(again)

@@ -9,35 +9,40 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
-from typing import Any, TypeVar
 
 import structlog
 
 from ws_gateway.config import QueueType
 from ws_gateway.delivery.conflation import conflate
 from ws_gateway.delivery.envelope import Address, Addresses, quarantine_frames
-from ws_gateway.delivery.link import Link, open_link
+from ws_gateway.delivery.hop_times import HopTimes
+from ws_gateway.delivery.link import Link, lost_or, open_link
 from ws_gateway.delivery.news import News
 from ws_gateway.delivery.outbox import POLICIES, Message, Outbox
 from ws_gateway.delivery.sender import Sender
 from ws_gateway.delivery.spool import Spool
-from ws_gateway.delivery.topology import Names, declare_topology, missing_queues
+from ws_gateway.delivery.topology import Names, declare_topology, in_time, missing_queues
 from ws_gateway.domain.event import Event
 from ws_gateway.domain.topic import Lane, Topic
 from ws_gateway.errors import BrokerLost
-from ws_gateway.ports import BrokerState, DeliveryStatus, LaneStatus, LossObserver
+from ws_gateway.ports import (
+    BrokerState,
+    DeliveryStatus,
+    LaneStatus,
+    LossObserver,
+    QueueProblem,
+)
 from ws_gateway.runtime.backoff import full_jitter
 from ws_gateway.runtime.counters import Counters
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-_T = TypeVar("_T")
-
-_LATEST = Lane.LATEST  # named once: it is compared with per event
+# Named once: they are compared with per event.
+_PRIVATE, _LATEST = Lane.PRIVATE, Lane.LATEST
 
 _CONNECT_DEADLINE_SECONDS = 10.0
 _RETRY_SECONDS = 0.2  # what was refused or came back is set aside so long: causes need time
@@ -74,6 +79,7 @@ class Publisher:
         rng: Random,
         clock_us: Callable[[], int],
         spool: Spool | None = None,
+        times: HopTimes | None = None,
     ) -> None:
         self._settings = settings
         self._outbox = outbox
@@ -81,7 +87,7 @@ class Publisher:
         self._rng = rng
         self._clock_us = clock_us
         self._sender = Sender(
-            outbox, counters, window=settings.window, clock_us=clock_us, spool=spool
+            outbox, counters, window=settings.window, clock_us=clock_us, spool=spool, times=times
         )
         self._spool = spool
         if spool is not None:
@@ -91,8 +97,10 @@ class Publisher:
         self._link: Link | None = None
         self._state = BrokerState.CONNECTING
         self._last_error: str | None = None
-        self._problems: tuple[str, ...] = ()
+        self._problems: tuple[QueueProblem, ...] = ()
         self._checked_at = 0.0
+        self._has_declared = False
+        self._vanished: set[str] = set()  # kept over a loss of the link: nobody was told yet
         self._news = News()
         self._closing = asyncio.Event()
 
@@ -109,7 +117,7 @@ class Publisher:
         lane = address.lane
         if lane is _LATEST and self._outbox.is_conflating:
             return self._offer_newest(event, address)
-        if not self._outbox.has_room(lane):
+        if not (self._outbox.has_room(lane) or self._spool_takes(lane)):
             return self._refuse(lane)
         self._sender.put(
             Message(
@@ -120,6 +128,7 @@ class Publisher:
                 fact.event_id,
                 fact.received_at,
                 not event.is_marker,
+                fact.timestamp,
             )
         )
         return True
@@ -150,7 +159,11 @@ class Publisher:
 
     def has_room(self, topic: Topic) -> bool:
         """Say whether an event of this topic would be taken now."""
-        return self._outbox.has_room(topic.lane)
+        return self._outbox.has_room(topic.lane) or self._spool_takes(topic.lane)
+
+    def _spool_takes(self, lane: Lane) -> bool:
+        """Say whether an event goes to disk past a memory that is full, with its lane's own too."""
+        return lane is _PRIVATE and self._spool is not None and self._spool.makes_room()
 
     def offer_quarantined(self, *, reason: str, identity: str, trace_id: str, body: bytes) -> bool:
         """Take a frame nobody could read, for the quarantine queue; False when there is no room."""
@@ -201,12 +214,15 @@ class Publisher:
         raise BrokerLost(link.lost.result() if link.lost.done() else "left")
 
     async def _declare(self, link: Link) -> None:
+        """Declare everything, and mark the streams of each queue that had to be made anew."""
         settings = self._settings
-        problems = await _in_time(declare_topology(link, settings.names, settings.queue_type))
+        self._note_vanished(await in_time(missing_queues(link, settings.names)))
+        problems = await in_time(declare_topology(link, settings.names, settings.queue_type))
         for problem in problems:
             if problem not in self._problems:
-                log.error("delivery.topology_drifted", problem=problem)
+                log.error("delivery.topology_drifted", problem=problem.detail)
         self._problems = problems
+        self._tell_vanished()
 
     def _begin(self, link: Link) -> None:
         self._link = link
@@ -223,7 +239,7 @@ class Publisher:
             # A blocked broker reads nothing, so it could not mend anything either.
             heeds = not sender.is_blocked
             event = sender.attention if heeds else asyncio.Event()
-            await _lost_or(event, link, deadline / 10)
+            await lost_or(event, link, deadline / 10)
             silent = sender.silent_seconds()
             if silent > deadline:
                 link.abort(f"no confirm for {silent:.1f} s")
@@ -233,12 +249,20 @@ class Publisher:
                 await self._try_again(link)
 
     async def _check_queues(self, link: Link) -> None:
-        """Look whether every queue still stands: `mandatory` is silent while any other is bound."""
+        """Look whether every queue still stands as it was declared, and is bound.
+
+        `mandatory` is silent while any other queue is bound, and while this one is, whatever its
+        arguments are by now.
+        """
         self._checked_at = time.monotonic()
-        for queue in await _in_time(missing_queues(link, self._settings.names)):
-            log.error("delivery.queue_missing", queue=queue, remedy="declared again, empty")
-            self._sender.topology_suspect = True
-            self._sender.attention.set()
+        missing = await in_time(missing_queues(link, self._settings.names))
+        if not missing:
+            await self._declare(link)
+            return
+        self._note_vanished(missing)
+        self._problems += tuple(QueueProblem(one, f"queue {one} was deleted") for one in missing)
+        self._sender.topology_suspect = True
+        self._sender.attention.set()
 
     async def _try_again(self, link: Link) -> None:
         """Send what was refused or came back; in the latter case declare everything before."""
@@ -249,11 +273,37 @@ class Publisher:
             # What is still on its way would arrive once the queue stands, before what came back.
             sender.quiet.clear()
             if self._outbox.unconfirmed:
-                await _lost_or(sender.quiet, link, self._settings.deadline_seconds)
+                await lost_or(sender.quiet, link, self._settings.deadline_seconds)
             await self._declare(link)
             sender.topology_suspect = False
         sender.take_back()
         sender.flush()
+
+    def _note_vanished(self, missing: list[str]) -> None:
+        """Remember queues that stood before; at a fresh start there are none."""
+        if not self._has_declared:
+            return
+        for queue in missing:
+            if queue not in self._vanished:
+                log.error("delivery.queue_missing", queue=queue, remedy="declared again, empty")
+        self._vanished.update(missing)
+
+    def _tell_vanished(self) -> None:
+        """Mark the streams of which something was in a queue that vanished, read or not."""
+        self._has_declared = True
+        vanished, self._vanished = self._vanished, set()
+        losses = self._sender.losses
+        if losses is None or self.is_closed:
+            return
+        prefix = f"{self._settings.names.prefix}."
+        keys = {key for key, many in self._counters.routed.items() if many}
+        for queue in sorted(vanished):
+            why = f"queue {queue} was deleted and is declared again, empty"
+            losses.queue_emptied(queue.removeprefix(prefix), keys, why)
+
+    def doubt_queues(self) -> None:
+        """Look within a second whether all queues stand, for one was missed."""
+        self._checked_at = float("-inf")
 
     def _note_loss(self, why: str) -> None:
         if self.is_closed:
@@ -294,6 +344,10 @@ class Publisher:
             buffered_bytes=self._outbox.size_bytes,
             problems=self._problems,
             spool_error=None if self._spool is None else self._spool.last_error,
+            spool_bytes=0 if self._spool is None else self._spool.size_bytes,
+            spools_left=tuple(map(str, (self._spool and self._spool.left) or ())),
+            refused_per_second=self._sender.refusals.per_second(time.monotonic()),
+            held_private=self._outbox.held,
             lanes=tuple(
                 LaneStatus(
                     lane=queue.lane,
@@ -345,23 +399,6 @@ def _message(event: Event, address: Address) -> Message:
         fact.event_id,
         fact.received_at,
         not event.is_marker,
+        fact.timestamp,
         conflated=event.conflated,
     )
-
-
-async def _in_time(work: Awaitable[_T]) -> _T:
-    try:
-        async with asyncio.timeout(_CONNECT_DEADLINE_SECONDS):
-            return await work
-    except TimeoutError as exc:
-        raise BrokerLost("the broker took too long over the queues") from exc
-
-
-async def _lost_or(event: asyncio.Event, link: Link, seconds: float) -> None:
-    """Wait for an event, the loss of the link, or so long at most."""
-    waiting = asyncio.ensure_future(event.wait())
-    either: set[asyncio.Future[Any]] = {link.lost, waiting}
-    try:
-        await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()

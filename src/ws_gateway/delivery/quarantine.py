@@ -37,19 +37,18 @@ class Quarantine:
         *,
         counters: Counters,
         clock_us: Callable[[], int],
-        new_trace_id: Callable[[], str],
     ) -> None:
         self._outlet = outlet
         self._counters = counters
         self._clock_us = clock_us
-        self._new_trace_id = new_trace_id
         self._news = News()
 
-    def quarantine(self, *, reason: str, origin: str, detail: str, raw: bytes) -> None:
+    def quarantine(
+        self, *, reason: str, origin: str, detail: str, raw: bytes, trace_id: str
+    ) -> None:
         """Keep the bytes (bounded) with the reason; count them; log once per kind and minute."""
         self._counters.quarantined[reason] += 1
         now_us = self._clock_us()
-        trace_id = self._new_trace_id()
         kept = raw[:KEPT_BYTES]
         digest = blake2b(raw, digest_size=8).hexdigest()
         body = msgspec.json.encode(

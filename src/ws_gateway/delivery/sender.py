@@ -12,9 +12,11 @@ from collections.abc import Callable
 
 import structlog
 
+from ws_gateway.delivery.hop_times import HopTimes
 from ws_gateway.delivery.link import Link
 from ws_gateway.delivery.news import News
 from ws_gateway.delivery.outbox import Message, Outbox
+from ws_gateway.delivery.refusals import Refusals
 from ws_gateway.delivery.spool import Spool
 from ws_gateway.domain.topic import Lane, Topic
 from ws_gateway.ports import LossObserver
@@ -27,7 +29,8 @@ _BUSY = 500  # so many unanswered messages mean that the broker is behind
 _GATHER_SECONDS = 0.002
 _BATCH_MOST = 1000  # messages in one write; more would pile up copies in this process
 _PRIVATE_SHARE = 0.1  # of the window, so that a private event finds a place in any public flood
-_MOMENT_SECONDS = 0.5  # a broker that owes an answer for longer is not well
+_MOMENT_SECONDS = 0.05  # a broker that owes an answer for longer is not well
+_REFUSALS_SECONDS = 0.1  # how often it is looked what is due of what was refused
 _PRIVATE = Lane.PRIVATE  # named once: it is compared with per event
 
 
@@ -35,7 +38,8 @@ class Sender:
     """Everything between the outbox and one link; it is the link's listener.
 
     Attributes:
-        attention: set when something was refused or came back; `take_back` sends it again.
+        attention: set when something came back; `take_back` sends it again.
+        refusals: what is known of messages that a queue refuses.
         quiet: set whenever all that was sent is answered for.
         drained: set whenever nothing is held any more.
         made_progress: the broker confirmed something; whoever looks resets it.
@@ -52,6 +56,7 @@ class Sender:
         window: int,
         clock_us: Callable[[], int],
         spool: Spool | None = None,
+        times: HopTimes | None = None,
     ) -> None:
         self._outbox = outbox
         self._counters = counters
@@ -59,6 +64,9 @@ class Sender:
         self._reserved = int(window * _PRIVATE_SHARE)
         self._clock_us = clock_us
         self._spool = spool
+        self.refusals = Refusals(outbox)
+        self._refusals_due: asyncio.TimerHandle | None = None
+        self._times = times or HopTimes()
         self._news = News()
         self._link: Link | None = None
         self._flush_due = False
@@ -86,6 +94,10 @@ class Sender:
         self.topology_suspect = self.is_blocked = False
         self._answered_tag, self._answered_at = self._outbox.first_tag, time.monotonic()
         self._link = link
+        self.refusals.begin(time.monotonic())
+        self._mind_refusals()
+        if self._spool is not None:
+            self._spool.broker_back()
         self.flush()
         return again
 
@@ -93,6 +105,9 @@ class Sender:
         """Write no more: the link is gone."""
         self._link = None
         self._sent.clear()
+        if self._refusals_due is not None:
+            self._refusals_due.cancel()
+            self._refusals_due = None
         if self._spool is not None:
             self._spool.broker_lost()
 
@@ -149,17 +164,23 @@ class Sender:
         if link is None or self.is_blocked or self.topology_suspect:
             return
         most = self._window - self._outbox.aside
+        holds_public = self._spool is not None and self._spool.holds_public
+        if holds_public and self._outbox.held:
+            holds_public = False  # what one queue refuses would hold up everything else
         while self._outbox.has_waiting and link.is_writable:
             room = most - self._outbox.unconfirmed
             if room <= 0:
                 return
             most_now = min(room, _BATCH_MOST)
             reserved = max(0, self._reserved - (room - most_now))
+            if holds_public:
+                reserved = most_now
             batch = self._outbox.next_batch(most_now, reserved=reserved)
             if not batch:
                 return  # the places left are for private events
             link.write(b"".join([message.data for message in batch]))
             self._sent.append((self._outbox.next_tag - 1, time.monotonic()))
+            self._times.sent(batch, self._clock_us())
 
     def take_back(self) -> int:
         """Let what was set aside go on, before all others; answers how many."""
@@ -180,7 +201,7 @@ class Sender:
     def on_nack(self, tag: int, *, multiple: bool) -> None:
         """Send again later what the broker refused, or give it up and say so."""
         self._outbox.settle(tag, multiple=multiple, take=self._refused)
-        self._announce_losses("the broker refused it")
+        self._mind_refusals()
         self._after_answer()
 
     def on_return(self, message_id: str, reply: str) -> None:
@@ -216,9 +237,13 @@ class Sender:
                 self._settled(message)
             topic = message.topic
             counters.routed[QUARANTINED if topic is None else topic.key] += 1
+            if topic is not None and self.refusals.is_any:
+                self.refusals.taken(message, topic, time.monotonic())
             if message.is_observed:
                 counters.confirmed += 1
                 counters.latencies_us.append(self._now_us - message.received_at)
+                if message.stands_for:
+                    self._times.confirmed(message, self._now_us)
         elif message.record is not None or message.attempts + 1 < _MAX_ATTEMPTS:
             # What is on disk is tried until a queue takes it; it may be of a former epoch, whose
             # holes nobody here could announce.
@@ -227,18 +252,44 @@ class Sender:
             self._give_up(message, counters.rejected, "unroutable")
 
     def _refused(self, message: Message) -> None:
-        """Decide about a nack: what comes behind it in its stream may have arrived already.
+        """Decide about a nack: some queue refused it, and the others have it."""
+        counters, refusals, topic = self._counters, self.refusals, message.topic
+        now = time.monotonic()
+        counters.nacked += 1
+        refusals.count(now)
+        if topic is None:
+            if message.attempts + 1 < _MAX_ATTEMPTS:
+                self._retry(message)
+            else:
+                self._give_up(message, counters.shed, "refused_by_broker")
+            return
+        counters.refused[topic.key] += 1
+        if topic.lane is _PRIVATE:
+            refusals.refused_private(message, topic, now)
+            return
+        if message.is_observed:
+            self._tell_given_up(message, counters.shed, "refused_by_broker")
+        refusals.refused_public(message, topic, now)
 
-        A public event is given up, so that its stream stays in order with a marker for the hole.
-        A private fact and a marker are worth more late than never.
-        """
-        self._counters.nacked += 1
-        is_public = message.topic is not None and message.topic.lane is not Lane.PRIVATE
-        is_spent = message.topic is None and message.attempts + 1 >= _MAX_ATTEMPTS
-        if is_spent or (message.is_observed and is_public):
-            self._give_up(message, self._counters.shed, "refused_by_broker")
-        else:
-            self._retry(message)
+    def _mind_refusals(self) -> None:
+        """Have a look soon, as long as there is anything to look at."""
+        if self._refusals_due is None and self.refusals.is_any and self._link is not None:
+            self._refusals_due = asyncio.get_running_loop().call_later(
+                _REFUSALS_SECONDS, self.mind_refusals
+            )
+
+    def mind_refusals(self) -> None:
+        """Try again what is due of what was refused, and name the holes that are due."""
+        self._refusals_due = None
+        now = time.monotonic()
+        if not self.is_blocked and not self.topology_suspect:
+            tried = self.refusals.try_private(now)
+            self._counters.resent += tried
+            if self.losses is not None:
+                self.refusals.tell_public(self.losses, now)
+            if tried:
+                self.flush()
+        self._mind_refusals()
 
     def _settled(self, message: Message) -> None:
         """Let the spool forget a private message."""
@@ -253,15 +304,20 @@ class Sender:
 
     def _give_up(self, message: Message, tally: Counter[str], reason: str) -> None:
         self._settled(message)
+        self._tell_given_up(message, tally, reason)
+        if message.topic is None:
+            self._counters.quarantined["not_kept"] += 1
+        else:
+            if self.refusals.is_any:
+                self.refusals.taken(message, message.topic, time.monotonic())
+            first = message.sequence - message.conflated
+            self._lost += [(message.topic, number) for number in range(first, message.sequence + 1)]
+
+    def _tell_given_up(self, message: Message, tally: Counter[str], reason: str) -> None:
         if message.is_observed:
             tally[reason] += 1
         if self._news.is_due(reason):
             log.error("delivery.event_given_up", reason=reason, event_id=message.event_id)
-        if message.topic is None:
-            self._counters.quarantined["not_kept"] += 1
-        else:
-            first = message.sequence - message.conflated
-            self._lost += [(message.topic, number) for number in range(first, message.sequence + 1)]
 
     def _announce_losses(self, reason: str) -> None:
         lost, self._lost = self._lost, []

@@ -21,75 +21,26 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from ws_gateway.delivery.envelope import Address, body_of
-from ws_gateway.delivery.news import News
 from ws_gateway.delivery.outbox import Message, Outbox
-from ws_gateway.domain.event import Event, GapReason, Kind, Observation, marker_payload
-from ws_gateway.domain.topic import Lane, parse_topic
+from ws_gateway.delivery.spool_faults import Faults, Work
+from ws_gateway.delivery.spool_left import Left, find_left
+from ws_gateway.delivery.spool_records import Restorer
 from ws_gateway.errors import Rejected
 from ws_gateway.runtime.counters import Counters
-from ws_gateway.runtime.spool_log import Position, Record, SpoolLog
+from ws_gateway.runtime.spool_format import Position, Record
+from ws_gateway.runtime.spool_log import SpoolLog
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-_TICK_SECONDS = 0.1
+_TICK_SECONDS = 0.025
 _RETRY_SECONDS = 1.0  # after the disk refused
 _REOPEN_SECONDS = 3.0  # after the folder was not to be had
 _WRITE_MOST = 1000  # records in one write
 _LOAD_MOST = 1000  # records in one read
-_TOO_MUCH = "the broker was away for so long that the spool dropped its oldest events"
-_DAMAGED = "the disk did not give back what was written"
-_LOAD_BELOW = 500  # private messages waiting, below which more are loaded
-
-
-class _Stored(msgspec.Struct):
-    """What is read of an envelope that comes back from disk."""
-
-    event_id: str
-    kind: str
-    topic: str
-    account: str | None
-    epoch: str
-    sequence: int
-    received_at: int
-
-
-class Loss(msgspec.Struct):
-    """Numbers of one stream and epoch that the spool had to drop."""
-
-    topic: str
-    epoch: str
-    account: str
-    first: int
-    last: int
-
-
-_read_stored = msgspec.json.Decoder(_Stored).decode
-_read_loss = msgspec.json.Decoder(Loss).decode
-
-
-def condense(records: list[Record]) -> list[Record]:
-    """Make of dropped records one loss per stream and epoch, in the order they began."""
-    losses: dict[tuple[str, str], Loss] = {}
-    for record in records:
-        try:
-            loss = _loss_of(record)
-        except msgspec.DecodeError:
-            continue  # whoever wrote it, it names no stream
-        known = losses.setdefault((loss.topic, loss.epoch), loss)
-        known.first, known.last = min(known.first, loss.first), max(known.last, loss.last)
-    encode = msgspec.json.encode
-    return [Record(encode(loss), is_observed=False, is_loss=True) for loss in losses.values()]
-
-
-def _loss_of(record: Record) -> Loss:
-    if record.is_loss:
-        return _read_loss(record.data)
-    stored = _read_stored(body_of(record.data))
-    number = stored.sequence
-    return Loss(stored.topic, stored.epoch, stored.account or "", number, number)
+_LOAD_LEAST = 100
+_HOLD_SECONDS = 1.0  # public messages wait so long for a disk that gives nothing back
 
 
 class Spool:
@@ -104,8 +55,8 @@ class Spool:
         flush: called when there is something to send.
         is_taking: new private events are to be `put` here, behind what is on disk.
         observed: observations on disk and not in memory.
-        last_error: why the disk refuses, None while it does not.
         damaged: stretches of the log that could not be read.
+        left: spools of other prefixes beside this one, as they were at the start.
     """
 
     def __init__(
@@ -121,44 +72,44 @@ class Spool:
         self._log = log_
         self._outbox = outbox
         self._counters = counters
-        self._exchange = exchange
-        self._clock_us = clock_us
-        self._new_trace_id = new_trace_id
+        self._restorer = Restorer(
+            counters, exchange=exchange, clock_us=clock_us, new_trace_id=new_trace_id
+        )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
-        self._news = News()
+        self._faults = Faults()
         self._wake = asyncio.Event()
         self._copying: deque[Message] = deque()  # in memory, to be on disk too
         self._pending: deque[Message] = deque()  # accepted, to be on disk alone
         self._is_open = self._is_stopping = False
         self._is_read = True  # nothing on disk that is not in memory
         self._refused_at: float | None = None
+        # Small beside what memory may hold, for public events may have taken most of that.
+        self._load_most = max(_LOAD_LEAST, min(_LOAD_MOST, outbox.private_reserve))
+        self._moved_at = 0.0  # when the disk last did what it was asked for
         # Records in memory, in the log's order, and those of them that are done.
         self._held: deque[Position] = deque()
         self._done: set[Position] = set()
         self._acknowledged: Position | None = None
-        self._last: dict[tuple[str, str], int] = {}  # number read last, by topic and epoch
+        self._ahead: set[Position] = set()  # records not read yet, of messages in memory
         self.is_well: Callable[[], bool] = lambda: False
         self.flush: Callable[[], None] = lambda: None
         self.is_taking = False
         self.observed = 0
-        self.last_error: str | None = None
         self.damaged = 0
+        self.left: list[Left] | None = None
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────
 
     async def open(self) -> None:
         """Take up what an earlier process left; without a usable folder there is no spool."""
+        if self.left is None:
+            self.left = await self._in_thread(lambda: find_left(self._log.folder))
         try:
             found = await self._in_thread(self._log.open)
         except OSError as exc:
-            is_taken = isinstance(exc, BlockingIOError)
-            self.last_error = "another process has the spool's folder" if is_taken else str(exc)
-            if self._news.is_due("unavailable"):
-                log.error(  # noqa: TRY400 - it is told whole
-                    "delivery.spool_unavailable", why=self.last_error, effect="held in memory only"
-                )
+            self._faults.unavailable(exc)
             return
-        self._accept()
+        self._faults.succeeded(Work.OPEN)
         self._is_open = True
         self.observed = found.observed
         self.damaged = found.damaged
@@ -166,6 +117,7 @@ class Spool:
         self._counters.restored = found.observed
         if found.records:
             self._is_read, self.is_taking = False, True
+            self._follow_what_was_found()
             log.info("delivery.spool_found", events=found.observed, records=found.records)
             await self._keep_bounds()
         if found.damaged:
@@ -196,6 +148,8 @@ class Spool:
         What is on disk then is counted as spooled and held in memory no more.
         """
         if self._is_open:
+            self._is_stopping = True
+            self._refused_at = None  # the last chance
             self._copy_held()
             await self._write()
             await self._acknowledge()
@@ -204,10 +158,15 @@ class Spool:
             try:
                 await self._in_thread(self._log.close)
             except OSError as exc:
-                self._refuse(exc)
+                self._faults.refused(Work.WRITE, exc)
         self._thread.shutdown(wait=False)
 
     # ── what is told ──────────────────────────────────────────────────────────────────────────
+
+    @property
+    def last_error(self) -> str | None:
+        """Say why the disk refuses, None while it does not."""
+        return self._faults.last_error
 
     def put(self, message: Message) -> None:
         """Take a private message while `is_taking`; it waits for what is on disk."""
@@ -215,10 +174,36 @@ class Spool:
         self._outbox.hold(message)
         self._wake.set()
 
+    def makes_room(self) -> bool:
+        """Take private events that memory has no room for, from now on; answers whether it can."""
+        if not self._is_open or self.last_error is not None:
+            return False
+        if not self.is_taking:
+            self._begin()
+        return len(self._pending) < self._outbox.private_reserve
+
     def broker_lost(self) -> None:
         """Take note that nothing will be sent for a while."""
         if self._is_open and not self.is_taking:
             self._begin()
+
+    def broker_back(self) -> None:
+        """Take note that messages are sent again; what is on disk is loaded at once."""
+        self._moved_at = time.monotonic()
+        self._wake.set()
+
+    @property
+    def holds_public(self) -> bool:
+        """Say whether private events on disk are about to be sent, before any public one.
+
+        A disk that refuses or hangs holds up its own lane only.
+        """
+        return (
+            self.is_taking
+            and not self.is_empty
+            and self.last_error is None
+            and time.monotonic() - self._moved_at < _HOLD_SECONDS
+        )
 
     def done(self, record: Position) -> None:
         """Take note that a message needs its record no longer."""
@@ -227,6 +212,11 @@ class Spool:
     def pending(self) -> list[Message]:
         """List what was put and is not on disk yet."""
         return list(self._pending)
+
+    @property
+    def size_bytes(self) -> int:
+        """Sum the bytes on disk, those of events already done included until they are freed."""
+        return self._log.size_bytes
 
     @property
     def is_empty(self) -> bool:
@@ -243,27 +233,38 @@ class Spool:
             self._begin()
         await self._write()
         await self._acknowledge()
+        self._moved_at = time.monotonic()
         if is_well:
             await self._load()
             if self.is_taking and self.is_empty and not self._copying:
                 self.is_taking = False
-        elif not self._is_read:
+        if self._is_read:
+            self._faults.succeeded(Work.DROP)  # nothing is to be dropped
+        else:  # also while a slow broker takes less than comes
             await self._keep_bounds()
 
     def _begin(self) -> None:
         self.is_taking = True
-        self._copy_held()
+        if self._is_read and not self._pending:
+            self._copy_held()
         self._wake.set()
 
     def _copy_held(self) -> None:
         """Let what is in memory alone be on disk too; it is older than all that comes."""
-        if self._is_read and not self._pending:
-            waiting = {id(message) for message in self._copying}
-            self._copying.extend(
-                message
-                for message in self._outbox.private_messages()
-                if message.record is None and id(message) not in waiting
-            )
+        waiting = {id(message) for message in self._copying}
+        self._copying.extend(
+            message
+            for message in self._outbox.private_messages()
+            if message.record is None and id(message) not in waiting
+        )
+
+    def _follow_what_was_found(self) -> None:
+        """Bring what was accepted before the folder was to be had behind what is in it.
+
+        What was sent already, or is refused by the broker, stays in memory and is copied.
+        """
+        self._pending.extend(self._outbox.withdraw_unsent())
+        self._copy_held()
 
     # ── to the disk ───────────────────────────────────────────────────────────────────────────
 
@@ -271,25 +272,30 @@ class Spool:
         refused_at = self._refused_at
         if refused_at is not None and time.monotonic() - refused_at < _RETRY_SECONDS:
             return
-        while self._copying and await self._write_batch(self._copying, is_read=True):
+        while self._copying and await self._write_batch(self._copying, is_held=True):
             pass
         while not self._copying and self._pending:
-            if not await self._write_batch(self._pending, is_read=False):
+            if not await self._write_batch(self._pending, is_held=False):
                 return
+        if Work.WRITE in self._faults and not self._copying:
+            await self._probe()
 
-    async def _write_batch(self, waiting: deque[Message], *, is_read: bool) -> bool:
+    async def _write_batch(self, waiting: deque[Message], *, is_held: bool) -> bool:
         batch = [waiting[place] for place in range(min(_WRITE_MOST, len(waiting)))]
-        records = [Record(message.data, message.is_observed) for message in batch]
+        is_read = is_held and self._is_read
+        # What memory counts is not counted on disk too, where the bound may drop it.
+        is_counted = is_read or not is_held or self._is_stopping
+        records = [Record(one.data, one.is_observed and is_counted) for one in batch]
         try:
             positions = await self._in_thread(lambda: self._log.append(records, is_read=is_read))
         except OSError as exc:
-            self._refuse(exc)
+            self._refuse_write(exc)
             return False
-        self._accept()
+        self._accept_write()
         for message, position in zip(batch, positions, strict=True):
             waiting.popleft()
-            if is_read:
-                self._hold(message, position)
+            if is_held:
+                self._hold(message, position, is_read=is_read)
             else:
                 message.record = position  # for who waits until it is safe
                 self._outbox.release(message)
@@ -297,52 +303,74 @@ class Spool:
                 self._is_read = False
         return True
 
-    def _hold(self, message: Message, position: Position) -> None:
-        self._held.append(position)
+    def _hold(self, message: Message, position: Position, *, is_read: bool) -> None:
+        if is_read:
+            self._held.append(position)
+        else:
+            self._ahead.add(position)  # held when it is read: positions rise
         if message.is_settled:
             self._done.add(position)
         else:
             message.record = position
 
-    def _refuse(self, exc: OSError) -> None:
-        self._refused_at = time.monotonic()
-        self.last_error = str(exc)
-        if self._news.is_due("refused"):
-            log.error("delivery.spool_refused", why=str(exc), effect="held in memory")
+    async def _probe(self) -> None:
+        """Find out whether a disk that refused takes something again, with nothing to write."""
+        try:
+            await self._in_thread(self._log.probe)
+        except OSError as exc:
+            self._refuse_write(exc)
+        else:
+            self._accept_write()
 
-    def _accept(self) -> None:
-        if self.last_error is not None:
-            log.info("delivery.spool_usable", after=self.last_error)
-        self._refused_at = self.last_error = None
+    def _refuse_write(self, exc: OSError) -> None:
+        self._refused_at = time.monotonic()
+        self._faults.refused(Work.WRITE, exc)
+
+    def _accept_write(self) -> None:
+        self._refused_at = None
+        self._faults.succeeded(Work.WRITE)
 
     # ── from the disk ─────────────────────────────────────────────────────────────────────────
 
     async def _load(self) -> None:
-        while self._outbox.private_waiting < _LOAD_BELOW:
+        outbox = self._outbox
+        most = self._load_most
+        while outbox.private_waiting < most // 2 and self._loaded < 2 * most:
             if self._is_read:
                 self._load_pending()
                 return
             try:
-                batch = await self._in_thread(lambda: self._log.read(_LOAD_MOST))
+                batch = await self._in_thread(lambda: self._log.read(most))
             except OSError as exc:
-                self._refuse(exc)
+                self._faults.refused(Work.READ, exc)
                 return
-            self._accept()
+            self._faults.succeeded(Work.READ)
+            self._moved_at = time.monotonic()
             if batch.damaged:
                 self.damaged += batch.damaged
                 log.error("delivery.spool_damaged", stretches=batch.damaged)
             if not batch.records:
                 self._is_read = True
                 self._note_damage()
+                self.flush()  # of what was held
                 continue
             for position, record in batch.records:
                 self._take(position, record)
             self.flush()
 
+    @property
+    def _loaded(self) -> int:
+        """Count the private messages in memory that are on their way to the broker."""
+        return self._outbox.private_held - len(self._pending)
+
     def _take(self, position: Position, record: Record) -> None:
+        if position in self._ahead:
+            self._ahead.discard(position)
+            self._held.append(position)
+            return
         self.observed -= record.is_observed
         try:
-            message = self._restored(record)
+            messages = self._restorer.restore(record)
         except (msgspec.DecodeError, Rejected) as exc:
             self.damaged += 1
             self._counters.shed["spool_damaged"] += record.is_observed
@@ -350,9 +378,10 @@ class Spool:
             self._done.add(position)
             log.error("delivery.spool_damaged", why=str(exc))  # noqa: TRY400 - it is told whole
             return
-        message.record = position
+        messages[-1].record = position
         self._held.append(position)
-        self._outbox.put(message)
+        for message in messages:
+            self._outbox.put(message)
 
     def _load_pending(self) -> None:
         """Let what the disk refused go on without it: everything older was loaded."""
@@ -364,58 +393,12 @@ class Spool:
                 self._outbox.put(message)
             self.flush()
 
-    def _restored(self, record: Record) -> Message:
-        if record.is_loss:
-            loss = _read_loss(record.data)
-            self._last[loss.topic, loss.epoch] = loss.last
-            return self._marker(loss, _TOO_MUCH)
-        stored = _read_stored(body_of(record.data))
-        topic = parse_topic(stored.topic, None)
-        place = (stored.topic, stored.epoch)
-        last = self._last.get(place)
-        if last is not None and stored.sequence > last + 1:  # what stood between was damaged
-            hole = Loss(*place, stored.account or "", last + 1, stored.sequence - 1)
-            self._outbox.put(self._marker(hole, _DAMAGED))
-        self._last[place] = stored.sequence
-        return Message(
-            record.data,
-            topic,
-            Lane.PRIVATE,
-            stored.sequence,
-            stored.event_id,
-            stored.received_at,
-            record.is_observed,
-        )
-
     def _note_damage(self) -> None:
         """Account for what should have been read and was not: the log is at its end."""
-        self._last.clear()
+        self._restorer.forget()
         if self.observed:
             self._counters.shed["spool_damaged"] += self.observed
             self.observed = 0
-
-    def _marker(self, loss: Loss, detail: str) -> Message:
-        """Make the marker of a hole; it has the last number that is missing."""
-        topic, now_us = parse_topic(loss.topic, None), self._clock_us()
-        fact = Observation(
-            topic,
-            Kind.GAP,
-            f"{topic.key}:{loss.epoch}:{loss.last}:{Kind.GAP}",
-            topic.category,
-            topic.symbol,
-            now_us // 1000,
-            None,
-            now_us,
-            self._new_trace_id(),
-            None,
-            marker_payload(Kind.GAP, GapReason.SPOOL_OVERFLOW, (loss.first, loss.last), detail),
-        )
-        address = Address(self._exchange, fact, loss.account)
-        frames = address.frames(Event(fact, loss.epoch, loss.last))
-        self._counters.markers += 1
-        return Message(
-            frames, topic, Lane.PRIVATE, loss.last, fact.event_id, now_us, is_observed=False
-        )
 
     # ── done ──────────────────────────────────────────────────────────────────────────────────
 
@@ -431,17 +414,18 @@ class Spool:
             try:
                 await self._in_thread(lambda: self._log.acknowledge(position))
             except OSError as exc:
-                self._refuse(exc)
+                self._faults.refused(Work.NOTE, exc)
                 return
             self._acknowledged = None
-            self._accept()
+            self._faults.succeeded(Work.NOTE)
 
     async def _keep_bounds(self) -> None:
         try:
             dropped = await self._in_thread(self._log.drop_oldest)
         except OSError as exc:
-            self._refuse(exc)
+            self._faults.refused(Work.DROP, exc)
             return
+        self._faults.succeeded(Work.DROP)
         if dropped:
             self.observed -= dropped
             self._counters.shed["spool_overflow"] += dropped

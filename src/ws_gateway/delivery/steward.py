@@ -10,12 +10,12 @@ import asyncio
 import time
 from contextlib import suppress
 from random import Random
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
 from ws_gateway.delivery.dedicated import DedicatedKeeper
-from ws_gateway.delivery.link import Deaf, Link, open_link
+from ws_gateway.delivery.link import Deaf, Link, lost_or, open_link
 from ws_gateway.delivery.news import News
 from ws_gateway.delivery.topology import Names, ensure_exchange, in_time
 from ws_gateway.errors import BrokerLost, DatabaseLost
@@ -125,7 +125,7 @@ class QueueSteward:
                 if time.monotonic() >= look_at:
                     await self._watch.look(link)
                     look_at = time.monotonic() + self._look_seconds
-                await _first_of(self._wake, link, max(0.0, look_at - time.monotonic()))
+                await lost_or(self._wake, link, max(0.0, look_at - time.monotonic()))
         except asyncio.CancelledError:
             await link.close(_GOODBYE_SECONDS)
             raise
@@ -143,12 +143,3 @@ class QueueSteward:
                 log.warning("delivery.queues_unsettled", why=str(exc))
             return False
         return True
-
-
-async def _first_of(event: asyncio.Event, link: Link, seconds: float) -> None:
-    waiting = asyncio.ensure_future(event.wait())
-    either: set[asyncio.Future[Any]] = {link.lost, waiting}
-    try:
-        await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()

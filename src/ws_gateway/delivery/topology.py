@@ -16,6 +16,7 @@ from ws_gateway.config import QueueType
 from ws_gateway.delivery.link import Link
 from ws_gateway.domain.topic import EventClass
 from ws_gateway.errors import BrokerLost
+from ws_gateway.ports import QueueProblem
 
 _T = TypeVar("_T")
 
@@ -74,7 +75,7 @@ def queue_arguments(queue_type: QueueType) -> FieldTable:
 
 
 async def in_time(work: Awaitable[_T]) -> _T:
-    """Await the broker's answers about one queue.
+    """Await the broker's answer to one question, or to a few.
 
     Raises:
         BrokerLost: they do not come.
@@ -93,14 +94,18 @@ class Standing:
     Attributes:
         arguments: those it was declared with, as far as the broker tells; policies are not told.
         problem: one sentence if they are not those wanted, with the way to migrate.
+        is_bound: events get there.
     """
 
     arguments: FieldTable
     problem: str | None
+    is_bound: bool = True
 
 
-async def declare_topology(link: Link, names: Names, queue_type: QueueType) -> tuple[str, ...]:
-    """Declare everything; answers one sentence per object that stands with other arguments.
+async def declare_topology(
+    link: Link, names: Names, queue_type: QueueType
+) -> tuple[QueueProblem, ...]:
+    """Declare everything; answers the objects that stand with other arguments.
 
     A drifted object is used as it is: declaring it again would never succeed, and deleting it is
     for a person to decide. A policy of the broker that tightens a limit is no drift.
@@ -108,11 +113,15 @@ async def declare_topology(link: Link, names: Names, queue_type: QueueType) -> t
     Raises:
         BrokerLost: the connection went away, or the broker refused for another reason.
     """
-    found = [await ensure_exchange(link, names)]
+    found = []
+    if (drifted := await ensure_exchange(link, names)) is not None:
+        found.append(QueueProblem(names.exchange, drifted))
     for queue, binding in names.queues().items():
         standing = await ensure_queue(link, names.exchange, queue, (binding,), queue_type)
-        found.append(standing.problem)
-    return tuple(problem for problem in found if problem is not None)
+        if standing.problem is not None:
+            is_blocking = not standing.is_bound
+            found.append(QueueProblem(queue, standing.problem, is_blocking=is_blocking))
+    return tuple(found)
 
 
 async def ensure_exchange(link: Link, names: Names) -> str | None:
@@ -138,16 +147,33 @@ async def ensure_queue(
     Raises:
         BrokerLost: the connection went away.
     """
-    standing = await _declare(link, queue, queue_arguments(queue_type))
+    standing = await in_time(_declare(link, queue, queue_arguments(queue_type)))
     try:
         async with link.channel() as channel:
             with broker_errors_but(*REFUSALS):
-                for binding in bindings:
-                    await channel.queue_bind(queue, exchange, routing_key=binding)
+                for binding in bindings:  # there may be thousands: each has its own time
+                    await in_time(channel.queue_bind(queue, exchange, routing_key=binding))
     except REFUSALS as exc:
         problem = standing.problem or f"queue {queue} cannot be bound to {exchange} ({exc})"
-        return Standing(standing.arguments, problem)
+        return Standing(standing.arguments, problem, is_bound=False)
     return standing
+
+
+async def stands(link: Link, queue: str) -> bool:
+    """Say whether a queue stands; one that we may not look at does.
+
+    Raises:
+        BrokerLost: the connection went away.
+    """
+    try:
+        async with link.channel() as channel:
+            with broker_errors_but(aiormq.exceptions.ChannelNotFoundEntity, *REFUSALS):
+                await channel.queue_declare(queue, passive=True)
+    except aiormq.exceptions.ChannelNotFoundEntity:
+        return False
+    except REFUSALS:
+        return True
+    return True
 
 
 async def missing_queues(link: Link, names: Names) -> list[str]:
@@ -170,6 +196,24 @@ async def missing_queues(link: Link, names: Names) -> list[str]:
         except REFUSALS:
             del waiting[0]  # it stands, though we may not look at it
     return missing
+
+
+async def look_at_queues(
+    link: Link, names: Names, queue_type: QueueType
+) -> tuple[list[str], list[str]]:
+    """Look at the shared queues and make none; answers those missing, and a sentence per drift.
+
+    Raises:
+        BrokerLost: the connection went away.
+    """
+    missing = await missing_queues(link, names)
+    drifted = []
+    for queue in names.queues():
+        if queue not in missing:
+            standing = await _declare(link, queue, queue_arguments(queue_type))
+            if standing.problem is not None:
+                drifted.append(standing.problem)
+    return missing, drifted
 
 
 async def _declare(link: Link, queue: str, wanted: FieldTable) -> Standing:

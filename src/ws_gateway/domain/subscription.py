@@ -47,6 +47,9 @@ class Subscription:
         chosen_by: why this category: `explicit`, or the detection's reason.
         last_error: the venue's own words, if it refused.
         state_since: when the state last changed.
+        ttl_seconds: it is a lease, which goes unless it is renewed within so long; None if not.
+        expires_at: when the lease ends, None if it is none.
+        revision: rises with every change of what is wanted, over all subscriptions.
     """
 
     id: UUID
@@ -58,3 +61,19 @@ class Subscription:
     created_at: datetime
     state_since: datetime
     delivery: Delivery = Delivery.SHARED
+    ttl_seconds: int | None = None
+    expires_at: datetime | None = None
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRow:
+    """A stored row that means no wish: somebody wrote it by hand. It can only be deleted.
+
+    Attributes:
+        topic_name: the text that stood for a topic, perhaps cut.
+    """
+
+    id: UUID
+    topic_name: str
+    requesting_service: str

@@ -49,6 +49,7 @@ __all__ = [
     "Lane",
     "Topic",
     "build_topic",
+    "event_class_of_key",
     "parse_topic",
 ]
 
@@ -239,6 +240,16 @@ def parse_topic(name: str, category: Category | None) -> Topic:
             found=name,
         )
     return topic
+
+
+def event_class_of_key(key: str) -> str:
+    """Read the event class from a topic's key; a key that is of no topic is answered as it is."""
+    endpoint, _, name = key.partition(":")
+    try:
+        topic = parse_topic(name, Category(endpoint) if endpoint in set(Category) else None)
+    except Rejected:
+        return key
+    return topic.event_class.value
 
 
 def _build_private(channel: Channel, category: Category | None) -> Topic:

@@ -2,62 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from ws_gateway.domain.event import Event, GapReason, Kind, Observation, marker_payload
-from ws_gateway.domain.topic import Lane, Topic
+from ws_gateway.domain.topic import Channel, Lane, Topic
 from ws_gateway.pipeline.sequence import BookContinuity, Verdict
-from ws_gateway.ports import EventOutlet, Resync
+from ws_gateway.pipeline.stream import Stream
+from ws_gateway.ports import EventOutlet, Resync, StreamStatus
 from ws_gateway.runtime.counters import Counters
-from ws_gateway.runtime.patience import Patience
 
 _SNAPSHOT_PATIENCE_US = 5_000_000
 """How long a snapshot that was asked for may take before it is asked for again."""
 
-
-_REMEMBERED = 1_024
-"""How many facts of a private stream are remembered, to know them again."""
-
 # Named once: looking a member up costs, and these are needed per frame.
 _SNAPSHOT, _CONTINUES = Kind.SNAPSHOT, Verdict.CONTINUES
-
-
-class _Stream:
-    """One topic's place in the numbering, and what is known to be missing from it."""
-
-    __slots__ = (
-        "announced",
-        "asked_at",
-        "book",
-        "broken",
-        "detail",
-        "hole",
-        "last_id",
-        "last_update_id",
-        "patience",
-        "recent",
-        "sequence",
-        "topic",
-    )
-
-    def __init__(self, topic: Topic, detail: str) -> None:
-        self.topic = topic
-        self.sequence = 0
-        self.book = BookContinuity() if topic.has_update_ids else None
-        # Only for books of depth 1, which tell the same snapshot again when nothing changes.
-        self.last_update_id: int | None = None
-        # A break is first noted, then announced by a gap marker, then ended by a resumed marker.
-        self.broken: GapReason | None = GapReason.RESTART
-        self.announced = False
-        self.detail = detail
-        # Own numbers given to events that found no room; announced as soon as there is some.
-        self.hole: tuple[int, int] | None = None
-        # When a snapshot was asked for that has not come yet, µs.
-        self.asked_at: int | None = None
-        self.patience = Patience()
-        # What was told last: the venue repeats itself at times, on a socket or over two.
-        self.last_id = ""
-        self.recent: dict[str, None] | None = {} if topic.is_private else None
 
 
 class Runner:
@@ -82,8 +40,8 @@ class Runner:
         self._epoch = epoch
         self._clock_us = clock_us
         self._new_trace_id = new_trace_id
-        self._streams: dict[str, _Stream] = {}
-        self._holed: dict[str, _Stream] = {}
+        self._streams: dict[str, Stream] = {}
+        self._holed: dict[str, Stream] = {}
         # Streams whose breaks are ended by `resume`, not by the next fact.
         self._held: set[str] = set()
 
@@ -104,26 +62,31 @@ class Runner:
         has_snapshot = observation.kind is _SNAPSHOT
         if stream.hole is not None and not self._close_hole(stream, has_snapshot=has_snapshot):
             self._shed(stream)
-            self._forget(stream, observation.event_id)
             return
         if stream.broken is not None:
             if stream.book is not None and not has_snapshot:
                 self._withhold(stream)
                 return
-            if observation.topic.key in self._held:
-                self._announce(stream)
-            else:
-                self._resume(stream)
+            self._flow(stream, observation.trace_id)
         stream.sequence += 1
+        stream.last_at_us = observation.received_at
         if not self._outlet.offer(Event(observation, self._epoch, stream.sequence)):
             stream.sequence -= 1
             self._shed(stream)
-            self._forget(stream, observation.event_id)
+        elif stream.book is None:
+            stream.remember(observation.event_id)  # not if it was shed: it may come again
 
     def suppress(self, observation: Observation) -> None:  # noqa: ARG002 - it is only counted
         """Count a further copy of a fact that was taken already."""
         self._counters.received += 1
         self._counters.suppressed["duplicate"] += 1
+
+    def stream(self, topic: Topic) -> StreamStatus | None:
+        """Say what came of a topic, None if nothing did."""
+        stream = self._streams.get(topic.key)
+        if stream is None or not stream.last_at_us:
+            return None
+        return StreamStatus(stream.sequence - stream.markers, stream.last_at_us)
 
     def last_update_id(self, topic: Topic) -> int | None:
         """Return the newest update id of an unbroken book; None while a snapshot is awaited."""
@@ -164,22 +127,48 @@ class Runner:
         for key, sequences in numbers.items():
             stream = self._streams.get(key)
             if stream is not None:  # a former process's numbers are not of this one's streams
-                self._announce_lost(stream, sorted(sequences), detail)
+                self._announce_lost(stream, list(_runs(sorted(sequences))), detail)
 
-    def _announce_lost(self, stream: _Stream, sequences: list[int], detail: str) -> None:
+    def stretch_lost(self, topic: Topic, first: int, last: int, detail: str) -> bool:
+        """Announce a stretch of one stream, in which some events may have arrived."""
+        stream = self._streams.get(topic.key)
+        if stream is None:
+            return True
+        is_whole = stream.book is not None and stream.broken is None
+        now_us = self._clock_us()
+        if is_whole and not stream.patience.allows(now_us):
+            return False  # its other readers would be without a book until a snapshot may come
+        self._announce_lost(stream, [(first, last)], detail, is_asked=is_whole)
+        if is_whole:
+            self._request(stream, now_us)
+        return True
+
+    def queue_emptied(self, event_class: str, keys: Collection[str], detail: str) -> None:
+        """Mark the streams of a class that are among these keys: their queue vanished."""
+        for key, stream in list(self._streams.items()):
+            if key in keys and stream.topic.event_class == event_class:
+                self.break_streams([stream.topic], GapReason.RESUBSCRIBE, detail)
+                if stream.book is not None or stream.topic.channel is Channel.TICKER:
+                    self._ask_snapshot(stream)  # deltas are of no use without one
+
+    def _announce_lost(
+        self, stream: Stream, runs: list[tuple[int, int]], detail: str, *, is_asked: bool = False
+    ) -> None:
         """Name each run of numbers by a marker of its own; without room they join the hole."""
         if stream.hole is not None or not self._outlet.has_room(stream.topic):
-            for sequence in sequences:
-                self._widen(stream, sequence, detail)
+            for first, last in runs:
+                self._widen(stream, first, detail)
+                self._widen(stream, last, detail)
             self._close_hole(stream)
             return
         self._break(stream, GapReason.SHED, detail)
         stream.announced = True  # by the markers that follow
-        for first, last in _runs(sequences):
-            self._mark(stream, Kind.GAP, GapReason.SHED, (first, last), detail)
+        for run in runs:
+            self._mark(stream, Kind.GAP, GapReason.SHED, run, detail)
         if stream.book is not None:
             stream.book.forget()
-            self._ask_snapshot(stream)
+            if not is_asked:
+                self._ask_snapshot(stream)
 
     def room_again(self) -> None:
         """Announce the holes that opened while there was no room."""
@@ -204,11 +193,11 @@ class Runner:
             self._held.discard(topic.key)
             stream = self._streams.get(topic.key)
             if stream is not None and stream.broken is not None and stream.hole is None:
-                self._resume(stream, detail)
+                self._resume(stream, None, detail)
 
     # ── repeats ───────────────────────────────────────────────────────────────────────────────
 
-    def _repeat(self, stream: _Stream, fact: Observation) -> str | None:
+    def _repeat(self, stream: Stream, fact: Observation) -> str | None:
         """Say under which word a fact is suppressed, None if it is news."""
         update_id = fact.update_id
         if update_id is not None:
@@ -216,27 +205,14 @@ class Runner:
                 return "unchanged"
             stream.last_update_id = update_id
             return None
-        event_id, recent = fact.event_id, stream.recent
-        if event_id == stream.last_id:
+        recent = stream.recent
+        if fact.event_id == stream.last_id or (recent is not None and fact.event_id in recent):
             return "duplicate"
-        stream.last_id = event_id
-        if recent is not None:
-            if event_id in recent:
-                return "duplicate"
-            recent[event_id] = None
-            if len(recent) > _REMEMBERED:
-                del recent[next(iter(recent))]
         return None
-
-    def _forget(self, stream: _Stream, event_id: str) -> None:
-        """Let a fact that found no room be told again."""
-        stream.last_id = ""
-        if stream.recent is not None:
-            stream.recent.pop(event_id, None)
 
     # ── continuity ────────────────────────────────────────────────────────────────────────────
 
-    def _continues(self, stream: _Stream, book: BookContinuity, fact: Observation) -> bool:
+    def _continues(self, stream: Stream, book: BookContinuity, fact: Observation) -> bool:
         """Judge a book's frame; answers whether it may go on."""
         before = book.last
         verdict = book.judge(fact.kind, fact.update_id or 0)
@@ -252,7 +228,7 @@ class Runner:
                     GapReason.SEQUENCE,
                     f"update id {fact.update_id} after {before}; a fresh snapshot was asked for",
                 )
-                self._announce(stream)
+                self._announce(stream, fact.trace_id)
             self._withhold(stream)
             return False
         if verdict is Verdict.RESETS and stream.broken is None:
@@ -262,7 +238,7 @@ class Runner:
             )
         return True
 
-    def _withhold(self, stream: _Stream) -> None:
+    def _withhold(self, stream: Stream) -> None:
         """Leave out a delta that has no book to apply to; the gap marker in force covers it."""
         if stream.book is not None:
             stream.book.forget()
@@ -270,53 +246,67 @@ class Runner:
         if stream.hole is None or self._close_hole(stream):
             self._ask_snapshot(stream)  # without room a snapshot would be lost too
 
-    def _ask_snapshot(self, stream: _Stream) -> None:
+    def _ask_snapshot(self, stream: Stream) -> None:
         """Ask for a fresh snapshot, unless one may be on its way or too many were asked for."""
         now_us, asked_at = self._clock_us(), stream.asked_at
         if asked_at is not None and 0 <= now_us - asked_at < _SNAPSHOT_PATIENCE_US:
             return
         if not stream.patience.allows(now_us):
             return  # every further delta asks again whether the pause is over
+        self._request(stream, now_us)
+
+    def _request(self, stream: Stream, now_us: int) -> None:
         stream.asked_at = now_us
+        self._counters.resyncs += 1
         self._resync.resync(stream.topic)
 
     # ── holes and markers ─────────────────────────────────────────────────────────────────────
 
-    def _open(self, topic: Topic) -> _Stream:
-        stream = _Stream(topic, f"numbering of epoch {self._epoch} begins")
+    def _open(self, topic: Topic) -> Stream:
+        stream = Stream(topic, f"numbering of epoch {self._epoch} begins")
         self._streams[topic.key] = stream
         return stream
 
-    def _break(self, stream: _Stream, reason: GapReason, detail: str) -> None:
+    def _break(self, stream: Stream, reason: GapReason, detail: str) -> None:
         if stream.book is not None and reason is not GapReason.SEQUENCE:
             stream.book.forget()
         stream.last_update_id = None
         if stream.broken is None:
             stream.broken, stream.detail, stream.announced = reason, detail, False
 
-    def _announce(self, stream: _Stream) -> None:
-        """Put the gap marker of the present break into the stream, once."""
+    def _announce(self, stream: Stream, trace_id: str | None = None) -> None:
+        """Put the gap marker of the present break into the stream, once.
+
+        It bears the trace of the frame that showed the break, if one did.
+        """
         if stream.announced or stream.broken is None:
             return
         stream.announced = True
         if stream.hole is not None:
             self._close_hole(stream)  # no marker may stand before the one that names the hole
-        self._mark(stream, Kind.GAP, stream.broken, None, stream.detail)
+        self._mark(stream, Kind.GAP, stream.broken, None, stream.detail, trace_id=trace_id)
 
-    def _resume(self, stream: _Stream, detail: str = "data flows") -> None:
-        self._announce(stream)
+    def _flow(self, stream: Stream, trace_id: str) -> None:
+        """Let facts flow again; where a reading of REST is awaited, `resumed` is left to that."""
+        if stream.topic.key in self._held:
+            self._announce(stream, trace_id)
+        else:
+            self._resume(stream, trace_id)
+
+    def _resume(self, stream: Stream, trace_id: str | None, detail: str = "data flows") -> None:
+        self._announce(stream, trace_id)
         reason = stream.broken
         if reason is not None:
             stream.broken = stream.asked_at = None
-            self._mark(stream, Kind.RESUMED, reason, None, detail)
+            self._mark(stream, Kind.RESUMED, reason, None, detail, trace_id=trace_id)
 
-    def _shed(self, stream: _Stream) -> None:
+    def _shed(self, stream: Stream) -> None:
         """Give an event that found no room its number, and remember the hole."""
         self._counters.shed["no_room"] += 1
         stream.sequence += 1
         self._widen(stream, stream.sequence, "the broker was away or slow and the buffer was full")
 
-    def _widen(self, stream: _Stream, sequence: int, detail: str) -> None:
+    def _widen(self, stream: Stream, sequence: int, detail: str) -> None:
         first, last = stream.hole or (sequence, sequence)
         stream.hole = (min(first, sequence), max(last, sequence))
         self._holed[stream.topic.key] = stream
@@ -324,7 +314,7 @@ class Runner:
             self._break(stream, GapReason.SHED, detail)
             stream.announced = True  # by the marker that names the hole
 
-    def _close_hole(self, stream: _Stream, *, has_snapshot: bool = False) -> bool:
+    def _close_hole(self, stream: Stream, *, has_snapshot: bool = False) -> bool:
         """Announce a stream's hole if there is room; a book then needs a snapshot."""
         if stream.hole is None:
             return True
@@ -341,33 +331,31 @@ class Runner:
 
     def _mark(
         self,
-        stream: _Stream,
+        stream: Stream,
         kind: Kind,
         reason: GapReason,
         hole: tuple[int, int] | None,
         detail: str,
+        *,
+        trace_id: str | None = None,
     ) -> None:
         """Put a marker at the stream's next place; without room it becomes part of the hole."""
         now_us = self._clock_us()
         stream.sequence += 1
+        stream.markers += 1
         self._counters.markers += 1
         topic = stream.topic
         marker = Observation(
-            topic,
-            kind,
-            f"{topic.key}:{self._epoch}:{stream.sequence}:{kind}",
-            topic.category,
-            topic.symbol,
-            now_us // 1000,
-            None,
-            now_us,
-            self._new_trace_id(),
-            None,
+            topic, kind, f"{topic.key}:{self._epoch}:{stream.sequence}:{kind}",
+            topic.category, topic.symbol, now_us // 1000, None, now_us,
+            trace_id or self._new_trace_id(), None,
             marker_payload(kind, reason.value, hole, detail),
-        )
+        )  # fmt: skip
         if not self._outlet.offer(Event(marker, self._epoch, stream.sequence)):
             self._counters.markers -= 1
             self._widen(stream, stream.sequence, detail)
+        elif kind is Kind.GAP:
+            self._counters.gaps[reason.value] += 1
 
 
 def _runs(sequences: list[int]) -> Iterator[tuple[int, int]]:

@@ -20,9 +20,12 @@ class Counters:
         confirmed: events the broker took responsibility for and routed.
         suppressed, shed, rejected: by reason.
         markers: gap and resumed markers made.
+        gaps: gap markers among them, by reason.
+        resyncs: fresh snapshots asked for, to mend a book.
         quarantined: unreadable frames, by reason (a frame is not an observation).
         resent, returned, nacked: what publishing met on the way.
         routed: messages the broker routed, markers included, by the key of their topic.
+        refused: messages that some queue refused, while the others took them, likewise.
         latencies_us: newest receive→confirm times, µs.
         reconciled: facts that REST told and the stream had not, by event class.
         differing: those of them that no break of the stream explains.
@@ -32,6 +35,7 @@ class Counters:
     __slots__ = (
         "confirmed",
         "differing",
+        "gaps",
         "latencies_us",
         "markers",
         "nacked",
@@ -39,9 +43,11 @@ class Counters:
         "received",
         "reconciled",
         "reconciliations",
+        "refused",
         "rejected",
         "resent",
         "restored",
+        "resyncs",
         "returned",
         "routed",
         "shed",
@@ -55,11 +61,14 @@ class Counters:
         self.shed: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
         self.markers = 0
+        self.gaps: Counter[str] = Counter()
+        self.resyncs = 0
         self.quarantined: Counter[str] = Counter()
         self.resent = 0
         self.restored = 0
         self.returned = 0
         self.nacked = 0
+        self.refused: defaultdict[str, int] = defaultdict(int)
         self.routed: defaultdict[str, int] = defaultdict(int)
         self.reconciled: Counter[str] = Counter()
         self.differing: Counter[str] = Counter()
@@ -76,3 +85,22 @@ class Counters:
     def settled(self) -> int:
         """Count the observations that have reached an end."""
         return self.confirmed + self.suppressed.total() + self.shed.total() + self.rejected.total()
+
+
+class VenueTally:
+    """What connecting to the venue met, kept by endpoint because connections come and go.
+
+    Attributes:
+        attempts: to connect, by endpoint.
+        losses: failed attempts and lost connections, by endpoint and reason (`VenueLost`).
+        login_failures: logins the venue did not take, by what was found to be wrong.
+        stalls: topics that fell silent on a socket, by endpoint.
+    """
+
+    __slots__ = ("attempts", "login_failures", "losses", "stalls")
+
+    def __init__(self) -> None:
+        self.attempts: Counter[str] = Counter()
+        self.losses: Counter[tuple[str, str]] = Counter()
+        self.login_failures: Counter[str] = Counter()
+        self.stalls: Counter[str] = Counter()

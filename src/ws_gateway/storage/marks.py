@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from ws_gateway.domain.mark import DIGEST_BYTES, Mark
-from ws_gateway.storage.subscriptions import PostgresSubscriptions
+from ws_gateway.storage.statements import Statements
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -25,10 +25,10 @@ _DROP = "DELETE FROM reconciliation_marks WHERE account = $1 AND topic = ANY($2:
 
 
 class PostgresMarks:
-    """The `MarkStore` of the running service, on the ledger's pool."""
+    """The `MarkStore` of the running service, on the ledgers' pool."""
 
-    def __init__(self, ledger: PostgresSubscriptions) -> None:
-        self._ledger = ledger
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
 
     async def read(self, account: str) -> list[Mark]:
         """Return every mark of an account."""
@@ -43,13 +43,13 @@ class PostgresMarks:
                 ),
                 frozenset(row["living"]),
             )
-            for row in await self._ledger.fetch(_READ, account)
+            for row in await self._statements.fetch(_READ, account)
         ]
 
     async def write(self, account: str, marks: Sequence[Mark]) -> None:
         """Set marks; none goes back."""
         for mark in marks:
-            await self._ledger.fetch(
+            await self._statements.fetch(
                 _WRITE,
                 account,
                 mark.topic,
@@ -61,4 +61,4 @@ class PostgresMarks:
 
     async def drop(self, account: str, topics: Iterable[str]) -> None:
         """Forget the marks of topics nobody wants: who wants them again begins anew."""
-        await self._ledger.fetch(_DROP, account, list(topics))
+        await self._statements.fetch(_DROP, account, list(topics))

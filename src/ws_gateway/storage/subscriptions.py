@@ -2,60 +2,82 @@
 
 from __future__ import annotations
 
-import asyncio
-import secrets
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 
-from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
-from ws_gateway.domain.topic import Category, Channel, Topic
-from ws_gateway.errors import DatabaseLost
-from ws_gateway.ports import SubscriptionFilter
-from ws_gateway.storage.database import COMMAND_SECONDS, CONNECT_SECONDS, lost_database
-
-MAX_ERROR_CHARS = 1000
-"""Longest `last_error` that is kept."""
-
-_COLUMNS = (
-    "id, category, topic, channel, symbol, parameter, requesting_service, "
-    "chosen_by, state, last_error, created_at, state_since, delivery"
+from ws_gateway.domain.caller import Caller
+from ws_gateway.domain.subscription import (
+    Delivery,
+    Subscription,
+    SubscriptionState,
+    UnreadableRow,
 )
+from ws_gateway.domain.topic import Topic
+from ws_gateway.errors import Contradiction, Throttled
+from ws_gateway.ports import Fingerprint, SetChange, SubscriptionFilter, Wanted
+from ws_gateway.storage import copies, service_sets
+from ws_gateway.storage.audit import Entry, record_all
+from ws_gateway.storage.identity import rising_ids
+from ws_gateway.storage.rows import (
+    COLUMNS,
+    facts,
+    facts_of,
+    gone_of,
+    note,
+    readable,
+    storable,
+    subscription_of,
+)
+from ws_gateway.storage.service_sets import ONE_AT_A_TIME
+from ws_gateway.storage.statements import Fetch, Statements
 
-# DO UPDATE, because DO NOTHING answers no row; without a wish for the delivery the assignment
-# changes nothing. The row was there before if it does not carry the id just made.
 _ADD = f"""
     INSERT INTO subscriptions
-        (id, category, topic, channel, symbol, parameter, requesting_service, chosen_by, delivery)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, 'shared'))
-    ON CONFLICT (topic, coalesce(category, ''), requesting_service)
-        DO UPDATE SET delivery = coalesce($9, subscriptions.delivery)
-    RETURNING {_COLUMNS}
+        (id, category, topic, channel, symbol, parameter, requesting_service, chosen_by, delivery,
+         ttl_seconds, trace_id)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, 'shared'), $10, $11)
+    RETURNING {COLUMNS}
 """  # noqa: S608 - built from constants alone
 
-_GET = f"SELECT {_COLUMNS} FROM subscriptions WHERE id = $1"  # noqa: S608 - same
-
-_PAGE = f"""
-    SELECT {_COLUMNS} FROM subscriptions
-    WHERE ($1::uuid IS NULL OR id > $1)
-      AND ($2::text IS NULL OR requesting_service = $2)
-      AND ($3::text IS NULL OR channel = $3)
-      AND ($4::text IS NULL OR category = $4)
-      AND ($5::text IS NULL OR symbol = $5)
-      AND ($6::text IS NULL OR state = $6)
-    ORDER BY id
-    LIMIT $7
+_RENEW = f"""
+    UPDATE subscriptions
+    SET ttl_seconds = coalesce($2, ttl_seconds),
+        expires_at = now() + make_interval(secs => coalesce($2, ttl_seconds))
+    WHERE id = $1
+    RETURNING {COLUMNS}
 """  # noqa: S608 - same
 
-_REMOVE = f"DELETE FROM subscriptions WHERE id = $1 RETURNING {_COLUMNS}"  # noqa: S608 - same
+_STOOD = f"""
+    SELECT {COLUMNS} FROM subscriptions
+    WHERE topic = $1 AND coalesce(category, '') = $2 AND requesting_service = $3
+"""  # noqa: S608 - same
+
+# What stands beside a topic's text, where somebody wrote something else by hand.
+_MEND = f"""
+    UPDATE subscriptions SET channel = $2, symbol = $3, parameter = $4
+    WHERE id = $1
+    RETURNING {COLUMNS}
+"""  # noqa: S608 - same
+
+_HELD = """
+    SELECT count(*) AS held, extract(epoch FROM min(expires_at) - now())::float8 AS seconds
+    FROM subscriptions WHERE requesting_service = $1
+"""
+
+_GET = f"SELECT {COLUMNS} FROM subscriptions WHERE id = $1"  # noqa: S608 - same
+
+_REMOVE = f"""
+    DELETE FROM subscriptions
+    WHERE id = $1 AND ($2::text[] IS NULL OR requesting_service = ANY($2))
+    RETURNING {COLUMNS}
+"""  # noqa: S608 - same
 
 _REMOVE_SERVICE = f"""
-    DELETE FROM subscriptions WHERE requesting_service = $1 RETURNING {_COLUMNS}
+    DELETE FROM subscriptions WHERE requesting_service = $1 RETURNING {COLUMNS}
 """  # noqa: S608 - same
-
-_DESIRED = "SELECT DISTINCT category, topic, channel, symbol, parameter FROM subscriptions"
 
 # Only rows that differ, so that `state_since` keeps its meaning and repeats cost no writes.
 _SET_STATE = """
@@ -73,24 +95,8 @@ _RESET_STATES = """
     WHERE state <> 'requested'
 """
 
-
-def rising_ids(
-    now_ns: Callable[[], int] = time.time_ns, random_bits: Callable[[int], int] = secrets.randbits
-) -> Callable[[], UUID]:
-    """Return a source of UUIDs of version 7 that never go back, even if the clock does.
-
-    12 bits below the millisecond take part in the order (RFC 9562, 6.2, method 3).
-    """
-    last = 0
-
-    def next_id() -> UUID:
-        nonlocal last
-        millis, rest = divmod(now_ns(), 1_000_000)
-        last = max(last + 1, millis << 12 | rest * 4096 // 1_000_000)
-        time_part = (last >> 12) << 80 | 0x7 << 76 | (last & 0xFFF) << 64
-        return UUID(int=time_part | 0b10 << 62 | random_bits(62))
-
-    return next_id
+_QUOTA_RETRY_SECONDS = 60.0
+"""When a service at its bound may try again, if none of what it has ends by itself."""
 
 
 class PostgresSubscriptions:
@@ -99,12 +105,13 @@ class PostgresSubscriptions:
     Args:
         pool: from `database.open_pool`; closed by whoever opened it.
         next_id: source of ids that rise with creation.
+
+    Attributes:
+        statements: runs this ledger's statements, and those of the ledgers beside it.
     """
 
     def __init__(self, pool: asyncpg.Pool, *, next_id: Callable[[], UUID] | None = None) -> None:
-        self._pool = pool
-        self._is_abandoned = False
-        self._running: set[asyncio.Timeout] = set()
+        self.statements = Statements(pool)
         self._next_id = next_id or rising_ids()
 
     async def add(
@@ -113,28 +120,62 @@ class PostgresSubscriptions:
         requesting_service: str,
         chosen_by: str,
         delivery: Delivery | None = None,
+        *,
+        ttl_seconds: int | None = None,
+        quota: int | None = None,
+        by: Caller | None = None,
     ) -> tuple[Subscription, bool]:
         """Store a wish; answers it and whether it is new."""
-        new_id = self._next_id()
-        rows = await self.fetch(
-            _ADD,
-            new_id,
-            topic.category,
-            topic.name,
-            topic.channel,
-            topic.symbol,
-            topic.parameter,
-            requesting_service,
-            chosen_by,
-            delivery,
+        wanted = Wanted(topic, chosen_by, delivery, ttl_seconds)
+        identity = (topic.name, topic.category or "", requesting_service)
+        async with self.statements.transaction() as fetch:
+            await fetch(ONE_AT_A_TIME, requesting_service)
+            stood = await fetch(_STOOD, *identity)
+            if stood:
+                return await _keep(
+                    fetch, await _mend(fetch, stood[0], topic, by), wanted, by
+                ), False
+            if quota is not None:
+                await _require_room(fetch, requesting_service, quota)
+            rows = await fetch(
+                _ADD,
+                self._next_id(),
+                topic.category,
+                topic.name,
+                topic.channel,
+                topic.symbol,
+                topic.parameter,
+                requesting_service,
+                wanted.chosen_by,
+                wanted.delivery,
+                wanted.ttl_seconds,
+                None if by is None else by.trace_id,
+            )
+            subscription = subscription_of(rows[0])
+            if by is not None:
+                await note(fetch, by, "subscription.add", None, subscription)
+        return subscription, True
+
+    async def replace(
+        self, requesting_service: str, wanted: Sequence[Wanted], *, by: Caller | None = None
+    ) -> SetChange:
+        """Make these all that a service wants, in one step."""
+        return await service_sets.replace(
+            self.statements, self._next_id, requesting_service, wanted, by
         )
-        subscription = _subscription(rows[0])
-        return subscription, subscription.id == new_id
+
+    async def renew(self, requesting_service: str) -> tuple[int, datetime | None]:
+        """Begin every lease of a service anew; answers how many, and when the first ends."""
+        return await service_sets.renew(self.statements, requesting_service)
 
     async def get(self, subscription_id: UUID) -> Subscription | None:
         """Return one, or None."""
         rows = await self.fetch(_GET, subscription_id)
-        return _subscription(rows[0]) if rows else None
+        return next(readable(rows), None)
+
+    async def get_all(self, ids: Sequence[UUID]) -> list[Subscription]:
+        """Return those of these that exist."""
+        return await copies.some(self.statements, ids)
 
     async def page(
         self, wanted: SubscriptionFilter, *, after: UUID | None, limit: int
@@ -143,31 +184,53 @@ class PostgresSubscriptions:
 
         `after` need not exist any more.
         """
-        rows = await self.fetch(
-            _PAGE,
-            after,
-            wanted.requesting_service,
-            wanted.channel,
-            wanted.category,
-            wanted.symbol,
-            wanted.state,
-            limit,
-        )
-        return [_subscription(row) for row in rows]
+        found: list[Subscription] = []
+        while True:
+            statement, values = _page_of(wanted, after, limit)
+            rows = await self.fetch(statement, *values)
+            found += readable(rows)
+            # Rows that mean nothing leave a gap, and must not look like the end of the list.
+            if len(rows) < limit or len(found) >= limit:
+                return found[:limit]
+            after = rows[-1]["id"]
 
-    async def remove(self, subscription_id: UUID) -> Subscription | None:
-        """Forget one; answers what it was, or None."""
-        rows = await self.fetch(_REMOVE, subscription_id)
-        return _subscription(rows[0]) if rows else None
+    async def everything(self) -> tuple[Fingerprint, list[Subscription]]:
+        """Return the ledger as it was at one moment; gives way to others in between."""
+        return await copies.everything(self.statements)
 
-    async def remove_service(self, requesting_service: str) -> list[Subscription]:
+    async def fingerprint(self) -> Fingerprint:
+        """Return what `everything` would be known by."""
+        return await copies.fingerprint(self.statements)
+
+    async def remove(
+        self, subscription_id: UUID, *, by: Caller | None = None
+    ) -> Subscription | UnreadableRow | None:
+        """Forget one that the caller speaks for; answers what it was, or None."""
+        services = None if by is None or by.services is None else sorted(by.services)
+        async with self.statements.transaction() as fetch:
+            rows = await fetch(_REMOVE, subscription_id, services)
+            if by is not None:
+                await record_all(fetch, by, [_removal(row) for row in rows])
+        return gone_of(rows[0]) if rows else None
+
+    async def remove_service(
+        self, requesting_service: str, *, by: Caller | None = None
+    ) -> list[Subscription | UnreadableRow]:
         """Forget all of one service; answers what they were, in order of creation."""
-        rows = await self.fetch(_REMOVE_SERVICE, requesting_service)
-        return sorted((_subscription(row) for row in rows), key=lambda gone: gone.id)
+        async with self.statements.transaction() as fetch:
+            rows = await fetch(_REMOVE_SERVICE, requesting_service)
+            rows = sorted(rows, key=lambda row: row["id"])
+            if by is not None:
+                await record_all(fetch, by, [_removal(row) for row in rows])
+        return [gone_of(row) for row in rows]
 
-    async def desired_topics(self) -> set[Topic]:
-        """Return the distinct topics of all wishes."""
-        return {topic_of(row) for row in await self.fetch(_DESIRED)}
+    async def remove_expired(self) -> tuple[list[Subscription], float | None]:
+        """Forget every lease that ended; answers what they were, and seconds to the next end."""
+        return await service_sets.remove_expired(self.statements)
+
+    async def begin_leases(self) -> None:
+        """Begin every lease anew: nobody could renew it lately."""
+        await service_sets.begin_leases(self.statements)
 
     async def set_state(
         self, changes: Mapping[Topic, tuple[SubscriptionState, str | None]]
@@ -176,7 +239,7 @@ class PostgresSubscriptions:
         if not changes:
             return
         news = [
-            (topic.category or "", topic.name, state.value, _storable(error))
+            (topic.category or "", topic.name, state.value, storable(error))
             for topic, (state, error) in changes.items()
         ]
         await self.fetch(_SET_STATE, *(list(column) for column in zip(*news, strict=True)))
@@ -190,74 +253,94 @@ class PostgresSubscriptions:
         await self.fetch("SELECT 1")
 
     def abandon(self) -> None:
-        """End every statement now; each caller, from now on too, is told `DatabaseLost`.
-
-        The pool is of no use any more: there is no goodbye to a PostgreSQL that does not answer.
-        """
-        self._is_abandoned = True
-        self._pool.terminate()
-        now = asyncio.get_running_loop().time()
-        for scope in self._running:
-            scope.reschedule(now)
+        """End every statement now; each caller, from now on too, is told `DatabaseLost`."""
+        self.statements.abandon()
 
     async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
-        """Run one statement on the pool, for this ledger and those beside it.
+        """Run one statement, for this ledger and those beside it.
 
         Raises:
             DatabaseLost: PostgreSQL is away, too slow, or was given up.
         """
-        if self._is_abandoned:
-            raise DatabaseLost("the connections to PostgreSQL were given up")
-        with lost_database():
-            async with asyncio.timeout(None) as scope:
-                self._running.add(scope)
-                try:
-                    async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
-                        return await _fetched(connection, statement, values)
-                finally:
-                    self._running.discard(scope)
+        return await self.statements.fetch(statement, *values)
 
 
-async def _fetched(
-    connection: asyncpg.pool.PoolConnectionProxy, statement: str, values: tuple[object, ...]
-) -> list[asyncpg.Record]:
-    try:
-        return await connection.fetch(statement, *values, timeout=COMMAND_SECONDS)
-    except asyncio.CancelledError:
-        # Whoever cancels waits no longer; giving the connection back would first wait until
-        # PostgreSQL has heard of it.
-        connection.terminate()
-        raise
+def _removal(row: asyncpg.Record) -> Entry:
+    return "subscription.remove", str(row["id"]), facts_of(row), None
 
 
-def _storable(words: str | None) -> str | None:
-    """Make foreign words fit a text column: no NUL, no half of a surrogate pair, bounded."""
-    if words is None:
-        return None
-    return words.encode("utf-8", "replace").decode().replace("\0", "")[:MAX_ERROR_CHARS]
+async def _mend(fetch: Fetch, row: asyncpg.Record, topic: Topic, by: Caller | None) -> Subscription:
+    """Read a row that stands for a topic; what was written wrongly beside its text is mended."""
+    stood = gone_of(row)
+    if isinstance(stood, Subscription):
+        return stood
+    rows = await fetch(_MEND, row["id"], topic.channel, topic.symbol, topic.parameter)
+    mended = subscription_of(rows[0])
+    if by is not None:
+        change = ("subscription.change", str(mended.id), facts_of(row), facts(mended))
+        await record_all(fetch, by, [change])
+    return mended
 
 
-def _subscription(row: asyncpg.Record) -> Subscription:
-    return Subscription(
-        id=UUID(int=row["id"].int),  # the driver's own subclass stays in this room
-        topic=topic_of(row),
-        requesting_service=row["requesting_service"],
-        state=SubscriptionState(row["state"]),
-        chosen_by=row["chosen_by"],
-        last_error=row["last_error"],
-        created_at=row["created_at"],
-        state_since=row["state_since"],
-        delivery=Delivery(row["delivery"]),
-    )
+async def _keep(
+    fetch: Fetch, stood: Subscription, wanted: Wanted, by: Caller | None
+) -> Subscription:
+    """Leave a wish as it stands, but for its lease.
+
+    Raises:
+        Contradiction: it stands with another delivery than the one named.
+    """
+    if wanted.delivery is not None and wanted.delivery is not stood.delivery:
+        raise Contradiction(
+            f"{stood.requesting_service} already has {stood.topic.name} with delivery "
+            f"{stood.delivery} (subscription {stood.id}); this asks for it with delivery "
+            f"{wanted.delivery}. Delete that one first, or PUT the service's whole set",
+            code="delivery_contradicts",
+            field="delivery",
+            found=wanted.delivery.value,
+            allowed=[stood.delivery.value],
+        )
+    if wanted.ttl_seconds is None and stood.ttl_seconds is None:
+        return stood
+    rows = await fetch(_RENEW, stood.id, wanted.ttl_seconds)
+    renewed = subscription_of(rows[0])
+    if by is not None and renewed.ttl_seconds != stood.ttl_seconds:
+        await note(fetch, by, "subscription.change", stood, renewed)
+    return renewed
 
 
-def topic_of(row: asyncpg.Record) -> Topic:
-    """Read a topic out of its columns."""
-    category = row["category"]
-    return Topic(
-        row["topic"],
-        None if category is None else Category(category),
-        Channel(row["channel"]),
-        row["symbol"],
-        row["parameter"],
-    )
+async def _require_room(fetch: Fetch, requesting_service: str, quota: int) -> None:
+    (row,) = await fetch(_HELD, requesting_service)
+    if row["held"] >= quota:
+        seconds = row["seconds"]
+        raise Throttled(
+            f"{requesting_service} has {row['held']} subscriptions, and may have {quota}; "
+            "delete some, or let a lease end",
+            code="quota_exceeded",
+            retry_after_seconds=_QUOTA_RETRY_SECONDS if seconds is None else max(1.0, seconds),
+        )
+
+
+def _page_of(
+    wanted: SubscriptionFilter, after: UUID | None, limit: int
+) -> tuple[str, list[object]]:
+    """Write the statement of a page: with only the filters there are, so that indexes serve."""
+    services = None if wanted.services is None else sorted(wanted.services)
+    filters = [
+        ("id > ${}", after),
+        ("requesting_service = ${}", wanted.requesting_service),
+        ("channel = ${}", wanted.channel),
+        ("category = ${}", wanted.category),
+        ("symbol = ${}", wanted.symbol),
+        ("requesting_service = ANY(${}::text[])", services),
+    ]
+    given = [(words, value) for words, value in filters if value is not None]
+    conditions = [words.format(number) for number, (words, _) in enumerate(given, 1)]
+    if wanted.state is not None:
+        # Its word itself, because a plan for any state could not use the index of some.
+        conditions.append(f"state = '{SubscriptionState(wanted.state).value}'")
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    statement = f"""
+        SELECT {COLUMNS} FROM subscriptions {where} ORDER BY id LIMIT ${len(given) + 1}
+    """  # noqa: S608 - values are parameters
+    return statement, [*(value for _, value in given), limit]

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
-from ws_gateway.errors import VenueLost
+import structlog
+
+from ws_gateway.errors import Rejected, VenueLost
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+MEASURE_SECONDS, RETRY_SECONDS = 300.0, 30.0
+"""How often the offset is measured, and how soon again after that failed."""
 
 SLOWEST_ANSWER_SECONDS = 5.0
 """An answer that took longer tells too little: half of that is the error of the measurement."""
@@ -29,6 +37,12 @@ class ServerTime(Protocol):
 class VenueClock:
     """Our clock, set right by the venue's.
 
+    Args:
+        server: who is asked.
+        clock_us: our time of day, µs.
+        monotonic: clock in seconds.
+        measure_seconds, retry_seconds: pauses of `run`, after a measurement and after none.
+
     Attributes:
         offset_ms: server minus local; 0 until it was measured.
         uncertainty_ms: largest error of that.
@@ -41,8 +55,12 @@ class VenueClock:
         *,
         clock_us: Callable[[], int],
         monotonic: Callable[[], float] = time.monotonic,
+        measure_seconds: float = MEASURE_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._server = server
+        self._measure_seconds = measure_seconds
+        self._retry_seconds = retry_seconds
         self._clock_us = clock_us
         self._monotonic = monotonic
         self.offset_ms = 0
@@ -75,3 +93,18 @@ class VenueClock:
         self.uncertainty_ms = round(took_ms / 2) + 1
         self.measured_at = datetime.fromtimestamp(self._clock_us() / 1e6, tz=UTC)
         return self.offset_ms
+
+    async def run(self) -> None:
+        """Measure now and again, until cancelled; while the venue is away the offset stays."""
+        is_away = False
+        while True:
+            try:
+                await self.measure()
+            except (VenueLost, Rejected) as exc:
+                if not is_away:
+                    log.info("venue.clock_not_measured", why=str(exc))
+                is_away = True
+                await asyncio.sleep(self._retry_seconds)
+            else:
+                is_away = False
+                await asyncio.sleep(self._measure_seconds)

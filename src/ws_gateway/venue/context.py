@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from random import Random
 from typing import Protocol
 
 from ws_gateway.ports import ObservationSink, TopicObserver, UnreadableSink, VenueNotices
+from ws_gateway.runtime.counters import VenueTally
+from ws_gateway.runtime.sampling import Sampling
 from ws_gateway.venue.attempts import Spacing
 from ws_gateway.venue.auth import Credentials
+from ws_gateway.venue.frame_lines import AskedBy
 from ws_gateway.venue.protocol import Timing
 
 
 class LoginDiagnosis(Protocol):
     """Why a login was refused, as far as it could be found out."""
+
+    @property
+    def fault(self) -> StrEnum:
+        """Name it in one of a few words."""
 
     @property
     def detail(self) -> str:
@@ -52,6 +60,9 @@ class SessionContext:
         doctor: asked when a login is refused; None takes the venue's words as they are.
         notices: what the venue announced; None knows of nothing.
         private_sink: where private facts and breaks go; None takes `sink` for them too.
+        tally: where attempts, losses and stalls are counted.
+        sampling: of which frames there is a log line.
+        asked_by: who asked for a topic, for the lines about requests to the venue.
         connect_deadline_seconds, handshake_deadline_seconds: of TCP, and of TLS and upgrade.
     """
 
@@ -65,7 +76,10 @@ class SessionContext:
     doctor: LoginDoctor | None = None
     notices: NoticeBoard | None = None
     private_sink: ObservationSink | None = None
+    tally: VenueTally = field(default_factory=VenueTally)
     connect_deadline_seconds: float = 10.0
     handshake_deadline_seconds: float = 10.0
+    sampling: Sampling = field(default_factory=Sampling)
+    asked_by: AskedBy = field(default_factory=AskedBy)
     spacing: Spacing = field(default_factory=Spacing)
     timing: Timing = field(default_factory=Timing)

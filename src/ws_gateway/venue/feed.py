@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.domain.topic import Endpoint, Topic
+from ws_gateway.domain.topic import Channel, Endpoint, Topic
 from ws_gateway.ports import ConnectionStatus
 from ws_gateway.runtime.breaker import Breaker
 from ws_gateway.venue.attempts import Attempts
@@ -144,9 +145,29 @@ class BybitFeed:
             states |= shard.states()
         return states
 
+    def state(self, topic: Topic) -> SubscriptionState | None:
+        """Return the state of one topic, None if it is not asked for."""
+        shard = self._shard_of.get(topic)
+        return None if shard is None else shard.told(topic)[0]
+
+    def carriers(self, topic: Topic) -> list[str]:
+        """Name the connections that were asked for a topic and did not refuse it."""
+        shard = self._shard_of.get(topic)
+        return [] if shard is None else shard.told(topic)[1]
+
     def connections(self) -> list[ConnectionStatus]:
         """Return one status per connection that exists."""
         return [status for shard in self._shards() for status in shard.connections()]
+
+    def silences(self) -> dict[tuple[Endpoint, Channel], float]:
+        """Return the longest present silence of any flowing topic, by endpoint and channel."""
+        now = time.monotonic()
+        longest: dict[tuple[Endpoint, Channel], float] = {}
+        for shard in self._shards():
+            for topic, silent in shard.silences(now).items():
+                place = (topic.endpoint, topic.channel)
+                longest[place] = max(silent, longest.get(place, 0.0))
+        return longest
 
     # ── sockets ───────────────────────────────────────────────────────────────────────────────
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection, Iterator, Sequence
 from random import Random
 from typing import Protocol
@@ -13,6 +14,7 @@ from ws_gateway.domain.category import Listing
 from ws_gateway.domain.topic import Category, Channel
 from ws_gateway.errors import Rejected, VenueLost
 from ws_gateway.runtime.backoff import full_jitter
+from ws_gateway.venue.nearest import SymbolIndex
 from ws_gateway.venue.rest import Instrument
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -21,6 +23,8 @@ _RETRY_BASE_SECONDS = 2.0
 _RETRY_CAP_SECONDS = 60.0
 _SHORTEST_PAUSE_SHARE = 0.25
 _JITTER = 0.1
+_FRESH_SECONDS = 30.0
+_ASK_SECONDS = 3.0
 _NOT_YET = "it has not been read yet"
 
 
@@ -64,6 +68,9 @@ class Instruments:
         self._refresh_seconds = refresh_seconds
         self._retry_base_seconds = retry_base_seconds
         self._symbols: dict[Category, frozenset[str]] = {}
+        self._indexes: dict[tuple[Category, Channel | None], SymbolIndex] = {}
+        self._read_at: dict[Category, float] = {}
+        self._asking = asyncio.Lock()
         self._option_coins: frozenset[str] = frozenset()
         self._refused_coins: set[str] = set()
         self._faults: dict[Category, str] = dict.fromkeys(self._categories, _NOT_YET)
@@ -87,17 +94,59 @@ class Instruments:
             ),
         )
 
-    def _naming(self, channel: Channel, symbol: str) -> tuple[Category, ...]:
-        return tuple(
-            category
-            for category in self._categories
-            if symbol
-            in (
-                self._option_coins
-                if category is Category.OPTION and channel is Channel.TRADES
-                else self._symbols.get(category, ())
-            )
+    async def misspelt(
+        self, channel: Channel, symbol: str, categories: Collection[Category]
+    ) -> list[str]:
+        """Name the listed symbols that a symbol no list names was probably meant to be.
+
+        A list that was not read just now is read again before, for the symbol may be new.
+
+        Args:
+            channel: kind of data; trades of options are named by their base coin.
+            symbol: as written.
+            categories: where it may be listed.
+
+        Returns:
+            The most alike first; empty if the symbol is listed, if nothing is like it, or if it
+            cannot be told because a list is not to be had.
+        """
+        if not self._could_mean(channel, symbol, categories):
+            return []
+        try:
+            async with asyncio.timeout(_ASK_SECONDS), self._asking:
+                for category in categories:
+                    if time.monotonic() - self._read_at[category] >= _FRESH_SECONDS:
+                        self._keep(category, await self._rows(category))
+        except (TimeoutError, VenueLost, Rejected) as exc:
+            log.info("venue.symbol_unchecked", symbol=symbol, why=str(exc) or "no answer in time")
+            return []
+        return self._could_mean(channel, symbol, categories)
+
+    def _could_mean(
+        self, channel: Channel, symbol: str, categories: Collection[Category]
+    ) -> list[str]:
+        if not categories or any(each not in self._symbols for each in categories):
+            return []
+        if any(symbol in self._names(channel, each) for each in categories):
+            return []
+        found = dict.fromkeys(
+            near for each in categories for near in self._index(channel, each).near(symbol)
         )
+        return SymbolIndex(found).near(symbol)
+
+    def _index(self, channel: Channel, category: Category) -> SymbolIndex:
+        key = (category, channel if channel is Channel.TRADES else None)
+        if key not in self._indexes:
+            self._indexes[key] = SymbolIndex(self._names(channel, category))
+        return self._indexes[key]
+
+    def _names(self, channel: Channel, category: Category) -> frozenset[str]:
+        if category is Category.OPTION and channel is Channel.TRADES:
+            return self._option_coins
+        return self._symbols.get(category, frozenset())
+
+    def _naming(self, channel: Channel, symbol: str) -> tuple[Category, ...]:
+        return tuple(each for each in self._categories if symbol in self._names(channel, each))
 
     async def run(self) -> None:
         """Read the lists now and again, until cancelled."""
@@ -148,6 +197,9 @@ class Instruments:
 
     def _keep(self, category: Category, rows: Sequence[Instrument]) -> None:
         self._symbols[category] = frozenset(row.symbol for row in rows)
+        self._read_at[category] = time.monotonic()
+        for channel in (None, Channel.TRADES):
+            self._indexes.pop((category, channel), None)
         if category is Category.OPTION:
             self._option_coins = frozenset(row.base_coin for row in rows if row.base_coin)
 

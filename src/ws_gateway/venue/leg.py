@@ -20,6 +20,11 @@ _BEST_FIRST = (
 """What a topic is, of what it is on each socket: the first of these that holds on any."""
 
 
+_CARRIED = frozenset(
+    {SubscriptionState.ACTIVE, SubscriptionState.STALLED, SubscriptionState.PENDING}
+)
+
+
 class Leg:
     """One socket of a shard.
 
@@ -46,6 +51,10 @@ class Leg:
         """Return a topic's state on this socket, None if it is not asked for here."""
         told = self.states.get(topic)
         return None if told is None else told[0]
+
+    def carries(self, topic: Topic) -> bool:
+        """Say whether a topic was asked for on this socket and not refused."""
+        return self.state(topic) in _CARRIED
 
     def note(self, topic: Topic, state: SubscriptionState, error: str | None, now: float) -> None:
         """Take note of a topic's state on this socket; `now` is monotonic seconds."""
@@ -88,6 +97,15 @@ def best_of(
 ) -> tuple[SubscriptionState, str | None]:
     """Say what a topic is, of what it is on each of its sockets."""
     return min(states, key=lambda told: _BEST_FIRST.index(told[0]))
+
+
+def least_silences(legs: Iterable[Leg], now: float) -> dict[Topic, float]:
+    """Say how long each topic has been silent on all of these at once, in seconds."""
+    least: dict[Topic, float] = {}
+    for leg in legs:
+        for topic, silent in leg.session.silences(now):
+            least[topic] = min(silent, least.get(topic, silent))
+    return least
 
 
 def letters(number: int) -> str:

@@ -62,9 +62,10 @@ def read_observations(
         Quarantine: a field that identity or continuity needs is missing or of another type.
     """
     try:
-        if topic.is_private:
+        read = _PUBLIC.get(topic.channel)
+        if read is None:
             return _private(topic, frame, received_at, trace_id)
-        return [_PUBLIC[topic.channel](topic, frame, received_at, trace_id)]
+        return [read(topic, frame, received_at, trace_id)]
     except (msgspec.DecodeError, RecursionError) as exc:
         raise Quarantine("missing_field", f"{topic.name}: {exc}") from exc
 

@@ -7,7 +7,7 @@ What is wanted, asked and confirmed of which topic is kept in ledger.py.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -141,6 +141,13 @@ class Conversation:
         return self._ledger.states()
 
     # ── the socket's life ─────────────────────────────────────────────────────────────────────
+
+    def silences(self, now: float) -> Iterator[tuple[Topic, float]]:
+        """Tell for how long each topic that is active or stalled has been silent, in seconds.
+
+        Topics are looked at now and then, so a silence may be shorter by the time between.
+        """
+        return self._watch.silences(now)
 
     @property
     def phase(self) -> Phase:

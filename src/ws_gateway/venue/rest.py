@@ -112,10 +112,14 @@ class KeyInformation(msgspec.Struct, frozen=True, rename="camel"):
     Attributes:
         expired_at: ISO time, "" if it does not expire.
         ips: addresses it is bound to; `*` is any.
+        read_only: 1 if it can change nothing.
+        permissions: what it may do, by product.
     """
 
     expired_at: str = ""
     ips: tuple[str, ...] = ()
+    read_only: int = 0
+    permissions: dict[str, tuple[str, ...]] = {}
 
 
 class _Envelope(msgspec.Struct):

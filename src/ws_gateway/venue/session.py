@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 import structlog
@@ -18,14 +18,17 @@ from ws_gateway.venue.attempts import Attempts
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.connection import VenueSocket, open_socket
 from ws_gateway.venue.context import SessionContext
+from ws_gateway.venue.frame_lines import FrameLines
 from ws_gateway.venue.observations import read_observations
 from ws_gateway.venue.owner import FactSink, SessionOwner
 from ws_gateway.venue.protocol import Conversation, Phase
+from ws_gateway.venue.uptime import Uptime
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 _MOST_NAMED = 5
+_LOGIN_FAULTS = {"login": "not_diagnosed", "login_deadline": "no_answer"}
 _STREAMING = SessionState.STREAMING  # named once: it is compared with per frame
 
 
@@ -57,8 +60,12 @@ class Session:
         self._url = url
         self._conversation = conversation
         self._context = context
+        self._sampling = context.sampling
+        self._lines = FrameLines(name, conversation.endpoint, context.sampling, context.asked_by)
         self._attempts = attempts
         self._owner = owner
+        self._endpoint = conversation.endpoint.value
+        self._uptime = Uptime()
         self._log = log.bind(connection=name)
         self._socket: VenueSocket | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -102,6 +109,10 @@ class Session:
         self._conversation.credentials = credentials
         self._attempts.start_anew()
         self._wake.set()
+
+    def silences(self, now: float) -> Iterator[tuple[Topic, float]]:
+        """Tell for how long each topic that is active or stalled has been silent, in seconds."""
+        return self._conversation.silences(now)
 
     @property
     def is_streaming(self) -> bool:
@@ -165,6 +176,7 @@ class Session:
             if wait <= 0:
                 self._retry_at = None
                 self._attempts.begin(now)
+                self._context.tally.attempts[self._endpoint] += 1
                 return True
             self._retry_at = now + wait
             self._last_error = self._attempts.obstacle(now) or self._last_error
@@ -181,6 +193,8 @@ class Session:
         """Find out why a login was refused, so that it is said and mended where it can be."""
         credentials, doctor = self._conversation.credentials, self._context.doctor
         if exc.reason != "login" or credentials is None or doctor is None:
+            if exc.reason in _LOGIN_FAULTS:
+                self._context.tally.login_failures[_LOGIN_FAULTS[exc.reason]] += 1
             return exc
         inquiry = asyncio.ensure_future(doctor.diagnose(exc.detail, credentials))
         stopped = asyncio.ensure_future(self._stopping.wait())
@@ -189,6 +203,7 @@ class Session:
             if not inquiry.done():
                 return exc
             found = inquiry.result()
+            self._context.tally.login_failures[found.fault.value] += 1
         finally:
             stopped.cancel()
             inquiry.cancel()
@@ -251,6 +266,7 @@ class Session:
     def _lose(self, exc: VenueLost) -> None:
         self._last_error = exc.detail
         self._is_login_refused = exc.reason == "login"
+        self._context.tally.losses[self._endpoint, exc.reason] += 1
         broken = self._conversation.lost(exc.detail if exc.reason == "login" else None)
         self._break(broken, GapReason.DISCONNECT, exc.detail)
         self._report_changes()
@@ -276,23 +292,28 @@ class Session:
         context = self._context
         received_at = context.clock_us()
         topic: Topic | None = None
+        trace_id: str | None = None
         try:
             self.heard_at = now = time.monotonic()
             data = self._conversation.receive(raw, now)
             if data is not None:
                 topic, frame = data
-                for fact in read_observations(topic, frame, received_at, context.new_trace_id()):
+                trace_id = context.new_trace_id()
+                for fact in read_observations(topic, frame, received_at, trace_id):
                     self.sink.accept(fact)
         except Quarantine as exc:
-            self._quarantine(exc, topic, raw)
+            trace_id = trace_id or context.new_trace_id()
+            self._quarantine(exc, topic, raw, trace_id)
+        if self._sampling.is_on:
+            self._lines.received(topic, len(raw), trace_id)
         if self._conversation.has_results:
             self._carry_out()
         elif self._state is not _STREAMING:
             self._note_phase()
 
-    def _quarantine(self, exc: Quarantine, topic: Topic | None, raw: bytes) -> None:
+    def _quarantine(self, exc: Quarantine, topic: Topic | None, raw: bytes, trace_id: str) -> None:
         self._context.unreadable.quarantine(
-            reason=exc.reason, origin=self.name, detail=exc.detail, raw=raw
+            reason=exc.reason, origin=self.name, detail=exc.detail, raw=raw, trace_id=trace_id
         )
         broken = [topic] if topic is not None else []
         if exc.is_lost:
@@ -307,6 +328,8 @@ class Session:
         for request in self._conversation.take_output():
             if self._socket is not None:
                 self._socket.send(request)
+                if self._sampling.is_on:
+                    self._lines.sent(request)
         self._report_changes()
         self._note_phase()
         self._arm()
@@ -354,6 +377,7 @@ class Session:
     def _report_stalls(self) -> None:
         stalls = self._conversation.take_stalls()
         if stalls:
+            self._context.tally.stalls[self._endpoint] += len(stalls)
             tell = self._log.info if self._is_excused() else self._log.warning
             named = [stall.topic.name for stall in stalls[:_MOST_NAMED]]
             tell("venue.topics_stalled", count=len(stalls), topics=named, why=stalls[0].detail)
@@ -382,6 +406,7 @@ class Session:
     def _enter(self, state: SessionState) -> None:
         if state is not self._state:
             self._state = state
+            self._uptime.note(time.monotonic(), is_up=state is _STREAMING)
             self._log.info("venue.session_changed", state=state.value)
 
     def status(self) -> ConnectionStatus:
@@ -392,7 +417,7 @@ class Session:
             name=self.name,
             connection_status=self._state,
             environment=self._context.environment,
-            category=self._conversation.endpoint.value,
+            category=self._endpoint,
             connection_duration_seconds=(
                 None if self.opened_at is None else round(now - self.opened_at, 3)
             ),
@@ -407,6 +432,7 @@ class Session:
             last_event_at=_wall_time(self._conversation.last_data_at, now),
             retry_at=_wall_time(self._retry_at, now),
             is_login_refused=self._is_login_refused,
+            uptime_ratio=self._uptime.ratio(now),
         )
 
 

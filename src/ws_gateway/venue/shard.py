@@ -13,7 +13,7 @@ from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint, Topic
 from ws_gateway.ports import ConnectionStatus, ObservationSink
 from ws_gateway.venue.auth import Credentials
-from ws_gateway.venue.leg import Leg, LegSink, best_of, letters
+from ws_gateway.venue.leg import Leg, LegSink, best_of, least_silences, letters
 from ws_gateway.venue.merge import Merge
 from ws_gateway.venue.messages import MAX_ARGS_CHARS, MAX_CONNECTION_TOPICS, args_chars
 from ws_gateway.venue.session import Session
@@ -117,9 +117,18 @@ class Shard:
         """Return every topic with its state."""
         return {topic: self._told.get(topic, _NEW)[0] for topic in self._topics.values()}
 
+    def told(self, topic: Topic) -> tuple[SubscriptionState, list[str]]:
+        """Return a topic's state, and the names of the sockets that carry it."""
+        carriers = [name for name, leg in self._legs.items() if leg.carries(topic)]
+        return self._told.get(topic, _NEW)[0], carriers
+
     def connections(self) -> list[ConnectionStatus]:
         """Return one status per socket."""
         return [leg.session.status() for leg in self._legs.values()]
+
+    def silences(self, now: float) -> dict[Topic, float]:
+        """Tell how long each topic has been silent on every socket that carries it, in seconds."""
+        return least_silences(self._legs.values(), now)
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────
 
@@ -261,7 +270,7 @@ class Shard:
     def _leave(self, name: str, why: str) -> None:
         """Close a socket whose topics others carry; what they do not carry is broken."""
         leg = self._legs.pop(name)
-        carried = [topic for topic, (state, _) in leg.states.items() if state in _CARRIED]
+        carried = [topic for topic in leg.states if leg.carries(topic)]
         self._break_leg(leg, carried, GapReason.DISCONNECT, why, leg.session.heard_at)
         leg.session.stop()
         for topic in list(leg.states):
@@ -284,8 +293,7 @@ class Shard:
         )
 
     def _ask_snapshot(self, name: str, topic: Topic) -> None:
-        leg = self._legs.get(name)
-        if leg is not None:
+        if (leg := self._legs.get(name)) is not None:
             leg.session.resync(topic)
 
     def _tell(self, topic: Topic) -> None:
@@ -316,11 +324,9 @@ class Shard:
                 if any(state is _State.STALLED for state, _ in leg.states.values())
             }
             self._succession.look(opened_at, deaf, time.monotonic())
-            wish = self._succession.take()
-            if wish is None:
+            if (wish := self._succession.take()) is None:
                 return True
-            leg = self._legs.get(wish[0])
-            if leg is not None:
+            if wish[0] in self._legs:
                 await self._replace(*wish)
         return False
 
@@ -395,5 +401,4 @@ class Shard:
 
 
 _NEW: tuple[SubscriptionState, str | None] = (_State.REQUESTED, None)
-_CARRIED = frozenset({_State.ACTIVE, _State.STALLED, _State.PENDING})
 _LOOK_SECONDS = 0.05

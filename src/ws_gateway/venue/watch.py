@@ -108,6 +108,14 @@ class StallWatch:
             if entry.state is _ACTIVE:
                 entry.pace.begin(entry.frames, now)
 
+    def silences(self, now: float) -> Iterator[tuple[Topic, float]]:
+        """Tell for how long each topic that is active or stalled has been silent, in seconds."""
+        for entry in self._ledger.entries:
+            if entry.state is _ACTIVE:
+                yield entry.topic, now - entry.pace.last_at
+            elif entry.state is _STALLED:
+                yield entry.topic, now - (entry.silent_since or entry.pace.last_at)
+
     def lacks_first_data(self) -> Iterator[Topic]:
         """Name the active topics whose first data have not come, though they come at once."""
         for entry in self._ledger.entries:

@@ -64,7 +64,7 @@ async def test_half_open() -> None:
     """`half_open` keeps TCP, reads and sends nothing; later connections are sound; then it cuts."""
     async with running() as sim, client_of(sim, LINEAR) as client:
         await client.subscribe(BOOK)
-        fault = await sim.fault("half_open", path=LINEAR, duration_seconds=0.4)
+        fault = await sim.fault("half_open", path=LINEAR)
         assert sim.connections[0].socket.is_deaf
         while True:  # what was under way
             try:
@@ -79,6 +79,7 @@ async def test_half_open() -> None:
         async with client_of(sim, LINEAR) as sound:
             await sound.subscribe(BOOK)
             await sound.topic(BOOK, "delta")
+            sim.clear_faults("half_open")
             assert await closing_code(client) == 1006
             assert not fault.is_active
             await sound.topic(BOOK, "delta")

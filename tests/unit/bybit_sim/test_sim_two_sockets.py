@@ -59,18 +59,24 @@ async def test_two_sockets_hear_the_same(path: str, topics: tuple[str, ...]) -> 
             await client.subscribe(*topics)
             await asyncio.sleep(0.2)
         first, second = await asyncio.gather(heard(early, 1.5), heard(late, 1.5))
-        # The later one begins with its greetings; the frame behind them aligns the two.
-        begin = next(i for i, each in enumerate(second) if each in first)
-        start = first.index(second[begin])
-        length = min(len(first) - start, len(second) - begin)
         told = {json.loads(each)["topic"] for each in second}
         assert told >= set(topics) - {"execution.fast"}
-        assert length > 20
-        for topic in topics:  # topics of one socket may interleave, each is in its own order
-            one = [each for each in first[start : start + length] if f'"{topic}"' in str(each)]
-            two = [each for each in second[begin : begin + length] if f'"{topic}"' in str(each)]
-            both = min(len(one), len(two))
-            assert one[:both] == two[:both]
+        assert sum(_same(first, second, topic) for topic in topics) > 20
+
+
+def _same(first: list[str | bytes], second: list[str | bytes], topic: str) -> int:
+    """Hold the frames of a topic against each other; answers how many both heard.
+
+    Topics of one socket may interleave, each is in its own order. The later socket begins with a
+    greeting; the first frame that both heard aligns the two.
+    """
+    one = [each for each in first if f'"{topic}"' in str(each)]
+    two = [each for each in second if f'"{topic}"' in str(each)]
+    begin = next((number for number, each in enumerate(two) if each in one), len(two))
+    ours, theirs = one[one.index(two[begin]) :] if begin < len(two) else [], two[begin:]
+    both = min(len(ours), len(theirs))
+    assert ours[:both] == theirs[:both]
+    return both
 
 
 async def test_a_topic_asked_for_anew_is_told_to_that_socket_alone() -> None:

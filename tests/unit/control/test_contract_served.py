@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from support.callers import guarded
 from support.contract import CONTRACT
 from ws_gateway.contract.asyncapi import Site
 from ws_gateway.contract.files import render
@@ -20,7 +21,9 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(
         subscriptions=None,  # type: ignore[arg-type]
         health=None,  # type: ignore[arg-type]
-        api_key="k",
+        operations=None,  # type: ignore[arg-type]
+        keys=None,  # type: ignore[arg-type]
+        guard=guarded("k"),
         contract=render(Site(prefix="eu1")),
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:

@@ -9,11 +9,15 @@ import httpx
 import pytest
 from starlette.types import Message
 
+from support.callers import guarded
 from support.memory_feed import MemoryDelivery, MemoryFeed
+from support.memory_keys import MemoryKeys, MemoryTrail
 from support.memory_store import MemorySubscriptions
 from ws_gateway.control.api.app import create_app
 from ws_gateway.control.api.edge import Edge, OpenRequests
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.keys import KeyService
+from ws_gateway.control.operations import Operations
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
@@ -36,17 +40,20 @@ def client(api_key: str | None, store: SubscriptionStore | None = None) -> httpx
     """Build an app behind a key and a client without one."""
     store, feed = store or MemorySubscriptions(), MemoryFeed()
     reconciler = Reconciler(store, feed, POLICY)
+    reporter = HealthReporter(
+        store=store,
+        feed=feed,
+        delivery=MemoryDelivery(),
+        reconciler=reconciler,
+        counters=dict,
+        epoch="01TEST",
+    )
     app = create_app(
         subscriptions=SubscriptionService(store, reconciler, POLICY),
-        health=HealthReporter(
-            store=store,
-            feed=feed,
-            delivery=MemoryDelivery(),
-            reconciler=reconciler,
-            counters=dict,
-            epoch="01TEST",
-        ),
-        api_key=api_key,
+        health=reporter,
+        operations=Operations(reporter, MemoryTrail()),
+        keys=KeyService(MemoryKeys()),
+        guard=guarded(api_key),
     )
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway")
 
@@ -143,7 +150,7 @@ async def test_half_a_body_is_not_acted_on() -> None:
         sent.append(message)
 
     scope = {"type": "http", "path": "/x", "method": "POST", "headers": []}
-    await Edge(app, api_key="k", requests=OpenRequests())(scope, receive, send)
+    await Edge(app, guard=guarded("k"), requests=OpenRequests())(scope, receive, send)
     assert sent[0]["status"] == 400
 
 
@@ -151,7 +158,7 @@ async def test_a_body_that_does_not_come_is_waited_for_only_so_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A caller that dawdles is answered and let go."""
-    monkeypatch.setattr("ws_gateway.control.api.edge.BODY_SECONDS", 0.01)
+    monkeypatch.setattr("ws_gateway.control.api.bounds.BODY_SECONDS", 0.01)
 
     async def app(*_: Any) -> None:
         pytest.fail("a body that never came was acted on")
@@ -166,7 +173,7 @@ async def test_a_body_that_does_not_come_is_waited_for_only_so_long(
         sent.append(message)
 
     scope = {"type": "http", "path": "/x", "method": "POST", "headers": []}
-    await Edge(app, api_key="k", requests=OpenRequests())(scope, receive, send)
+    await Edge(app, guard=guarded("k"), requests=OpenRequests())(scope, receive, send)
     assert sent[0]["status"] == 408
 
 
@@ -188,7 +195,7 @@ async def test_a_stop_answers_what_is_still_open() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    edge = Edge(app, api_key="k", requests=requests)
+    edge = Edge(app, guard=guarded("k"), requests=requests)
     scope = {"type": "http", "path": "/health", "method": "GET", "headers": []}
     async with asyncio.timeout(5), asyncio.TaskGroup() as group:
         group.create_task(edge(scope, nothing, send))
@@ -217,7 +224,7 @@ async def test_an_answer_that_has_begun_is_not_begun_again_at_a_stop() -> None:
 
     scope = {"type": "http", "path": "/health", "method": "GET", "headers": []}
     async with asyncio.timeout(5), asyncio.TaskGroup() as group:
-        group.create_task(Edge(app, api_key="k", requests=requests)(scope, empty, send))
+        group.create_task(Edge(app, guard=guarded("k"), requests=requests)(scope, empty, send))
         await asyncio.sleep(0.01)
         requests.end()
     assert [message["type"] for message in sent] == ["http.response.start"]

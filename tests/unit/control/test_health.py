@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 
 from support.memory_feed import connection
 from support.memory_gateway import Gateway
-from ws_gateway.control.health import PING_AGE_SECONDS
+from ws_gateway.control.health import PING_AGE_SECONDS, _refusal_reasons
 from ws_gateway.domain.subscription import SubscriptionState as State
 from ws_gateway.domain.topic import Category, Channel, build_topic
-from ws_gateway.ports import BrokerState, SessionState
+from ws_gateway.ports import (
+    AlertCode,
+    BrokerState,
+    DeliveryStatus,
+    QueueAlert,
+    QueueKind,
+    QueueProblem,
+    QueueStatus,
+    SessionState,
+)
 
 LINEAR = build_topic(Channel.TICKER, category=Category.LINEAR, symbol="BTCUSDT")
 ORDER = build_topic(Channel.ORDER)
@@ -38,7 +48,7 @@ async def test_all_well_is_ready_and_ok(gateway: Gateway) -> None:
     assert body["broker"]["status"] == "ready"
     assert body["broker"]["buffered_events"] == 3
     assert body["subscriptions"] == {"active": 1}
-    assert body["delivery"] == {"received": 7, "confirmed": 4}
+    assert (body["delivery"]["received"], body["delivery"]["confirmed"]) == (7, 4)
     assert body["epoch"] == "01TEST"
     assert body["maintenance"] == []
     assert body["connections"] == [
@@ -116,9 +126,43 @@ async def test_a_broker_that_takes_nothing_is_a_reason(
 
 
 async def test_queue_problems_are_reasons(gateway: Gateway) -> None:
-    """Each drifted or missing queue is told in delivery's words."""
-    gateway.delivery.problems = ("queue a is gone", "queue b drifted")
-    assert await gateway.reasons() == [("queue_problem", "broker")] * 2
+    """Each is told in delivery's words; what is used as it is makes nothing unready."""
+    drifted = QueueProblem("b", "queue b drifted", is_blocking=False)
+    gateway.delivery.problems = (drifted,)
+    assert (await gateway.http.get("/readyz")).status_code == 200
+    gateway.delivery.problems = (QueueProblem("a", "queue a is gone"), drifted)
+    assert (await gateway.http.get("/readyz")).status_code == 503
+    reasons = (await gateway.health())["reasons"]
+    assert [(one["code"], one["subject"], one["is_blocking"]) for one in reasons] == [
+        ("queue_problem", "a", True),
+        ("queue_problem", "b", False),
+    ]
+
+
+async def test_a_queue_that_refuses_is_named_and_blocks_only_while_private_events_wait(
+    gateway: Gateway,
+) -> None:
+    """The broker's refusals are told as a rate, with the queue that is full."""
+    found = _delivery_and_queues(held=0)
+    (reason,) = _refusal_reasons(*found)
+    assert (reason.code, reason.is_blocking) == ("broker_refuses", False)
+    assert "the broker refuses, 2.5/s" in reason.detail
+    assert "full with reject-publish: q.eps" in reason.detail
+    (reason,) = _refusal_reasons(*_delivery_and_queues(held=3))
+    assert reason.is_blocking
+    assert "3 private events wait" in reason.detail
+    assert await gateway.reasons() == []
+
+
+def _delivery_and_queues(held: int) -> tuple[DeliveryStatus, list[QueueStatus]]:
+    alert = QueueAlert(AlertCode.REFUSING, datetime.now(UTC), "full")
+    queue = QueueStatus(
+        "q.eps", QueueKind.DEDICATED, "trade", ("eps",), (), "quorum", alerts=(alert,)
+    )
+    status = DeliveryStatus(
+        BrokerState.READY, None, 0, 0, refused_per_second=2.5, held_private=held
+    )
+    return status, [queue]
 
 
 async def test_a_wanted_connection_that_does_not_stream_is_a_reason(gateway: Gateway) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from ws_gateway.control.api.app import describe
 from ws_gateway.control.api.openapi import render
+from ws_gateway.domain.caller import Scope
 
 COMMITTED = Path(__file__).resolve().parents[3] / "docs" / "openapi.json"
 
@@ -22,7 +23,7 @@ def test_the_committed_document_is_current() -> None:
 
 
 def test_every_guarded_operation_documents_its_errors_and_key() -> None:
-    """Each operation below /api names the key and describes its errors as problems."""
+    """Each operation below /api names the key's scope and describes its errors as problems."""
     document = describe()
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -30,11 +31,26 @@ def test_every_guarded_operation_documents_its_errors_and_key() -> None:
             if not path.startswith("/api"):
                 assert "security" not in operation
                 continue
-            assert operation["security"] == [{"ApiKey": []}], (path, method)
+            (required,) = operation["security"]
+            assert list(required) == ["ApiKey"], (path, method)
+            assert [Scope(scope) for scope in required["ApiKey"]], (path, method)
             assert {"401", "403", "500"} <= set(answers), (path, method)
             for status, answer in answers.items():
-                if int(status) >= 400:
+                if int(status) >= 400 and "$ref" in answer:
+                    assert answer["$ref"] == f"#/components/responses/Problem{status}"
+                elif int(status) >= 400:
                     assert list(answer["content"]) == ["application/problem+json"], (path, status)
+
+
+def test_what_the_outermost_layer_answers_is_documented_everywhere() -> None:
+    """Any request may be too large, too slow, or come while the gateway stops."""
+    document = describe()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            known = set(operation["responses"])
+            assert {"400", "408", "413", "414", "431", "500", "503"} <= known, (path, method)
+    for answer in document["components"]["responses"].values():
+        assert list(answer["content"]) == ["application/problem+json"]
 
 
 def test_the_document_is_whole() -> None:

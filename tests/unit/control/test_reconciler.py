@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from itertools import repeat
+from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from support.memory_feed import MemoryFeed
 from support.memory_store import MemorySubscriptions
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
+from ws_gateway.domain.subscription import Subscription
 from ws_gateway.domain.subscription import SubscriptionState as State
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
-from ws_gateway.ports import SubscriptionFilter
+from ws_gateway.ports import Fingerprint, RowChange, SubscriptionFilter
 
 MS = 0.001
 FULL = Policy(tuple(Category), Category.LINEAR, has_credentials=True)
@@ -88,8 +93,8 @@ async def test_a_new_wish_is_asked_for_at_once() -> None:
     """The wake-up, not the interval, brings a wish to the feed."""
     store, feed = MemorySubscriptions(), MemoryFeed()
     async with running(store, feed) as reconciler:
-        await store.add(A, "s", "explicit")
-        assert reconciler.wish_added(A) is None
+        row, _ = await store.add(A, "s", "explicit")
+        assert reconciler.wish_added(row) is None
         await until(lambda: A in feed.wanted())
 
 
@@ -107,15 +112,16 @@ async def test_a_topic_stays_until_the_last_service_leaves() -> None:
     async with running(store, feed) as reconciler:
         one, _ = await store.add(A, "one", "explicit")
         two, _ = await store.add(A, "two", "explicit")
-        reconciler.wish_added(A)
+        reconciler.wishes_added([one, two])
         await until(lambda: A in feed.wanted())
         await store.remove(one.id)
-        await store.add(B, "one", "explicit")  # proves that the loop has looked again
-        reconciler.wishes_removed()
+        reconciler.wishes_removed([one])
+        row, _ = await store.add(B, "one", "explicit")  # proves that it has looked again
+        reconciler.wish_added(row)
         await until(lambda: B in feed.wanted())
         assert A in feed.wanted()
         await store.remove(two.id)
-        reconciler.wishes_removed()
+        reconciler.wishes_removed([two])
         await until(lambda: A not in feed.wanted())
         assert feed.calls == [("want", [A.key]), ("want", [B.key]), ("drop", [A.key])]
 
@@ -140,7 +146,7 @@ async def test_states_are_written_together() -> None:
 async def test_a_rejected_topic_is_not_asked_again_by_the_interval() -> None:
     """The venue's answer is written down and respected until somebody posts the wish again."""
     store, feed = MemorySubscriptions(), MemoryFeed()
-    await store.add(A, "s", "explicit")
+    row, _ = await store.add(A, "s", "explicit")
     async with running(store, feed, interval_seconds=5 * MS) as reconciler:
         await until(lambda: A in feed.wanted())
         feed.answer(A, State.REJECTED, "Invalid symbol")
@@ -148,7 +154,7 @@ async def test_a_rejected_topic_is_not_asked_again_by_the_interval() -> None:
         await asyncio.sleep(30 * MS)
         assert feed.calls == [("want", [A.key])]
 
-        assert reconciler.wish_added(A) == (State.REQUESTED, None)
+        assert reconciler.wish_added(row) == (State.REQUESTED, None)
         await until(lambda: len(feed.calls) == 2)
         assert feed.calls[1] == ("want", [A.key])
         await until(lambda: {A: (State.PENDING, None)} in store.written)
@@ -164,7 +170,7 @@ async def test_the_second_service_sees_the_state_the_topic_has() -> None:
         feed.answer(A, State.ACTIVE)
         await until(lambda: {A: (State.ACTIVE, None)} in store.written)
         second, _ = await store.add(A, "two", "explicit")
-        assert reconciler.wish_added(A) == (State.ACTIVE, None)
+        assert reconciler.wish_added(second) == (State.ACTIVE, None)
         written = len(store.written)
         await until(lambda: len(store.written) > written)
     row = await store.get(second.id)
@@ -229,6 +235,62 @@ async def test_a_start_without_database_restores_when_it_comes() -> None:
         assert A in feed.wanted()
 
 
+async def test_a_change_heard_while_others_are_read_is_not_forgotten() -> None:
+    """What changed again after its row was read is read again, not at the interval but at once."""
+
+    class SlowSubscriptions(MemorySubscriptions):
+        """Answers what the rows were when it was asked."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.asked, self.gate = asyncio.Event(), asyncio.Event()
+
+        async def get_all(self, ids: Sequence[UUID]) -> list[Subscription]:
+            seen = await super().get_all(ids)
+            self.asked.set()
+            await self.gate.wait()
+            return seen
+
+    store, feed = SlowSubscriptions(), MemoryFeed()
+    async with running(store, feed) as reconciler:
+        await until(lambda: reconciler.status().is_restored)
+        first, _ = await store.add(A, "one", "explicit")  # by somebody else, as all of these
+        reconciler.rows_changed([RowChange(first.id, first.revision)])
+        await store.asked.wait()
+        second, _ = await store.add(B, "one", "explicit")
+        await store.remove(first.id)
+        reconciler.rows_changed([RowChange(first.id, None), RowChange(second.id, second.revision)])
+        assert not reconciler.is_current
+        store.gate.set()
+        await until(lambda: B in feed.wanted())
+        await until(lambda: reconciler.register.get(first.id) is None)
+        assert A not in reconciler.register.topics
+        await until(lambda: reconciler.is_current)
+
+
+async def test_no_lease_ends_because_the_process_stood_still() -> None:
+    """Nobody could renew while it did: the lease has its whole length again."""
+    store, feed = MemorySubscriptions(), MemoryFeed()
+    await store.add(A, "s", "explicit", ttl_seconds=2)
+    await store.add(B, "s", "explicit", ttl_seconds=600)
+    with capture_logs() as lines:
+        async with running(store, feed) as reconciler:
+            await until(lambda: {A, B} <= set(feed.wanted()))
+            time.sleep(3.0)  # noqa: ASYNC251 - the loop is to stand still
+            # What was due while it stood still comes before anything else does.
+            await until(lambda: any(one["event"] == "control.stood_still" for one in lines))
+            await asyncio.sleep(100 * MS)
+            assert {A, B} <= set(reconciler.register.topics)
+            assert not [one for one in lines if one["event"] == "control.subscription_expired"]
+            # It is a lease still, and ends when nobody renews it now.
+            store.turned += timedelta(seconds=5)
+            reconciler.wishes_added([])
+            async with asyncio.timeout(9):
+                while A in reconciler.register.topics:  # noqa: ASYNC110 - no event to wait for
+                    await asyncio.sleep(MS)
+            assert B in reconciler.register.topics
+
+
 async def test_a_wish_stored_during_the_look_is_not_dropped() -> None:
     """A topic wished for again while the ledger is being read keeps flowing without a break."""
 
@@ -237,8 +299,8 @@ async def test_a_wish_stored_during_the_look_is_not_dropped() -> None:
 
         gate: asyncio.Event | None = None
 
-        async def desired_topics(self) -> set[Topic]:
-            seen = await super().desired_topics()
+        async def everything(self) -> tuple[Fingerprint, list[Subscription]]:
+            seen = await super().everything()
             if self.gate is not None:
                 await self.gate.wait()
             return seen
@@ -248,15 +310,16 @@ async def test_a_wish_stored_during_the_look_is_not_dropped() -> None:
     async with running(store, feed) as reconciler:
         await until(lambda: A in feed.wanted())
         store.gate = asyncio.Event()
-        await store.remove(first.id)
-        reconciler.wishes_removed()
-        await asyncio.sleep(5 * MS)
-        await store.add(A, "two", "explicit")
-        reconciler.wish_added(A)
+        await store.remove(first.id)  # by somebody else
+        reconciler.ledger_doubtful()
+        await asyncio.sleep(20 * MS)
+        second, _ = await store.add(A, "two", "explicit")
+        reconciler.wish_added(second)
         store.gate.set()
-        await store.add(C, "two", "explicit")
-        reconciler.wish_added(C)
+        third, _ = await store.add(C, "two", "explicit")
+        reconciler.wish_added(third)
         await until(lambda: C in feed.wanted())
+        await until(lambda: reconciler.register.get(first.id) is None)
         assert [call for call in feed.calls if call[0] == "drop"] == []
 
 
@@ -315,10 +378,11 @@ async def test_a_stored_wish_that_the_settings_forbid_now_is_not_asked_for(
     refused = {A, SPOT, ORDER} - served
     async with running(store, feed, interval_seconds=5 * MS, policy=policy) as reconciler:
         await until(lambda: any(refused <= batch.keys() for batch in store.written))
-        await asyncio.sleep(20 * MS)  # several intervals ask no more and write no more
+        before = [row for row in (await store.everything())[1] if row.topic in refused]
+        await asyncio.sleep(20 * MS)  # several intervals ask no more and change no row
         assert set(feed.wanted()) == served
         assert len(feed.calls) == 1
-        assert sum(bool(refused & batch.keys()) for batch in store.written) == 1
+        assert [row for row in (await store.everything())[1] if row.topic in refused] == before
         assert reconciler.status().counts == {"pending": len(served), "rejected": len(refused)}
     for topic in refused:
         state, error = await state_of(store, topic)
@@ -360,13 +424,15 @@ class Watched:
         self.reconciler = Reconciler(
             self.store, self.feed, policy, linger_seconds=60.0, monotonic=lambda: self.now
         )
+        self.rows: dict[Topic, Subscription] = {}
         self.reconciler.stop()  # its loop does not run, so news need no timer
         self.feed.observer = self.reconciler
 
     async def want(self, *topics: Topic) -> None:
         """Store wishes and look at the ledger once."""
         for topic in topics:
-            await self.store.add(topic, "s", "explicit")
+            self.rows[topic], _ = await self.store.add(topic, "s", "explicit")
+        self.reconciler.ledger_doubtful()
         await self.reconciler._reconcile()
 
     def told(self, topic: Topic) -> tuple[State, str | None, float]:
@@ -416,7 +482,7 @@ async def test_a_topic_asked_for_again_is_on_its_way_since_then() -> None:
     await watched.want(A)
     watched.feed.answer(A, State.REJECTED, "Invalid symbol")
     watched.now = 500.0
-    watched.reconciler.wish_added(A)
+    watched.reconciler.wish_added(watched.rows[A])
     await watched.want()
     assert watched.told(A) == (State.PENDING, None, 500.0)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import pytest
 
+from support.callers import ADMIN
 from support.memory_store import MemorySubscriptions
 from ws_gateway.config import load_settings
 from ws_gateway.control.policy import Policy
+from ws_gateway.control.register import Register
 from ws_gateway.control.service import SubscriptionService, Wish
-from ws_gateway.domain.subscription import Delivery, SubscriptionState
+from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState, UnreadableRow
 from ws_gateway.domain.topic import Category, Channel, Topic
 from ws_gateway.errors import Rejected
 from ws_gateway.ports import SubscriptionFilter
@@ -21,20 +24,44 @@ FULL = Policy(
 
 
 class NotedWishes:
-    """Notes what the service tells the reconciler."""
+    """Notes what the service tells the reconciler, and knows what that makes of the ledger."""
 
     def __init__(self) -> None:
+        self.register = Register()
+        self.database_error: str | None = None
+        self.is_current = False
         self.added: list[Topic] = []
         self.removals = 0
 
-    def wish_added(self, topic: Topic) -> tuple[SubscriptionState, str | None] | None:
+    def wish_added(self, row: Subscription) -> tuple[SubscriptionState, str | None] | None:
         """Note a wish."""
-        self.added.append(topic)
+        self.wishes_added([row])
         return None
 
-    def wishes_removed(self) -> None:
+    def wishes_added(self, rows: Sequence[Subscription]) -> None:
+        """Note wishes."""
+        self.register.put(rows)
+        self.added += [row.topic for row in rows]
+
+    def wishes_removed(self, rows: Iterable[Subscription | UnreadableRow]) -> None:
         """Note a removal."""
-        self.removals += 1
+        gone = [row.id for row in rows]
+        self.register.drop(gone)
+        self.removals += bool(gone)
+
+    def state(self, topic: Topic) -> tuple[SubscriptionState, str | None, float] | None:
+        """Know of no state."""
+
+    def carriers(self, topic: Topic) -> Sequence[str]:
+        """Name the topic's endpoint."""
+        return [topic.endpoint.value]
+
+    def services(self, topic: Topic) -> int:
+        """Count who wants it."""
+        return self.register.services(topic)
+
+    async def settled(self, topics: Iterable[Topic], seconds: float) -> None:
+        """Never wait."""
 
 
 def service(policy: Policy = FULL) -> tuple[SubscriptionService, NotedWishes]:
@@ -94,7 +121,8 @@ async def test_the_category_and_its_reason(
 ) -> None:
     """An explicit category wins, else the symbol tells, and the reason is kept."""
     use, noted = service()
-    subscription, is_new = await use.add(wish)
+    live, is_new = await use.add(ADMIN, wish)
+    subscription = live.subscription
     assert is_new
     assert subscription.topic.name == topic
     assert subscription.topic.category is category
@@ -111,7 +139,8 @@ async def test_a_channel_that_spot_lacks_goes_to_linear() -> None:
             has_credentials=False,
         )
     )
-    subscription, _ = await use.add(Wish(Channel.LIQUIDATION, "s", symbol="BTCUSDT"))
+    live, _ = await use.add(ADMIN, Wish(Channel.LIQUIDATION, "s", symbol="BTCUSDT"))
+    subscription = live.subscription
     assert subscription.topic.category is Category.LINEAR
     assert "spot has no channel liquidation" in subscription.chosen_by
 
@@ -191,9 +220,9 @@ async def test_what_cannot_be_served_is_refused_by_name(
     """A refusal names the field, stores nothing and wakes nobody."""
     use, noted = service(policy)
     with pytest.raises(Rejected) as caught:
-        await use.add(wish)
+        await use.add(ADMIN, wish)
     assert (caught.value.code, caught.value.field) == (code, field)
-    assert (await use.page(SubscriptionFilter(), after=None, limit=10)).items == []
+    assert (await use.page(ADMIN, SubscriptionFilter(), after=None, limit=10)).items == []
     assert noted.added == []
 
 
@@ -201,7 +230,7 @@ async def test_missing_credentials_name_the_settings() -> None:
     """The refusal of a private channel says which settings would allow it."""
     use, _ = service(Policy.of(load_settings({})))
     with pytest.raises(Rejected, match="WSG_BYBIT_API_KEY and WSG_BYBIT_API_SECRET"):
-        await use.add(Wish(Channel.BALANCE, "s"))
+        await use.add(ADMIN, Wish(Channel.BALANCE, "s"))
 
 
 async def test_the_policy_is_read_from_the_settings() -> None:
@@ -226,11 +255,12 @@ async def test_the_policy_is_read_from_the_settings() -> None:
 async def test_removals_wake_only_when_something_went() -> None:
     """Removing what is not there disturbs nobody."""
     use, noted = service()
-    subscription, _ = await use.add(Wish(Channel.TICKER, "s", symbol="BTCUSDT"))
-    assert await use.remove_service("other") == []
+    live, _ = await use.add(ADMIN, Wish(Channel.TICKER, "s", symbol="BTCUSDT"))
+    subscription = live.subscription
+    assert await use.remove_service(ADMIN, "other") == []
     assert noted.removals == 0
-    assert await use.remove(subscription.id) == subscription
-    assert await use.remove(subscription.id) is None
+    assert await use.remove(ADMIN, subscription.id) == subscription
+    assert await use.remove(ADMIN, subscription.id) is None
     assert noted.removals == 1
 
 
@@ -238,10 +268,10 @@ async def test_the_last_page_says_that_it_is_the_last() -> None:
     """A full page followed by nothing has no continuation."""
     use, _ = service()
     for symbol in ("AUSDT", "BUSDT", "CUSDT", "DUSDT"):
-        await use.add(Wish(Channel.TICKER, "s", symbol=symbol))
-    first = await use.page(SubscriptionFilter(), after=None, limit=2)
-    assert first.next_after == first.items[-1].id
-    last = await use.page(SubscriptionFilter(), after=first.next_after, limit=2)
+        await use.add(ADMIN, Wish(Channel.TICKER, "s", symbol=symbol))
+    first = await use.page(ADMIN, SubscriptionFilter(), after=None, limit=2)
+    assert first.next_after == first.items[-1].subscription.id
+    last = await use.page(ADMIN, SubscriptionFilter(), after=first.next_after, limit=2)
     assert len(last.items) == 2
     assert last.next_after is None
 
@@ -267,14 +297,12 @@ async def test_a_dedicated_queue_is_made_before_the_venue_is_asked() -> None:
     use = SubscriptionService(MemorySubscriptions(), noted, FULL, None, queues)
     shared = Wish(Channel.ORDER, "s")
     dedicated = replace(shared, delivery=Delivery.DEDICATED)
-    row, _ = await use.add(shared)
-    assert (row.delivery, queues.calls) == (Delivery.SHARED, [])
-    row, is_new = await use.add(dedicated)
-    assert (row.delivery, is_new, queues.calls) == (Delivery.DEDICATED, False, ["settle"])
-    row, _ = await use.add(shared)
-    assert row.delivery is Delivery.DEDICATED
-    row, _ = await use.add(replace(shared, delivery=Delivery.SHARED))
-    assert row.delivery is Delivery.SHARED
-    assert queues.calls == ["settle", "settle", "changed"]
-    await use.remove(row.id)
-    assert queues.calls[3:] == ["changed"]
+    live, _ = await use.add(ADMIN, shared)
+    assert (live.subscription.delivery, queues.calls) == (Delivery.SHARED, [])
+    await use.remove(ADMIN, live.subscription.id)
+    assert queues.calls == ["changed"]
+    live, is_new = await use.add(ADMIN, dedicated)
+    assert (live.subscription.delivery, is_new) == (Delivery.DEDICATED, True)
+    assert queues.calls[1:] == ["settle"]
+    await use.remove(ADMIN, live.subscription.id)
+    assert queues.calls[2:] == ["changed"]

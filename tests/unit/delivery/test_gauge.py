@@ -174,6 +174,22 @@ def test_a_stream_keeps_what_was_read() -> None:
     assert (queue.alerts, queue.gauge.dropped_at_least) == (set(), 0)
 
 
+def test_a_message_in_a_quiet_queue_is_not_as_old_as_the_quiet_before_it() -> None:
+    """The error is one look at most, however long nothing had come."""
+    queue = Queue()
+    queue.pass_time(20, came=3, taken=3)
+    queue.pass_time(3600)
+    queue.pass_time(5, came=1)
+    age = queue.gauge.oldest_age(queue.now + 1)
+    assert age is not None
+    assert 1 <= age[0] <= 6
+    assert not age[1]
+    queue.pass_time(600)
+    age = queue.gauge.oldest_age(queue.now)
+    assert age is not None
+    assert age[0] == pytest.approx(600, abs=5)
+
+
 def test_the_age_of_the_oldest_message() -> None:
     """It is as old as the time since which as many came as wait."""
     queue = Queue(max_length=None)

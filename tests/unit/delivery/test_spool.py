@@ -18,7 +18,7 @@ from support.link_stage import Stage
 from ws_gateway.client.continuity import ContinuityChecker
 from ws_gateway.domain.event import Kind
 from ws_gateway.runtime import spool_log
-from ws_gateway.runtime.spool_log import Record
+from ws_gateway.runtime.spool_format import Record
 
 
 async def opened(folder: Path, **changes: Any) -> Stage:
@@ -169,6 +169,26 @@ async def test_a_full_disk_is_said_and_memory_holds(
         bodies = await deliver(stage)
     assert problems(bodies) == []
     assert stage.counters.confirmed == 98
+    die(stage)
+
+
+async def test_many_events_a_full_disk_refused_go_on_when_the_broker_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many wait for the disk, they are delivered from memory, in order, without it."""
+
+    def full(file: int, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    stage = await opened(tmp_path, max_events=10_000)
+    monkeypatch.setattr(spool_log, "_write_all", full)
+    await step(stage)
+    for _ in range(60):
+        feed(stage, 50)
+        await step(stage)
+    bodies = await deliver(stage)
+    assert problems(bodies) == []
+    assert (stage.counters.confirmed, stage.counters.shed) == (3000, {})
     die(stage)
 
 
@@ -350,3 +370,102 @@ def test_a_disk_that_refuses_all_the_time_leaves_no_empty_files(
     log.append([Record(b"x", is_observed=True)], is_read=False)
     assert len(log.read(10).records) == 1
     log.close()
+
+
+async def test_a_slow_broker_does_not_let_the_spool_grow_beyond_its_bound(tmp_path: Path) -> None:
+    """It takes some and answers, so it is not away: the disk is bounded all the same."""
+    stage = await opened(tmp_path, spool_bytes=1_000_000)
+    assert stage.log is not None
+    stage.sender.begin(stage.broker)
+    for _ in range(120):
+        feed(stage, 50, b'"%b"' % (b"x" * 1000))
+        await step(stage)
+        stage.sender.on_confirm(stage.outbox.first_tag, multiple=False)
+    assert stage.counters.shed["spool_overflow"] > 100
+    assert stage.log.size_bytes < 3_000_000  # the bound, and what is in memory too
+    assert problems(await deliver(stage)) == []
+    die(stage)
+
+
+async def test_a_failed_sync_neither_doubles_records_nor_upsets_the_counters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written before it is not counted; it is written once more, and comes once."""
+
+    def failing(file: int) -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    stage = await opened(tmp_path)
+    assert stage.spool is not None
+    feed(stage, 5)
+    await step(stage)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", failing)
+        for _ in range(3):
+            assert stage.log is not None
+            stage.log._synced_at = 0.0
+            feed(stage, 5)
+            stage.spool._refused_at = None  # a second later
+            await step(stage)
+            assert stage.spool.last_error is not None
+    stage.spool._refused_at = None
+    await step(stage)
+    assert error_of(stage) is None
+    assert stage.publisher.spooled + stage.publisher.in_flight == 20
+    bodies = await deliver(stage)
+    assert [one["sequence"] for one in bodies] == list(range(1, 23))
+    assert stage.counters.confirmed == 20
+    assert stage.counters.shed == {}
+    die(stage)
+
+
+async def test_a_file_taken_away_holds_nothing_back(tmp_path: Path) -> None:
+    """Somebody tidied up: what was in it is counted, and what comes after it is delivered."""
+    stage = await opened(tmp_path, max_events=10_000)
+    await step(stage)
+    feed(stage, 10)
+    await step(stage)
+    for path in segments(tmp_path):
+        path.unlink()
+    bodies = await deliver(stage)
+    lost = stage.counters.shed["spool_damaged"]
+    assert lost > 0
+    feed(stage, 3)
+    bodies = await deliver(stage)
+    assert len([one for one in bodies if one["kind"] == "update"]) == 13 - lost
+    die(stage)
+
+
+async def test_private_events_on_disk_go_before_any_public_one(tmp_path: Path) -> None:
+    """Also when there are far more of them than are loaded at once."""
+    stage = await opened(tmp_path, max_events=10_000, window=200, spool_bytes=10_000_000)
+    for _ in range(30):
+        feed(stage, 100)
+        await step(stage)
+    for _ in range(300):
+        stage.runner.accept(observe(TRADES))
+    bodies = await deliver(stage)
+    classes = [one["event_type"] for one in bodies]
+    assert classes.count("order") == 3002
+    assert classes.index("trade") == 3002
+    assert problems(bodies) == []
+    die(stage)
+
+
+async def test_a_disk_that_hangs_holds_up_its_own_lane_only(tmp_path: Path) -> None:
+    """Public events wait a second for what is on disk, and no longer."""
+    stage = await opened(tmp_path, max_events=10_000)
+    feed(stage, 10)
+    await step(stage)
+    feed(stage, 10)
+    await step(stage)
+    for _ in range(5):
+        stage.runner.accept(observe(TRADES))
+    assert stage.spool is not None
+    stage.sender.begin(stage.broker)
+    assert {one["event_type"] for one in stage.broker.bodies} <= {"order"}
+    stage.spool._moved_at -= 2.0  # no step has come to its end since
+    stage.sender.flush()
+    assert "trade" in {one["event_type"] for one in stage.broker.bodies}
+    assert problems(await deliver(stage)) == []
+    die(stage)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from support.pipeline_stage import BOOK, ORDERS, SECOND_US, TICKER, TOP, TRADES, Stage, flowing
-from ws_gateway.domain.event import GapReason, Kind
-from ws_gateway.domain.topic import Lane
+from ws_gateway.domain.event import GapReason, Kind, Observation
+from ws_gateway.domain.topic import Lane, Topic
 
 # ── the beginning ─────────────────────────────────────────────────────────────────────────────
 
@@ -360,6 +360,33 @@ def test_a_private_fact_is_known_again_after_others() -> None:
         stage.tell(ORDERS)
     assert stage.told(ORDERS)[2:] == ["update", "update"]
     assert stage.counters.suppressed == {"duplicate": 2}
+
+
+def test_a_private_fact_that_found_no_room_is_news_when_it_is_read_again() -> None:
+    """Reading it again is how it comes back; once it is taken, it is known."""
+    stage = Stage()
+    stage.tell(ORDERS)
+    stage.outlet.room[Lane.PRIVATE] = 0
+    lost = observation(ORDERS, "lost")
+    for _ in range(2):
+        stage.runner.accept(lost)
+    assert stage.counters.shed == {"no_room": 2}
+    del stage.outlet.room[Lane.PRIVATE]
+    stage.runner.room_again()
+    for _ in range(2):
+        stage.runner.accept(lost)
+        stage.tell(ORDERS)
+    ids = [event.observation.event_id for event in stage.outlet.of(ORDERS)]
+    assert ids.count("lost") == 1
+    assert stage.counters.suppressed == {"duplicate": 1}
+
+
+def observation(topic: Topic, event_id: str) -> Observation:
+    """Make a fact with an id that may come again."""
+    return Observation(
+        topic, Kind.UPDATE, event_id, topic.category, topic.symbol,
+        1, None, 1, "0" * 32, None, b"{}",
+    )  # fmt: skip
 
 
 def test_a_book_that_breaks_all_the_time_is_asked_for_ever_more_rarely() -> None:

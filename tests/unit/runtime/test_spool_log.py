@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from ws_gateway.runtime import spool_log
-from ws_gateway.runtime.spool_log import Position, Record, SpoolLog
+from ws_gateway.runtime.spool_format import Position, Record
+from ws_gateway.runtime.spool_log import SpoolLog
 
 
 def condense(records: list[Record]) -> list[Record]:
@@ -46,7 +47,7 @@ class LogMachine(RuleBasedStateMachine):
         self.read_upto = 0  # so many of them are in hand
         self.in_hand: list[Position] = []
         self.is_harmed = False
-        self.turned: set[tuple[str, int]] = set()
+        self.turned: set[tuple[Path, int]] = set()
         self.log = open_log(self.folder, max_bytes=65_536)
         self.log.open()
 
@@ -120,9 +121,9 @@ class LogMachine(RuleBasedStateMachine):
             path = data.draw(st.sampled_from(files))
             content = bytearray(path.read_bytes())
             place = data.draw(st.integers(0, len(content) - 1))
-            if (path.name, place) in self.turned:  # once more could mend it
-                return
-            self.turned.add((path.name, place))
+            if (path, place) in self.turned:
+                return  # turned over once more it might be whole again
+            self.turned.add((path, place))
             content[place] ^= data.draw(st.integers(1, 255))
             path.write_bytes(content)
             self.is_harmed = True
@@ -252,3 +253,32 @@ def test_one_process_at_a_time_has_the_folder(folder: Path) -> None:
     second.close()
     second.open()
     second.close()
+
+
+def test_a_file_that_cannot_be_read_costs_nothing_of_those_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read is handed out; the fault is met again, and over one day."""
+    log = open_log(tmp_path, max_bytes=4096)
+    log.open()
+    records = [record(number, 3000) for number in range(6)]
+    for one in records:
+        log.append([one])
+    first, second = sorted(tmp_path.glob("*.seg"))[:2]
+    assert first != second
+    whole = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        if path == second:
+            raise OSError(errno.EIO, "input/output error")
+        return whole(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", read_bytes)
+        got = [one for _, one in log.read(100).records]
+        assert got
+        with pytest.raises(OSError, match="input/output"):
+            log.read(100)
+    got += [one for _, one in log.read(100).records]
+    assert got == records
+    log.close()

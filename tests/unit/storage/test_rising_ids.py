@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ws_gateway.storage.subscriptions import rising_ids
+from ws_gateway.storage.identity import rising_ids
 
 
 @given(st.lists(st.integers(0, 2**61), min_size=1, max_size=50))

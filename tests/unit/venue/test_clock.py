@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from ws_gateway.errors import VenueLost
@@ -63,3 +65,31 @@ async def test_what_cannot_be_believed_changes_nothing(server: Server, why: str)
     with pytest.raises(VenueLost, match=why):
         await clock.measure()
     assert (clock.offset_ms, clock.measured_at) == (7, None)
+
+
+async def test_it_is_measured_again_and_again_and_the_offset_outlives_an_outage() -> None:
+    """While the venue does not tell, what was measured last stays; later it is measured anew."""
+    server, asked = Server(ahead_ms=100), []
+
+    class Away:
+        async def server_time_ms(self) -> int:
+            asked.append(clock.offset_ms)
+            if len(asked) == 2:
+                raise VenueLost("closed", "away")
+            server.ahead_ms = 100 * len(asked)
+            return await server.server_time_ms()
+
+    clock = VenueClock(
+        Away(),
+        clock_us=lambda: int(server.wall_ms * 1000),
+        monotonic=lambda: server.passed_ms / 1000,
+        measure_seconds=0.0,
+        retry_seconds=0.0,
+    )
+    measuring = asyncio.create_task(clock.run())
+    async with asyncio.timeout(5):
+        while len(asked) < 5:  # noqa: ASYNC110 - nothing tells when it was asked
+            await asyncio.sleep(0)
+    measuring.cancel()
+    await asyncio.gather(measuring, return_exceptions=True)
+    assert asked[:5] == [0, 100, 100, 300, 400]

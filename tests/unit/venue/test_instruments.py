@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
+import pytest
 from structlog.testing import capture_logs
 
 from ws_gateway.domain.category import Listing
@@ -129,3 +130,48 @@ async def test_the_last_good_list_stays_while_rest_is_away() -> None:
         lists.rows[Category.LINEAR, None].append("NEWUSDT")
         lists.away = set()
         await until(lambda: found.listing(Channel.TICKER, "NEWUSDT").is_known)
+
+
+async def test_a_symbol_that_is_nearly_listed_is_taken_for_a_typing_error() -> None:
+    """Told by the lists that count for the wish: trades of options by base coin."""
+    async with reading(Lists()) as found:
+        await until(lambda: found.is_complete)
+        both = (Category.LINEAR, Category.SPOT)
+        assert await found.misspelt(Channel.TICKER, "BTCUSTD", both) == ["BTCUSDT"]
+        assert await found.misspelt(Channel.TICKER, "1000PEPEUSD", both) == ["1000PEPEUSDT"]
+        assert await found.misspelt(Channel.TICKER, "1000PEPEUSD", (Category.SPOT,)) == []
+        option = (Category.OPTION,)
+        assert await found.misspelt(Channel.TICKER, "BTC-25JUN27-90001-C-USDT", option)
+        assert await found.misspelt(Channel.TRADES, "BTC-25JUN27-90001-C-USDT", option) == []
+
+
+@pytest.mark.parametrize("symbol", ["BTCUSDT", "NEWUSDT"])
+async def test_a_symbol_that_is_listed_or_like_none_is_no_typing_error(symbol: str) -> None:
+    """Who is not nearly another is not refused: it may be newer than the list."""
+    async with reading(Lists()) as found:
+        await until(lambda: found.is_complete)
+        assert await found.misspelt(Channel.TICKER, symbol, (Category.SPOT,)) == []
+
+
+async def test_a_symbol_that_was_listed_meanwhile_is_no_typing_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before a symbol is called misspelt, a list that was not read just now is read again."""
+    monkeypatch.setattr("ws_gateway.venue.instruments._FRESH_SECONDS", 0.0)
+    lists = Lists()
+    async with reading(lists) as found:
+        await until(lambda: found.is_complete)
+    lists.rows[Category.SPOT, None].append("BTCUSDC")
+    assert await found.misspelt(Channel.TICKER, "BTCUSDC", (Category.SPOT,)) == []
+    assert found.listing(Channel.TICKER, "BTCUSDC").is_known
+
+
+async def test_without_a_list_nothing_is_called_misspelt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be looked up is asked of the venue, as ever."""
+    monkeypatch.setattr("ws_gateway.venue.instruments._FRESH_SECONDS", 0.0)
+    lists = Lists()
+    assert await lists.instruments_of.misspelt(Channel.TICKER, "BTCUSTD", (Category.SPOT,)) == []
+    async with reading(lists) as found:
+        await until(lambda: found.is_complete)
+    lists.away = {Category.SPOT}
+    assert await found.misspelt(Channel.TICKER, "BTCUSTD", (Category.SPOT,)) == []

@@ -287,3 +287,20 @@ def test_trades_are_called_missed_when_the_only_topic_with_a_pace_falls_silent()
     watched.run(10, {})
     assert set(watched.stalls()) == {LIVELY, TRADES}
     assert watched.asked == [("unsubscribe", LIVELY.name), ("subscribe", LIVELY.name)]
+
+
+def test_the_silence_of_a_stalled_topic_goes_on_while_it_is_asked_for_again() -> None:
+    """It ends with data; who flows is silent for no longer than its pace and one look."""
+    watched = Watched([LIVELY, TRADES])
+    watched.run(60, {LIVELY: 0.5, TRADES: 2.0})
+    silent = dict(watched.conversation.silences(watched.now))
+    assert silent[LIVELY] <= 1.5
+    assert silent[TRADES] <= 3.0
+    watched.run(40, {TRADES: 2.0})
+    assert watched.state(LIVELY) is State.STALLED
+    assert ("subscribe", LIVELY.name) in watched.asked
+    silent = dict(watched.conversation.silences(watched.now))
+    assert 39 <= silent[LIVELY] <= 42
+    assert silent[TRADES] <= 3.0
+    watched.run(2, {LIVELY: 0.5, TRADES: 2.0})
+    assert dict(watched.conversation.silences(watched.now))[LIVELY] <= 1.5

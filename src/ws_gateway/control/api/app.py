@@ -7,16 +7,23 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from fastapi import FastAPI, Security
-from fastapi.security import APIKeyHeader
+from fastapi import FastAPI
 
 from ws_gateway import __version__
 from ws_gateway.control.api import balances as balance_endpoints
 from ws_gateway.control.api import contract as contract_files
-from ws_gateway.control.api import probes, problems, queues, subscriptions
-from ws_gateway.control.api.edge import KEY_HEADER, Edge, OpenRequests
+from ws_gateway.control.api import keys as key_endpoints
+from ws_gateway.control.api import logs, metrics, probes, problems, queues, subscriptions
+from ws_gateway.control.api.answers import document_edge
+from ws_gateway.control.api.edge import Edge, OpenRequests
+from ws_gateway.control.api.tracing import Tracing
 from ws_gateway.control.balances import BalanceService
+from ws_gateway.control.guard import Guard
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.keys import KeyService
+from ws_gateway.control.metrics.metric import Meters
+from ws_gateway.control.metrics.scrape import Scrape
+from ws_gateway.control.operations import Operations
 from ws_gateway.control.schemas import Problem
 from ws_gateway.control.service import SubscriptionService
 
@@ -27,15 +34,20 @@ What is subscribed here arrives in RabbitMQ, on the AMQP exchange `ws-gateway.ev
 several services want is subscribed once and dropped when the last of them leaves. Subscriptions
 survive restarts. `GET /asyncapi.json` and `GET /schemas/{event_class}.json` say what arrives.
 
-Everything below `/api` needs the key of `WSG_API_KEY` in the header `X-API-Key`. Every error is an
-`application/problem+json` (RFC 9457) with a stable `code`, the `field` at fault, what was `found`
-and what is `allowed`.
-"""
+Everything below `/api` needs a key in the header `X-API-Key`: the administrator's of `WSG_API_KEY`,
+or one made with it or with `ws-gateway keys create`. Each operation names the scope it needs;
+`admin` stands for all. A key that is bound to services sees and changes their subscriptions alone:
+another service's name is answered 403 (`foreign_service`), the id of its subscription 404. Every
+error is an `application/problem+json` (RFC 9457) with a stable `code`, the `field` at fault, what
+was `found`, what is `allowed`, and the `trace_id` of the request.
 
-# Only documents the header: `Edge` refuses before a request comes this far.
-_KEY = APIKeyHeader(
-    name=KEY_HEADER, scheme_name="ApiKey", description="The key of WSG_API_KEY.", auto_error=False
-)
+Send a W3C `traceparent` to go on with a trace of yours; every answer has one. HEAD is served where
+GET is. Path and query may have 8 KiB, all headers 16 KiB, a body 64 KiB and 32 levels of nesting.
+
+While PostgreSQL is away, writes are answered 503 with `Retry-After` and may be sent again without
+harm; subscriptions are read from memory where that is known to be true, and the answer then has
+`X-Served-From: memory`. While RabbitMQ is away, every call works, and events wait.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +56,21 @@ class Collaborators:
 
     subscriptions: SubscriptionService
     health: HealthReporter
-    contract: Mapping[str, bytes]
+    scrape: Scrape
+    operations: Operations
+    keys: KeyService
     balances: BalanceService
+    contract: Mapping[str, bytes]
 
 
 def create_app(
     *,
     subscriptions: SubscriptionService,
     health: HealthReporter,
-    api_key: str | None,
+    scrape: Scrape | None = None,
+    operations: Operations,
+    keys: KeyService,
+    guard: Guard,
     requests: OpenRequests | None = None,
     contract: Mapping[str, bytes] = MappingProxyType({}),
     balances: BalanceService | None = None,
@@ -62,16 +80,32 @@ def create_app(
     Args:
         subscriptions: use cases behind `/api/v1/subscriptions`.
         health: what the probes answer.
-        api_key: the administrator's key; None or empty refuses everything below `/api`.
+        scrape: what `/metrics` answers; None tells of nothing but the health.
+        operations: use cases of operators.
+        keys: use cases of keys.
+        guard: recognises who calls anything below `/api`.
         requests: counts what is being served, for whoever stops the gateway.
         contract: files to serve, by path: `asyncapi.json` and `schemas/{event_class}.json`.
         balances: use cases behind `/api/v1/balances`; None knows of no account.
     """
     app = _routed()
+    scrape = scrape or Scrape(health, Meters())
     app.state.collaborators = Collaborators(
-        subscriptions, health, contract, balances or BalanceService(())
+        subscriptions,
+        health,
+        scrape,
+        operations,
+        keys,
+        balances or BalanceService(()),
+        contract,
     )
-    app.add_middleware(Edge, api_key=api_key, requests=requests or OpenRequests())
+    app.add_middleware(
+        Edge,
+        guard=guard,
+        requests=requests or OpenRequests(),
+        times=scrape.meters.requests,
+    )
+    app.add_middleware(Tracing)  # the last that is added is the outermost
     return app
 
 
@@ -85,9 +119,11 @@ class _DescribedApp(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
-        document = super().openapi()
-        document["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
-        return document
+        if self.openapi_schema is None:
+            document = super().openapi()
+            document["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
+            document_edge(document)
+        return super().openapi()
 
 
 def _routed() -> FastAPI:
@@ -102,10 +138,15 @@ def _routed() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     problems.register(app)
-    app.include_router(subscriptions.router, dependencies=[Security(_KEY)])
-    app.include_router(balance_endpoints.router, dependencies=[Security(_KEY)])
-    app.include_router(probes.guarded, dependencies=[Security(_KEY)])
-    app.include_router(queues.router, dependencies=[Security(_KEY)])
+    app.include_router(subscriptions.router)
+    app.include_router(subscriptions.sets)
+    app.include_router(balance_endpoints.router)
+    app.include_router(probes.guarded)
+    app.include_router(queues.router)
+    app.include_router(key_endpoints.router)
+    app.include_router(key_endpoints.audit)
+    app.include_router(logs.router)
     app.include_router(probes.router)
+    app.include_router(metrics.router)
     app.include_router(contract_files.router)
     return app

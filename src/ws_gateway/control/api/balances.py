@@ -8,10 +8,10 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.params import Depends as Dependency
 from starlette.responses import Response
 
 from ws_gateway.control.api.answers import problems_of
+from ws_gateway.control.api.calling import BalanceReader, BalanceSyncer
 from ws_gateway.control.api.problems import RETRY_AFTER_SECONDS, problem
 from ws_gateway.control.balance_schemas import (
     AccountName,
@@ -29,12 +29,6 @@ from ws_gateway.control.balance_schemas import (
 from ws_gateway.control.balances import BalanceService
 from ws_gateway.errors import Rejected, VenueLost
 
-READ: list[Dependency] = []
-"""What a caller needs to read balances: the place for the scope `balances:read`."""
-
-SYNC: list[Dependency] = []
-"""What a caller needs to let them be read anew: the place for the scope `balances:sync`."""
-
 router = APIRouter(prefix="/api/v1/balances", tags=["balances"])
 
 
@@ -46,15 +40,17 @@ def _service(request: Request) -> BalanceService:
 Service = Annotated[BalanceService, Depends(_service)]
 
 
-@router.get("", summary="See the latest balances", dependencies=READ, responses=problems_of(422))
-async def list_balances(query: Annotated[BalanceQuery, Query()], service: Service) -> BalanceList:
+@router.get("", summary="See the latest balances", responses=problems_of(422))
+async def list_balances(
+    query: Annotated[BalanceQuery, Query()], caller: BalanceReader, service: Service
+) -> BalanceList:
     """Answer the newest of each coin that is known, also while PostgreSQL is away.
 
     `view=margin` answers the account's totals instead. `freshness` says how old it is: Bybit
     tells a coin when it changes, so an old balance may well be true; `POST /balances/sync` asks.
     """
     if query.view is View.MARGIN:
-        margins = service.margins(query.account)
+        margins = service.margins(caller, query.account)
         return BalanceList(
             items=[MarginAnswer.of(row) for row in margins.items],
             next_cursor=None,
@@ -64,7 +60,7 @@ async def list_balances(query: Annotated[BalanceQuery, Query()], service: Servic
     if query.cursor is not None:
         account, coin = read_cursor(query.cursor, (str, str))
         after = account, coin
-    page = service.coins(query.account, query.coins(), after=after, limit=query.limit)
+    page = service.coins(caller, query.account, query.coins(), after=after, limit=query.limit)
     last = page.items[-1] if page.has_more else None
     return BalanceList(
         items=[BalanceAnswer.of(row) for row in page.items],
@@ -76,11 +72,10 @@ async def list_balances(query: Annotated[BalanceQuery, Query()], service: Servic
 @router.get(
     "/history",
     summary="See how balances came to be",
-    dependencies=READ,
     responses=problems_of(422, 503),
 )
 async def list_balance_history(
-    query: Annotated[HistoryParameters, Query()], service: Service
+    query: Annotated[HistoryParameters, Query()], caller: BalanceReader, service: Service
 ) -> BalanceList:
     """Answer every stored state between `from` and `to`, newest first unless `order=asc`.
 
@@ -89,13 +84,13 @@ async def list_balance_history(
     """
     wish = query.to_wish()
     if query.view is View.MARGIN:
-        margins = await service.margin_history(wish)
+        margins = await service.margin_history(caller, wish)
         return BalanceList(
             items=[MarginAnswer.of(row) for row in margins.items],
             next_cursor=query.cursor_behind(margins),
             freshness=Freshness.of(margins, _now()),
         )
-    page = await service.coin_history(wish)
+    page = await service.coin_history(caller, wish)
     return BalanceList(
         items=[BalanceAnswer.of(row) for row in page.items],
         next_cursor=query.cursor_behind(page),
@@ -106,7 +101,6 @@ async def list_balance_history(
 @router.post(
     "/sync",
     summary="Read the balances from Bybit's REST now",
-    dependencies=SYNC,
     response_model=SyncAnswer,
     responses={
         **problems_of(422, 503),
@@ -114,7 +108,10 @@ async def list_balance_history(
     },
 )
 async def sync_balances(
-    request: Request, service: Service, account: Annotated[AccountName | None, Query()] = None
+    request: Request,
+    caller: BalanceSyncer,
+    service: Service,
+    account: Annotated[AccountName | None, Query()] = None,
 ) -> SyncAnswer | Response:
     """Read, store and publish the account's balances, and answer what became of each coin.
 
@@ -122,7 +119,7 @@ async def sync_balances(
     Bybit is away or asks to be left alone; 502 that it refused, and what to do about it.
     """
     try:
-        return SyncAnswer.of(await service.sync(account))
+        return SyncAnswer.of(await service.sync(caller, account))
     except VenueLost as exc:
         wait = exc.retry_after_seconds
         return problem(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -13,19 +13,17 @@ import structlog
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ws_gateway.control.api.problems import RETRY_AFTER_SECONDS, problem
+from ws_gateway.control.api import bounds
+from ws_gateway.control.api.problems import RETRY_AFTER_SECONDS, problem, problem_of
+from ws_gateway.control.guard import KEY_HEADER, Guard
+from ws_gateway.control.request_times import RequestTimes
+from ws_gateway.errors import GatewayError
+from ws_gateway.runtime.tracing import current_trace_id
 
-KEY_HEADER = "X-API-Key"
 GUARDED_PATH = "/api"
-MAX_BODY_BYTES = 64 * 1024
-MAX_DRAIN_BYTES = 1024 * 1024
-"""How much of a body too large is read and thrown away: a caller that is cut off while it sends
-sees a broken connection instead of the answer."""
-
-BODY_SECONDS = 10.0
-"""Longest wait for a body; a caller that dawdles would hold a connection for nothing."""
 
 _KEY_HEADER = KEY_HEADER.lower().encode()
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _log = structlog.get_logger(__name__)
 
@@ -73,9 +71,11 @@ class _Answer:
     def __init__(self, send: Send) -> None:
         self._send = send
         self.has_started = False
+        self.status = 0
 
     async def __call__(self, message: Message) -> None:
-        self.has_started = self.has_started or message["type"] == "http.response.start"
+        if message["type"] == "http.response.start":
+            self.has_started, self.status = True, message["status"]
         await self._send(message)
 
 
@@ -87,66 +87,76 @@ class Edge:
 
     Args:
         app: what is guarded.
-        api_key: the administrator's key; None or empty refuses everything.
+        guard: recognises who asks.
         requests: counts what is being served.
+        times: told of each answer.
     """
 
-    def __init__(self, app: ASGIApp, *, api_key: str | None, requests: OpenRequests) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        guard: Guard,
+        requests: OpenRequests,
+        times: RequestTimes | None = None,
+    ) -> None:
         self._app = app
+        self._guard = guard
         self._requests = requests
-        # Bytes, because a header may hold any byte, and comparing such a str raises.
-        self._api_key = api_key.encode() if api_key else None
+        self._times = times or RequestTimes()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send)
+        answer, began = _Answer(send), time.monotonic()
         try:
             async with self._requests.one_more():
                 await self._respond(scope, receive, answer)
         except _Ended:
             if not answer.has_started:
-                await _stopping(scope)(scope, receive, send)
+                await _stopping(scope)(scope, receive, answer)
+        finally:
+            route = getattr(scope.get("route"), "path", None)
+            self._times.answered(scope["method"], route, answer.status, time.monotonic() - began)
 
     async def _respond(self, scope: Scope, receive: Receive, send: _Answer) -> None:
-        refusal = self._refusal(scope)
+        refusal = bounds.refusal(scope) or await self._refusal(scope)
         if refusal is None:
-            body = await _read_body(scope, receive)
+            body = await bounds.read_body(scope, receive)
             if not isinstance(body, Response):
-                await self._serve(scope, _replay(body, receive), send)
+                await self._serve(scope, bounds.replay(body, receive), send)
                 return
             refusal = body
         await refusal(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> Response | None:
+    async def _refusal(self, scope: Scope) -> Response | None:
+        """Answer why this is not served, or remember who asks for it."""
         path = scope["path"]
         if path != GUARDED_PATH and not path.startswith(GUARDED_PATH + "/"):
             return None
-        if self._api_key is None:
-            return problem(
-                HTTPStatus.FORBIDDEN,
-                "no API key is configured, so every request is refused; set WSG_API_KEY, or "
-                f"WSG_API_KEY_FILE, start the gateway again, and send the key as {KEY_HEADER}",
-                code="api_key_not_configured",
-                instance=path,
-            )
         given = [value for name, value in scope["headers"] if name == _KEY_HEADER]
-        if not given:
-            return _unauthorized(path, f"send the key as {KEY_HEADER}", code="api_key_missing")
-        # Constant time per value; sent more than once, each has to fit.
-        if not all(hmac.compare_digest(value, self._api_key) for value in given):
-            return _unauthorized(path, f"{KEY_HEADER} is not the key", code="api_key_wrong")
+        address = scope["client"][0] if scope.get("client") else "unknown"
+        is_reading = scope["method"] in _READING
+        try:
+            caller = await self._guard.admit(given, address, is_reading=is_reading)
+        except GatewayError as exc:
+            return problem_of(exc, path)
+        scope.setdefault("state", {})["caller"] = caller.on(
+            address, current_trace_id() or uuid4().hex
+        )
         return None
 
     async def _serve(self, scope: Scope, receive: Receive, send: _Answer) -> None:
+        # What is asked by HEAD is answered as by GET; the server leaves out the body.
+        served = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         try:
-            await self._app(scope, receive, send)
+            await self._app(served, receive, send)
         except Exception as exc:
             # The one place for what nobody foresaw: one request fails, the service does not, and
             # the caller learns nothing of the inside but a number to ask about.
-            trace_id = uuid4().hex
+            trace_id = current_trace_id() or uuid4().hex
             _log.exception(
                 "control.request_failed",
                 trace_id=trace_id,
@@ -164,6 +174,9 @@ class Edge:
                 trace_id=trace_id,
             )
             await answer(scope, receive, send)
+        finally:
+            if served is not scope and "route" in served:
+                scope["route"] = served["route"]
 
 
 def _stopping(scope: Scope) -> Response:
@@ -174,74 +187,3 @@ def _stopping(scope: Scope) -> Response:
         instance=scope["path"],
         headers={"Retry-After": str(RETRY_AFTER_SECONDS), "Connection": "close"},
     )
-
-
-def _unauthorized(path: str, detail: str, *, code: str) -> Response:
-    return problem(
-        HTTPStatus.UNAUTHORIZED,
-        detail,
-        code=code,
-        instance=path,
-        headers={"WWW-Authenticate": f'ApiKey header="{KEY_HEADER}"'},
-    )
-
-
-async def _read_body(scope: Scope, receive: Receive) -> bytes | Response:
-    """Take the whole body in, or answer why it is not taken."""
-    announced = dict(scope["headers"]).get(b"content-length", b"0")
-    if announced.isdigit() and int(announced) > MAX_DRAIN_BYTES:
-        return _too_large(scope)
-    body = bytearray()
-    received = 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    # Half a body must not be acted on. Nobody reads this answer.
-                    return problem(
-                        HTTPStatus.BAD_REQUEST,
-                        "the caller went away before its body was complete",
-                        code="body_incomplete",
-                        instance=scope["path"],
-                    )
-                piece = message.get("body", b"")
-                received += len(piece)
-                if received <= MAX_BODY_BYTES:
-                    body += piece
-                if not message.get("more_body", False):
-                    return bytes(body) if received <= MAX_BODY_BYTES else _too_large(scope)
-                if received > MAX_DRAIN_BYTES:
-                    return _too_large(scope)
-    except TimeoutError:
-        return problem(
-            HTTPStatus.REQUEST_TIMEOUT,
-            f"the body did not arrive in {BODY_SECONDS:.0f} s",
-            code="body_timeout",
-            instance=scope["path"],
-            headers={"Connection": "close"},
-        )
-
-
-def _too_large(scope: Scope) -> Response:
-    return problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        f"a body may have {MAX_BODY_BYTES} bytes",
-        code="body_too_large",
-        instance=scope["path"],
-        headers={"Connection": "close"},
-    )
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """Give the body that was taken in, then whatever comes."""
-    is_given = False
-
-    async def replayed() -> Message:
-        nonlocal is_given
-        if is_given:
-            return await receive()
-        is_given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replayed

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from ws_gateway.control.api.answers import problems_of
+from ws_gateway.control.api.calling import Administrator, SubscriptionReader
 from ws_gateway.control.api.problems import NotFound
 from ws_gateway.control.connection_schemas import (
     ConnectionsAnswer,
@@ -15,6 +16,7 @@ from ws_gateway.control.connection_schemas import (
     Replacement,
 )
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.operations import Operations
 from ws_gateway.control.schemas import Health, Liveness, Readiness
 
 router = APIRouter(tags=["health"])
@@ -26,6 +28,12 @@ def _reporter(request: Request) -> HealthReporter:
     return reporter
 
 
+def _operations(request: Request) -> Operations:
+    operations: Operations = request.app.state.collaborators.operations
+    return operations
+
+
+Operating = Annotated[Operations, Depends(_operations)]
 Reporter = Annotated[HealthReporter, Depends(_reporter)]
 
 
@@ -61,10 +69,20 @@ async def get_readiness(reporter: Reporter, response: Response) -> Readiness:
 @guarded.get(
     "/connections",
     summary="Compare what is wanted with what there is",
-    responses=problems_of(422),
+    responses={
+        200: {
+            "links": {
+                "replace_connection": {
+                    "operationId": "replace_connection",
+                    "parameters": {"name": "$response.body#/connections/0/name"},
+                }
+            }
+        },
+        **problems_of(422),
+    },
 )
 async def list_connections(
-    query: Annotated[ConnectionsQuery, Query()], reporter: Reporter
+    query: Annotated[ConnectionsQuery, Query()], caller: SubscriptionReader, operations: Operating
 ) -> ConnectionsAnswer:
     """Answer every connection to Bybit in full, counts per endpoint, and the topics missing.
 
@@ -73,7 +91,7 @@ async def list_connections(
     the `breaker` hold attempts back, is it announced `maintenance`? `last_error` and `retry_at` of
     the connections say what happened and when the next attempt is due.
     """
-    return ConnectionsAnswer.of(reporter.venue(query.endpoint))
+    return ConnectionsAnswer.of(operations.venue(caller, query.endpoint))
 
 
 @guarded.post(
@@ -82,13 +100,15 @@ async def list_connections(
     summary="Replace a connection without a gap",
     responses=problems_of(404, 422),
 )
-async def replace_connection(name: str, reporter: Reporter) -> Replacement:
+async def replace_connection(
+    name: str, caller: Administrator, operations: Operating
+) -> Replacement:
     """Open a successor, and close the connection when that carries all its topics.
 
     For a connection that is to be drained, whatever the reason. `GET /api/v1/connections` shows
     both until then. If the successor does not come up in half a minute, the connection stays.
     """
-    if not reporter.replace_connection(name):
+    if not await operations.replace_connection(caller, name):
         detail = f"there is no connection {name!r}; GET /api/v1/connections names them"
         raise NotFound(detail, code="connection_not_found")
     return Replacement(connection=name)

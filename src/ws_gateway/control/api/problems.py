@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPMethod, HTTPStatus
 from typing import Any, cast
@@ -13,8 +15,17 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
+from ws_gateway.control.guard import KEY_HEADER
 from ws_gateway.control.schemas import Problem
-from ws_gateway.errors import DatabaseLost, Rejected
+from ws_gateway.errors import (
+    Contradiction,
+    DatabaseLost,
+    Forbidden,
+    Rejected,
+    Throttled,
+    Unauthorized,
+)
+from ws_gateway.runtime.tracing import current_trace_id, note
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
@@ -22,6 +33,7 @@ RETRY_AFTER_SECONDS = 5
 MAX_FOUND_CHARS = 200
 """Longest piece of a caller's own input that is repeated to it."""
 
+_ASK_FOR_KEY = {"WWW-Authenticate": f'ApiKey header="{KEY_HEADER}"'}
 _BARE_SCOPE = {"type": "http", "headers": [], "root_path": "", "query_string": b""}
 _FURTHER_FAULTS = 3  # how many faults beside the first are told in words
 
@@ -48,7 +60,9 @@ def problem(
     trace_id: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """Build the answer."""
+    """Build the answer; without a trace of its own it bears that of the request."""
+    trace_id = trace_id or current_trace_id()
+    note(code=code)
     body = Problem(
         type=f"urn:ws-gateway:problem:{code}",
         title=HTTPStatus(status).phrase,
@@ -71,48 +85,65 @@ def problem(
 
 def register(app: FastAPI) -> None:
     """Make the app answer every known exception as a problem."""
-    app.add_exception_handler(Rejected, _rejected)
-    app.add_exception_handler(NotFound, _not_found)
-    app.add_exception_handler(DatabaseLost, _database_lost)
+    for known in (Rejected, NotFound, DatabaseLost, Throttled):
+        app.add_exception_handler(known, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
 
 
-# Starlette types every handler for any exception; each is registered for exactly one.
+def problem_of(exc: Exception, instance: str) -> Response:
+    """Answer what the use cases raise; anything else is a defect and is raised again."""
+    match exc:
+        case Unauthorized():
+            return _refused(HTTPStatus.UNAUTHORIZED, exc, instance, _ASK_FOR_KEY)
+        case Forbidden():
+            return _refused(HTTPStatus.FORBIDDEN, exc, instance)
+        case Rejected():
+            is_conflict = isinstance(exc, Contradiction)
+            status = HTTPStatus.CONFLICT if is_conflict else HTTPStatus.UNPROCESSABLE_ENTITY
+            return _refused(status, exc, instance)
+        case NotFound():
+            return problem(HTTPStatus.NOT_FOUND, str(exc), code=exc.code, instance=instance)
+        case Throttled():
+            # Whole seconds, and never 0, which would ask for the same at once.
+            wait = max(1, math.ceil(exc.retry_after_seconds))
+            return problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                str(exc),
+                code=exc.code,
+                instance=instance,
+                headers={"Retry-After": str(wait)},
+            )
+        case DatabaseLost():
+            _log.warning("control.request_unserved", path=instance, error=str(exc))
+            return problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "the database is away; nothing is known to have changed, and the same request may "
+                "be sent again without harm",
+                code="database_lost",
+                instance=instance,
+                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+            )
+    raise exc
 
 
-async def _rejected(request: Request, exc: Exception) -> Response:
-    rejected = cast("Rejected", exc)
+def _refused(
+    status: HTTPStatus, exc: Rejected, instance: str, headers: Mapping[str, str] | None = None
+) -> Response:
     return problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        str(rejected),
-        code=rejected.code,
-        instance=request.url.path,
-        field=rejected.field,
-        found=rejected.found,
-        allowed=rejected.allowed,
-    )
-
-
-async def _not_found(request: Request, exc: Exception) -> Response:
-    return problem(
-        HTTPStatus.NOT_FOUND,
+        status,
         str(exc),
-        code=cast("NotFound", exc).code,
-        instance=request.url.path,
+        code=exc.code,
+        instance=instance,
+        field=exc.field,
+        found=exc.found,
+        allowed=exc.allowed,
+        headers=headers,
     )
 
 
-async def _database_lost(request: Request, exc: Exception) -> Response:
-    _log.warning("control.request_unserved", path=request.url.path, error=str(exc))
-    return problem(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "the database is away; nothing is known to have changed, and the same request may be "
-        "sent again without harm",
-        code="database_lost",
-        instance=request.url.path,
-        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-    )
+async def _known(request: Request, exc: Exception) -> Response:
+    return problem_of(exc, request.url.path)
 
 
 async def _http(request: Request, exc: Exception) -> Response:
@@ -151,6 +182,8 @@ def _methods_of(request: Request) -> list[str]:
         scope = {**_BARE_SCOPE, "path": request.scope["path"], "method": method.value}
         if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
             found.append(method.value)
+    if HTTPMethod.GET.value in found:  # the edge serves it as GET
+        found.append(HTTPMethod.HEAD.value)
     return sorted(found)
 
 
@@ -194,6 +227,15 @@ def _not_called_json(request: Request) -> Response:
     )
 
 
+_BOUNDS = (
+    ("ge", "at least"),
+    ("gt", "more than"),
+    ("le", "at most"),
+    ("lt", "less than"),
+    ("min_length", "a length of at least"),
+    ("max_length", "a length of at most"),
+)
+
 _CODES = {"missing": "field_missing", "extra_forbidden": "field_unknown"}
 
 
@@ -215,16 +257,25 @@ def _told(fault: Mapping[str, Any]) -> str:
 
 
 def _allowed(fault: Mapping[str, Any]) -> list[str] | None:
-    """Read the members of an enumeration out of pydantic's sentence: `'a', 'b' or 'c'`."""
-    if fault["type"] != "enum":
-        return None
-    expected = str(fault["ctx"]["expected"]).replace(" or ", ", ")
-    return [word.strip("'") for word in expected.split(", ")]
+    """Say what would have been taken, as far as the rule that refused it tells."""
+    context = fault.get("ctx", {})
+    if fault["type"] == "enum":  # pydantic's sentence: `'a', 'b' or 'c'`
+        expected = str(context["expected"]).replace(" or ", ", ")
+        return [word.strip("'") for word in expected.split(", ")]
+    if fault["type"] == "string_pattern_mismatch":
+        capitals = str(fault["input"]).upper()
+        if _field(fault) == "symbol" and re.fullmatch(context["pattern"], capitals):
+            return [capitals]
+        return [str(context["pattern"])]
+    bounds = [f"{words} {context[name]}" for name, words in _BOUNDS if name in context]
+    return bounds or None
 
 
 def _bounded(found: object) -> object:
     """Repeat a caller's input only as far as it helps."""
-    if found is None or isinstance(found, bool | int | float):
+    if found is None or isinstance(found, bool | int):
+        return found
+    if isinstance(found, float) and math.isfinite(found):  # JSON has no other numbers
         return found
     text = found if isinstance(found, str) else repr(found)
     # A half surrogate can be read from JSON but not be written again.

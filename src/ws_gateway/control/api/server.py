@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from http import HTTPStatus
 from typing import Any
 
+import h11
+import structlog
 import uvicorn
+from starlette.responses import Response
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from ws_gateway.control.api.bounds import MAX_HEADER_BYTES, MAX_TARGET_BYTES, headers_too_large
+from ws_gateway.control.api.problems import problem
 from ws_gateway.errors import ConfigError
+
+_READ_BYTES = 2 * (MAX_HEADER_BYTES + MAX_TARGET_BYTES)
+"""How much is read of a request that does not come to its body; the edge's bounds come before."""
+
+_log = structlog.get_logger(__name__)
 
 
 @contextlib.contextmanager
@@ -34,6 +48,12 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         listener.setblocking(False)
     except OSError as exc:
         listener.close()
+        if exc.errno == errno.EADDRNOTAVAIL:
+            raise ConfigError(
+                "WSG_HTTP_HOST",
+                f"{host} is no address of this machine",
+                "name one that is, or 0.0.0.0 for all",
+            ) from exc
         raise ConfigError(
             "WSG_HTTP_PORT",
             f"{host}:{port} cannot be listened on ({exc.strerror})",
@@ -43,18 +63,66 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-class HttpServer(uvicorn.Server):
-    """uvicorn inside our task group: it neither owns the signals nor configures logging."""
+class _Protocol(H11Protocol):
+    """HTTP whose every refusal is a problem, also of what is no HTTP."""
 
-    def __init__(self, app: Callable[..., Any]) -> None:
+    def _should_upgrade(self) -> bool:
+        return False  # there are no WebSockets here; who asks for one is answered by HTTP
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer bytes that cannot be read as a request, and close the connection."""
+        fault = sys.exc_info()[1]
+        is_too_large = (
+            isinstance(fault, h11.RemoteProtocolError)
+            and fault.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        )
+        answer = headers_too_large(None, None) if is_too_large else _not_http(msg)
+        _log.info("api.request_unreadable", status=answer.status_code)
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            for event in (
+                h11.Response(status_code=answer.status_code, headers=answer.raw_headers),
+                h11.Data(data=bytes(answer.body)),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event))
+        self.transport.close()
+
+
+def _not_http(_msg: str) -> Response:
+    return problem(
+        HTTPStatus.BAD_REQUEST,
+        "these bytes are no HTTP/1.1 request",
+        code="request_not_http",
+        instance="",
+        headers={"Connection": "close"},
+    )
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn inside our task group: it neither owns the signals nor configures logging.
+
+    Args:
+        app: what is served.
+        trusted_proxies: addresses and networks whose word on where a request came from is believed.
+    """
+
+    def __init__(self, app: Callable[..., Any], trusted_proxies: Sequence[str] = ()) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
+                # The address decides who is slowed down, so it is nobody's to choose.
+                proxy_headers=bool(trusted_proxies),
+                forwarded_allow_ips=list(trusted_proxies),
+                http=_Protocol,
+                ws="none",
+                h11_max_incomplete_event_size=_READ_BYTES,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
                 timeout_graceful_shutdown=2,
-                timeout_keep_alive=5,
+                # Longer than clients keep an idle connection (5 to 60 s): closed by the server,
+                # it may take a request with it that is under way.
+                timeout_keep_alive=75,
             )
         )
 

@@ -1,0 +1,1 @@
+"""What is measured: each part takes the plan and answers its figures."""

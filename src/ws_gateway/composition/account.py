@@ -1,0 +1,150 @@
+"""An account's balances, positions and reconciliation, joined."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from random import SystemRandom
+
+import structlog
+
+from ws_gateway.account.balance_log import condense
+from ws_gateway.account.front import PrivateFront
+from ws_gateway.account.mark_keeper import MarkKeeper
+from ws_gateway.account.reconcile import Reconciliation
+from ws_gateway.account.retention import Retention
+from ws_gateway.account.stage import AccountStage
+from ws_gateway.account.sync import BalanceSync
+from ws_gateway.account.writer import BalanceWriter
+from ws_gateway.account_ports import AccountProblem, HistoryQuery, Synced
+from ws_gateway.config import Settings
+from ws_gateway.delivery.receipt import Receipts
+from ws_gateway.domain.balance import CoinBalance, MarginBalance
+from ws_gateway.errors import DatabaseLost
+from ws_gateway.pipeline.runner import Runner
+from ws_gateway.ports import TopicObserver, UnreadableSink
+from ws_gateway.runtime.counters import Counters
+from ws_gateway.runtime.spool_log import SpoolLog
+from ws_gateway.storage.balances import PostgresBalances
+from ws_gateway.storage.marks import PostgresMarks
+from ws_gateway.storage.statements import Statements
+from ws_gateway.venue.account_lists import AccountLists
+from ws_gateway.venue.account_rest import AccountRest
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+STORE_SECONDS = 0.5
+"""How long the writer may take to end what it is at, and then to keep what is left."""
+
+
+class Account:
+    """One account: its stage, what stores its balances, and what reads it over REST.
+
+    Args:
+        statements: of the ledgers in PostgreSQL.
+        rest, lists: sign with the account's key.
+        sink, unreadable: the pipeline, and quarantine.
+        receipts: of delivery.
+        observer: who else is told what becomes of topics.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        statements: Statements,
+        rest: AccountRest,
+        lists: AccountLists,
+        *,
+        sink: Runner,
+        receipts: Receipts,
+        observer: TopicObserver,
+        unreadable: UnreadableSink,
+        counters: Counters,
+    ) -> None:
+        self.name = settings.account_name
+        self.store = PostgresBalances(statements)
+        folder = settings.data_dir.expanduser().resolve() / f"balances-{settings.amqp_prefix}"
+        self.writer = BalanceWriter(
+            self.name,
+            self.store,
+            SpoolLog(
+                folder,
+                max_bytes=settings.balance_spool_max_bytes,
+                max_age_seconds=settings.spool_max_age_hours * 3600,
+                condense=condense,
+            ),
+            unreadable,
+        )
+        self.stage = AccountStage(
+            self.name,
+            sink=sink,
+            unreadable=unreadable,
+            keeper=self.writer,
+            counters=counters,
+            monotonic=time.monotonic,
+        )
+        self._reading = BalanceSync(self.stage, rest, self.writer)
+        self.retention = Retention(self.store, settings.balance_retention_months)
+        self.marks = MarkKeeper(self.name, PostgresMarks(statements), receipts)
+        self.reconciliation = Reconciliation(
+            self.stage,
+            lists,
+            rest,
+            keeper=self.marks,
+            streams=sink,
+            unreadable=unreadable,
+            counters=counters,
+            option_coins=settings.option_base_coins,
+            every_seconds=settings.reconcile_seconds,
+            rng=SystemRandom(),
+        )
+        self.front = PrivateFront(self.stage, self.reconciliation, observer)
+
+    async def restore(self) -> None:
+        """Take up the latest balances that an earlier process stored."""
+        try:
+            self.stage.balances.restore(await self.store.latest(self.name))
+        except DatabaseLost as exc:
+            log.warning("account.balances_not_restored", account=self.name, why=str(exc))
+
+    def coins(self) -> Sequence[CoinBalance]:
+        """Return the latest of each coin, in order of name."""
+        return self.stage.balances.coins
+
+    def margin(self) -> MarginBalance | None:
+        """Return the latest totals."""
+        return self.stage.balances.margin
+
+    def uncommitted(self) -> int:
+        """Count the rows that are not in the database yet."""
+        return self.writer.uncommitted
+
+    async def sync(self) -> Synced:
+        """Read the balances over REST now."""
+        return await self._reading.sync()
+
+    async def coin_history(self, query: HistoryQuery) -> list[CoinBalance]:
+        """Return coins' rows in order of exchange time."""
+        return await self.store.coin_history(query)
+
+    async def margin_history(self, query: HistoryQuery) -> list[MarginBalance]:
+        """Return the totals' rows in order of exchange time."""
+        return await self.store.margin_history(query)
+
+    def problems(self) -> Sequence[AccountProblem]:
+        """Tell what a person should know of."""
+        return [
+            *self.writer.problems(),
+            *self.stage.problems(),
+            *self.reconciliation.problems(),
+        ]
+
+    async def end(self, storing: asyncio.Task[None]) -> None:
+        """Store what is left, or keep it on disk; `storing` is the task of the writer's `run`."""
+        await self._reading.close()
+        self.writer.stop()
+        await asyncio.wait({storing}, timeout=STORE_SECONDS)
+        storing.cancel()
+        await asyncio.wait({storing})
+        await self.writer.close(STORE_SECONDS)

@@ -1,0 +1,201 @@
+"""Venue, pipeline and delivery, joined: what moves events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import SystemRandom
+
+import structlog
+
+from ws_gateway.composition.account import Account
+from ws_gateway.composition.desk import Desk
+from ws_gateway.config import Settings
+from ws_gateway.delivery.hop_times import HopTimes
+from ws_gateway.delivery.outbox import Outbox
+from ws_gateway.delivery.publisher import Publisher, PublisherSettings
+from ws_gateway.delivery.quarantine import Quarantine
+from ws_gateway.delivery.receipt import Receipts
+from ws_gateway.delivery.spool import Spool
+from ws_gateway.delivery.spool_records import condense
+from ws_gateway.delivery.topology import Names
+from ws_gateway.domain.topic import Topic
+from ws_gateway.pipeline.runner import Runner
+from ws_gateway.ports import TopicObserver
+from ws_gateway.runtime.clock import clock_us
+from ws_gateway.runtime.counters import Counters, VenueTally
+from ws_gateway.runtime.identity import TraceIds, new_epoch
+from ws_gateway.runtime.spool_log import SpoolLog
+from ws_gateway.runtime.telemetry import Telemetry
+from ws_gateway.storage.statements import Statements
+from ws_gateway.venue.account_lists import AccountLists
+from ws_gateway.venue.account_rest import AccountRest
+from ws_gateway.venue.auth import Credentials
+from ws_gateway.venue.context import SessionContext
+from ws_gateway.venue.credentials import CredentialFiles
+from ws_gateway.venue.feed import BybitFeed, Endpoints
+from ws_gateway.venue.frame_lines import AskedBy
+from ws_gateway.venue.succession import Replacing
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DataPath:
+    """Venue, pipeline and delivery, joined: what moves events.
+
+    Attributes:
+        tally: what connecting to the venue met.
+        times: how long events take from hop to hop.
+        credential_files: what renews the feed's credentials; None without any.
+        asked_by: which request asked for a topic.
+        account: balances, positions and reconciliation of private facts.
+    """
+
+    feed: BybitFeed
+    publisher: Publisher
+    spool: Spool
+    counters: Counters
+    tally: VenueTally
+    times: HopTimes
+    runner: Runner
+    epoch: str
+    credential_files: CredentialFiles | None
+    asked_by: AskedBy
+    account: Account
+
+
+def build_data_path(
+    settings: Settings,
+    observer: TopicObserver,
+    desk: Desk,
+    telemetry: Telemetry,
+    statements: Statements,
+) -> DataPath:
+    """Join venue → pipeline → delivery; nothing connects until the parts are run."""
+    counters, tally = Counters(), VenueTally()
+    times = HopTimes(lambda: desk.clock.offset_ms)
+    rng = SystemRandom()
+    new_trace_id = TraceIds()
+    epoch = new_epoch(clock_us() // 1000)
+    outbox = Outbox(max_events=settings.buffer_max_events, max_bytes=settings.buffer_max_bytes)
+    names = Names(settings.amqp_prefix)
+    spool = Spool(
+        SpoolLog(
+            settings.data_dir.expanduser().resolve() / f"spool-{settings.amqp_prefix}",
+            max_bytes=settings.spool_max_bytes,
+            max_age_seconds=settings.spool_max_age_hours * 3600,
+            condense=condense,
+        ),
+        outbox,
+        counters,
+        exchange=names.exchange,
+        clock_us=clock_us,
+        new_trace_id=new_trace_id,
+    )
+    publisher = Publisher(
+        PublisherSettings(
+            url=settings.amqp_url.get_secret_value(),
+            names=names,
+            queue_type=settings.queue_type,
+            account=settings.account_name,
+            window=settings.publish_window,
+            deadline_seconds=settings.publish_deadline_seconds,
+        ),
+        outbox=outbox,
+        counters=counters,
+        rng=rng,
+        clock_us=clock_us,
+        spool=spool,
+        times=times,
+    )
+    credentials = _credentials(settings)
+    resync, asked_by = _LateResync(), AskedBy()
+    runner = Runner(
+        outlet=publisher,
+        resync=resync,
+        counters=counters,
+        epoch=epoch,
+        clock_us=clock_us,
+        new_trace_id=new_trace_id,
+    )
+    publisher.report_losses_to(runner)
+    unreadable = Quarantine(publisher, counters=counters, clock_us=clock_us)
+    rest = AccountRest(
+        desk.rest, desk.clock, credentials, clock_us=clock_us, new_trace_id=new_trace_id
+    )
+    account = Account(
+        settings,
+        statements,
+        rest,
+        AccountLists(rest, clock_us=clock_us, new_trace_id=new_trace_id),
+        sink=runner,
+        receipts=Receipts(outbox, spool),
+        observer=observer,
+        unreadable=unreadable,
+        counters=counters,
+    )
+    feed = BybitFeed(
+        Endpoints(settings.public_ws_url, settings.private_ws_url),
+        SessionContext(
+            # Not to be taken for the real thing by whoever reads /health.
+            environment=settings.bybit_ws_url or settings.bybit_environment.value,
+            sink=runner,
+            unreadable=unreadable,
+            observer=account.front,
+            rng=rng,
+            clock_us=clock_us,
+            new_trace_id=new_trace_id,
+            doctor=desk.inquiry,
+            notices=desk.maintenance,
+            tally=tally,
+            sampling=telemetry.sampling,
+            asked_by=asked_by,
+            private_sink=account.front,
+        ),
+        credentials=credentials,
+        redundancy=settings.redundancy,
+        replacing=Replacing(max_age=settings.connection_max_age_hours * 3600),
+    )
+    resync.feed = feed
+
+    def renew(fresh: Credentials) -> None:
+        telemetry.secrets.add(fresh.key, fresh.secret)
+        feed.renew_credentials(fresh)
+        rest.renew_credentials(fresh)
+
+    files = None if credentials is None else _credential_files(settings, credentials, renew)
+    return DataPath(
+        feed, publisher, spool, counters, tally, times, runner, epoch, files, asked_by, account
+    )
+
+
+class _LateResync:
+    """Closes the ring pipeline → venue: the feed exists only after the runner it feeds."""
+
+    feed: BybitFeed
+
+    def resync(self, topic: Topic) -> None:
+        self.feed.resync(topic)
+
+
+def _credentials(settings: Settings) -> Credentials | None:
+    if settings.bybit_api_key is None or settings.bybit_api_secret is None:
+        log.info("gateway.public_only", why="WSG_BYBIT_API_KEY and WSG_BYBIT_API_SECRET are unset")
+        return None
+    if not settings.serves_public:
+        log.info("gateway.private_only", why="WSG_CONNECTION_STRATEGY is single, and a key is set")
+    return Credentials(
+        settings.bybit_api_key.get_secret_value(), settings.bybit_api_secret.get_secret_value()
+    )
+
+
+def _credential_files(
+    settings: Settings, credentials: Credentials, renew: Callable[[Credentials], None]
+) -> CredentialFiles:
+    return CredentialFiles(
+        key_file=settings.file_of("bybit_api_key"),
+        secret_file=settings.file_of("bybit_api_secret"),
+        current=credentials,
+        renew=renew,
+    )

@@ -1,0 +1,199 @@
+"""How samples are read from what there is; whatever has a fixed set of labels is told whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+
+from ws_gateway.control.metrics.metric import Sample, Sight
+from ws_gateway.domain.event import GapReason
+from ws_gateway.domain.topic import Endpoint, EventClass, event_class_of_key
+from ws_gateway.ports import (
+    AlertCode,
+    BrokerState,
+    ConnectionStatus,
+    LaneStatus,
+    QueueStatus,
+    SessionState,
+)
+from ws_gateway.runtime.breaker import BreakerState
+from ws_gateway.runtime.histogram import Histograms
+
+Reader = Callable[[Sight], Iterable[Sample]]
+
+SUPPRESSED = ("duplicate", "unchanged")
+SHED = (
+    "awaiting_snapshot",
+    "conflated",
+    "no_room",
+    "refused_by_broker",
+    "spool_damaged",
+    "spool_overflow",
+)
+REJECTED = ("unroutable",)
+"""Reasons that are told from the start, as 0: a sum over what is missing would be missing."""
+
+GAPS = tuple(reason.value for reason in GapReason)
+
+_class_of = lru_cache(maxsize=65_536)(event_class_of_key)
+
+
+def one(read: Callable[[Sight], float | None]) -> Reader:
+    """Read a single value; None is not told."""
+
+    def samples(sight: Sight) -> Iterator[Sample]:
+        value = read(sight)
+        if value is not None:
+            yield (), value
+
+    return samples
+
+
+def by_reason(read: Callable[[Sight], Mapping[str, int]], known: Iterable[str] = ()) -> Reader:
+    """Read counts by one word; those that are known are told from the start."""
+    zeros = dict.fromkeys(known, 0)
+
+    def samples(sight: Sight) -> Iterator[Sample]:
+        for word, count in {**zeros, **read(sight)}.items():
+            yield (word,), count
+
+    return samples
+
+
+def histograms(read: Callable[[Sight], Histograms]) -> Reader:
+    """Read the histograms of one measure."""
+    return lambda sight: read(sight).items()
+
+
+def per_lane(read: Callable[[LaneStatus], float]) -> Reader:
+    """Read a value of each lane."""
+    return lambda sight: [((lane.lane.value,), read(lane)) for lane in sight.report.delivery.lanes]
+
+
+def per_connection(read: Callable[[ConnectionStatus], float]) -> Reader:
+    """Read a value of each connection that exists."""
+    return lambda sight: [((each.name, each.category), read(each)) for each in _connections(sight)]
+
+
+def per_queue(read: Callable[[QueueStatus], float | None]) -> Reader:
+    """Read a value of each queue where it is known."""
+    return lambda sight: [
+        ((queue.name,), value) for queue in sight.queues if (value := read(queue)) is not None
+    ]
+
+
+def _connections(sight: Sight) -> Iterable[ConnectionStatus]:
+    return sight.report.connections
+
+
+# ── what takes more than a line ───────────────────────────────────────────────────────────────
+
+
+def success_ratio(sight: Sight) -> float | None:
+    """Say which share of what came to an end was delivered; a conflated value was, by a newer."""
+    counters = sight.report.counters
+    failed = sum(counters["shed"].values()) - counters["shed"].get("conflated", 0)
+    failed += sum(counters["rejected"].values())
+    ended = counters["confirmed"] + failed
+    return counters["confirmed"] / ended if ended else None
+
+
+def latency_quantiles(sight: Sight) -> Iterator[Sample]:
+    """Tell what `/health` tells."""
+    for quantile, name in (("0.5", "latency_p50_us"), ("0.99", "latency_p99_us")):
+        value = sight.report.counters[name]
+        if value is not None:
+            yield (quantile,), value / 1e6
+
+
+def routed(sight: Sight) -> Iterator[Sample]:
+    """Sum what was routed by event class; quarantined frames are a class here."""
+    sums: Counter[str] = Counter(dict.fromkeys((each.value for each in EventClass), 0))
+    for key, count in sight.meters.counters.routed.items():
+        sums[_class_of(key)] += count
+    for event_class, count in sums.items():
+        yield (event_class,), count
+
+
+def broker_states(sight: Sight) -> Iterator[Sample]:
+    """Tell each state, and which it is."""
+    for state in BrokerState:
+        yield (state.value,), state is sight.report.delivery.state
+
+
+def breaker_states(sight: Sight) -> Iterator[Sample]:
+    """Tell each state of each endpoint's breaker, and which it is."""
+    found = {each.category: each.breaker for each in _connections(sight)}
+    for endpoint, breaker in found.items():
+        for state in BreakerState:
+            yield (endpoint, state.value), state is breaker
+
+
+def is_streaming(connection: ConnectionStatus) -> bool:
+    """Say whether a connection is up and everything asked of it is answered."""
+    return connection.connection_status is SessionState.STREAMING
+
+
+def subscriptions(sight: Sight) -> Iterator[Sample]:
+    """Count the wanted topics by endpoint and state."""
+    counts = Counter(
+        (one.topic.endpoint.value, one.state.value)
+        for one in sight.report.subscriptions.topics
+        if one.is_desired
+    )
+    # An endpoint's usual states stay there at 0, so that a graph of them has no holes.
+    for endpoint in {endpoint for endpoint, _ in counts}:
+        for state in ("requested", "pending", "active", "stalled", "rejected"):
+            counts.setdefault((endpoint, state), 0)
+    return iter(counts.items())
+
+
+def maintenance(sight: Sight) -> Iterator[Sample]:
+    """Say of each endpoint whether announced maintenance goes on."""
+    ongoing = [one for one in sight.report.maintenance if one.state == "ongoing"]
+    for endpoint in Endpoint:
+        yield (endpoint.value,), any(endpoint in one.endpoints for one in ongoing)
+
+
+def staleness(sight: Sight) -> Iterator[Sample]:
+    """Tell the longest silence by endpoint and channel."""
+    for (endpoint, channel), seconds in sight.silences.items():
+        yield (endpoint.value, channel.value), max(0.0, seconds)
+
+
+def alerts(sight: Sight) -> Iterator[Sample]:
+    """Say of each queue and alert whether it stands; `service` names who should read the queue."""
+    for queue in sight.queues:
+        standing = {alert.code for alert in queue.alerts}
+        for code in AlertCode:
+            yield (queue.name, code.value, ",".join(queue.services)), code in standing
+
+
+def reasons(sight: Sight) -> Iterator[Sample]:
+    """Tell what `/health` gives as reasons; several of one kind are told once."""
+    found = {
+        (reason.code, reason.subject, str(reason.is_blocking).lower()): 1.0
+        for reason in sight.report.reasons
+    }
+    return iter(found.items())
+
+
+def clock_measured_at(sight: Sight) -> float | None:
+    """Say when the offset was measured, Unix time."""
+    clock = sight.meters.clock
+    if clock is None or clock.measured_at is None:
+        return None
+    return clock.measured_at.timestamp()
+
+
+def clock_offset(sight: Sight) -> float | None:
+    """Say how far the venue's clock is ahead, once it was measured."""
+    clock = sight.meters.clock
+    return None if clock is None or clock.measured_at is None else clock.offset_ms / 1000
+
+
+def clock_uncertainty(sight: Sight) -> float | None:
+    """Say how wrong that may be."""
+    clock = sight.meters.clock
+    return None if clock is None or clock.measured_at is None else clock.uncertainty_ms / 1000

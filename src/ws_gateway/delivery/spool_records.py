@@ -1,0 +1,162 @@
+"""Records that come back from disk: messages again, and markers of what was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from ws_gateway.delivery.envelope import Address, body_of
+from ws_gateway.delivery.outbox import Message
+from ws_gateway.domain.event import Event, GapReason, Kind, Observation, marker_payload
+from ws_gateway.domain.topic import Lane, parse_topic
+from ws_gateway.runtime.counters import Counters
+from ws_gateway.runtime.spool_format import Record
+
+_TOO_MUCH = "the broker was away for so long that the spool dropped its oldest events"
+_DAMAGED = "the disk did not give back what was written"
+
+
+class _Stored(msgspec.Struct):
+    """What is read of an envelope that comes back from disk."""
+
+    event_id: str
+    kind: str
+    topic: str
+    account: str | None
+    epoch: str
+    sequence: int
+    timestamp: int
+    received_at: int
+    payload: msgspec.Raw
+
+
+class _Hole(msgspec.Struct):
+    """What is read of the payload of a gap marker."""
+
+    from_sequence: int | None = None
+
+
+class Loss(msgspec.Struct):
+    """Numbers of one stream and epoch that the spool had to drop."""
+
+    topic: str
+    epoch: str
+    account: str
+    first: int
+    last: int
+
+
+_read_stored = msgspec.json.Decoder(_Stored).decode
+_read_hole = msgspec.json.Decoder(_Hole).decode
+_read_loss = msgspec.json.Decoder(Loss).decode
+
+
+def condense(records: list[Record]) -> list[Record]:
+    """Make of dropped records one loss per stream and epoch, in the order they began."""
+    losses: dict[tuple[str, str], Loss] = {}
+    for record in records:
+        try:
+            loss = _loss_of(record)
+        except msgspec.DecodeError:
+            continue  # whoever wrote it, it names no stream
+        known = losses.setdefault((loss.topic, loss.epoch), loss)
+        known.first, known.last = min(known.first, loss.first), max(known.last, loss.last)
+    encode = msgspec.json.encode
+    return [Record(encode(loss), is_observed=False, is_loss=True) for loss in losses.values()]
+
+
+def _loss_of(record: Record) -> Loss:
+    if record.is_loss:
+        return _read_loss(record.data)
+    stored = _read_stored(body_of(record.data))
+    number = stored.sequence
+    return Loss(stored.topic, stored.epoch, stored.account or "", _first_of(stored), number)
+
+
+def _first_of(stored: _Stored) -> int:
+    """Return the first number an envelope accounts for: a gap marker those of its hole, too."""
+    if stored.kind != Kind.GAP:
+        return stored.sequence
+    first = _read_hole(stored.payload).from_sequence
+    return stored.sequence if first is None else min(first, stored.sequence)
+
+
+class Restorer:
+    """Makes messages of records, in the log's order.
+
+    Args:
+        exchange: of the messages, for the markers it makes.
+    """
+
+    def __init__(
+        self,
+        counters: Counters,
+        *,
+        exchange: str,
+        clock_us: Callable[[], int],
+        new_trace_id: Callable[[], str],
+    ) -> None:
+        self._counters = counters
+        self._exchange = exchange
+        self._clock_us = clock_us
+        self._new_trace_id = new_trace_id
+        self._last: dict[tuple[str, str], int] = {}  # number read last, by topic and epoch
+
+    def restore(self, record: Record) -> list[Message]:
+        """Return its message, behind the marker of what is missing before it, if anything is.
+
+        Raises:
+            msgspec.DecodeError, Rejected: nobody can read it; it was not written by us.
+        """
+        if record.is_loss:
+            loss = _read_loss(record.data)
+            self._last[loss.topic, loss.epoch] = loss.last
+            return [self._marker(loss, _TOO_MUCH)]
+        stored = _read_stored(body_of(record.data))
+        message = Message(
+            record.data,
+            parse_topic(stored.topic, None),
+            Lane.PRIVATE,
+            stored.sequence,
+            stored.event_id,
+            stored.received_at,
+            record.is_observed,
+            stored.timestamp,
+        )
+        place = (stored.topic, stored.epoch)
+        last = self._last.get(place)
+        # What was held longest is written last at a stop: an older number makes no hole.
+        self._last[place] = max(stored.sequence, last or 0)
+        if last is None or _first_of(stored) <= last + 1:
+            return [message]
+        hole = Loss(*place, stored.account or "", last + 1, stored.sequence - 1)
+        return [self._marker(hole, _DAMAGED), message]
+
+    def forget(self) -> None:
+        """Begin anew: the log was read to its end, and what comes may be of later numbers."""
+        self._last.clear()
+
+    def _marker(self, loss: Loss, detail: str) -> Message:
+        """Make the marker of a hole; it has the last number that is missing."""
+        topic, now_us = parse_topic(loss.topic, None), self._clock_us()
+        fact = Observation(
+            topic,
+            Kind.GAP,
+            f"{topic.key}:{loss.epoch}:{loss.last}:{Kind.GAP}",
+            topic.category,
+            topic.symbol,
+            now_us // 1000,
+            None,
+            now_us,
+            self._new_trace_id(),
+            None,
+            marker_payload(Kind.GAP, GapReason.SPOOL_OVERFLOW, (loss.first, loss.last), detail),
+        )
+        address = Address(self._exchange, fact, loss.account)
+        frames = address.frames(Event(fact, loss.epoch, loss.last))
+        self._counters.markers += 1
+        self._counters.gaps[GapReason.SPOOL_OVERFLOW.value] += 1
+        return Message(
+            frames, topic, Lane.PRIVATE, loss.last, fact.event_id, now_us, is_observed=False
+        )

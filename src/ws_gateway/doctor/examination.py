@@ -1,0 +1,88 @@
+"""All checks in turn, and how they are told."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+from rich.console import Console
+from rich.text import Text
+
+from ws_gateway import __version__
+from ws_gateway.config import Settings
+from ws_gateway.doctor.broker import check_broker
+from ws_gateway.doctor.database import check_database
+from ws_gateway.doctor.exchange import check_exchange
+from ws_gateway.doctor.finding import Finding, Verdict
+from ws_gateway.doctor.machine import check_disk, check_names, check_port, hosts_of
+
+_ALIVE_SECONDS = 3.0
+
+_COLOUR = {
+    Verdict.OK: "green",
+    Verdict.WARNING: "yellow",
+    Verdict.FAILED: "bold red",
+    Verdict.SKIPPED: "dim",
+}
+
+
+async def examine(settings: Settings, *, as_json: bool) -> int:
+    """Look at everything, tell it as it comes, and answer the exit code: 1 if anything failed."""
+    console = Console(highlight=False, soft_wrap=True)
+    findings: list[Finding] = []
+
+    async def machine() -> list[Finding]:
+        return [check_disk(settings), check_port(settings)]
+
+    looks: list[Callable[[], Awaitable[list[Finding]]]] = [
+        machine,
+        lambda: check_names(hosts_of(settings)),
+        lambda: check_database(settings),
+        lambda: check_broker(settings),
+        lambda: check_exchange(settings),
+    ]
+    for look in looks:
+        found = await look()
+        findings += found
+        if not as_json:
+            for one in found:
+                console.print(_line(one))
+    count = sum(one.verdict is Verdict.FAILED for one in findings)
+    if as_json:
+        told = {
+            "version": __version__,
+            "is_well": not count,
+            "findings": [one.as_json() for one in findings],
+        }
+        sys.stdout.write(json.dumps(told, indent=2) + "\n")
+    elif count:
+        console.print(f"{count} of {len(findings)} failed", style="bold red")
+    else:
+        console.print("nothing stands in the way", style="green")
+    return 1 if count else 0
+
+
+def _line(one: Finding) -> Text:
+    line = Text.assemble(
+        (f"{one.verdict:<8}", _COLOUR[one.verdict]), (f" {one.check:<10} ", "bold"), one.found
+    )
+    if one.remedy is not None:
+        line.append(f" → {one.remedy}")
+    return line
+
+
+def is_alive(settings: Settings) -> bool:
+    """Ask the gateway that runs with these settings whether its process is alive."""
+    host = settings.http_host
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - it listens everywhere, so also here
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104 - same
+    shown = f"[{host}]" if ":" in host else host
+    try:
+        url = f"http://{shown}:{settings.http_port}/livez"
+        with urlopen(url, timeout=_ALIVE_SECONDS) as answer:
+            return bool(answer.status == 200)  # noqa: PLR2004
+    except (HTTPError, URLError, OSError):
+        return False

@@ -1,0 +1,95 @@
+"""What the machine gives: names, disk, and the port."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from ws_gateway.config import Settings
+from ws_gateway.doctor.finding import Finding, failed, ok, skipped, warning
+
+
+def hosts_of(settings: Settings) -> list[str]:
+    """List the host names that have to be resolved, each once."""
+    urls = [settings.rest_url, settings.amqp_url.get_secret_value()]
+    if settings.serves_public:
+        urls.append(settings.public_ws_url)
+    if settings.has_credentials:
+        urls.append(settings.private_ws_url)
+    if settings.database_url is not None:
+        urls.append(settings.database_url.get_secret_value())
+    if settings.rabbitmq_management_url is not None:
+        urls.append(settings.rabbitmq_management_url.get_secret_value())
+    names = (urlsplit(url).hostname for url in urls)
+    return list(dict.fromkeys(name for name in names if name))
+
+
+async def check_names(hosts: Iterable[str]) -> list[Finding]:
+    """Resolve every host."""
+    return [await _check_name(host) for host in hosts]
+
+
+async def _check_name(host: str) -> Finding:
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as exc:
+        return failed(
+            "dns", f"{host}: {exc.strerror or exc}", "correct the host, or this machine's resolver"
+        )
+    addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
+    return ok("dns", f"{host} is {', '.join(addresses[:3])}")
+
+
+def check_disk(settings: Settings) -> Finding:
+    """Look whether the data folder can be written to, and has room for the spool."""
+    folder = settings.data_dir.expanduser().resolve()
+    standing = next(each for each in (folder, *folder.parents) if each.exists())
+    try:
+        with tempfile.TemporaryFile(dir=standing) as probe:
+            probe.write(b"x")
+            probe.flush()
+            os.fsync(probe.fileno())
+        free = shutil.disk_usage(standing).free
+    except OSError as exc:
+        return failed(
+            "disk",
+            f"{standing}: {exc.strerror or exc}",
+            "let this user write there, or name another folder in WSG_DATA_DIR",
+        )
+    said = f"{folder}: {_size(free)} free"
+    if free < settings.spool_max_bytes:
+        return warning(
+            "disk",
+            f"{said}, and the spool may take {_size(settings.spool_max_bytes)}",
+            "free some space, or lower WSG_SPOOL_MAX_BYTES",
+        )
+    return ok("disk", said)
+
+
+def check_port(settings: Settings) -> Finding:
+    """Look whether the HTTP API can listen where it should."""
+    if settings.http_port == 0:
+        return skipped("http_port", "WSG_HTTP_PORT is 0, so any free port is taken")
+    where = f"{settings.http_host}:{settings.http_port}"
+    family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((settings.http_host, settings.http_port))
+    except OSError as exc:
+        return warning(
+            "http_port",
+            f"{where}: {exc.strerror or exc}",
+            "fine if this gateway runs already; else choose another WSG_HTTP_PORT",
+        )
+    return ok("http_port", f"{where} is free")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"  # noqa: PLR2004

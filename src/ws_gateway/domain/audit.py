@@ -1,0 +1,42 @@
+"""Who changed what, when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change that somebody made.
+
+    Attributes:
+        actor_id, actor_name: the key it was made with; `bootstrap` and `cli` are no stored keys.
+        action: what was done, `thing.verb`.
+        subject: id or name of what was changed.
+        before, after: what it was and became, None where it was not there.
+    """
+
+    id: UUID
+    at: datetime
+    actor_id: str
+    actor_name: str
+    action: str
+    subject: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+    trace_id: str | None
+    address: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which changes are wanted; None means any."""
+
+    actor_id: str | None = None
+    action: str | None = None
+    subject: str | None = None
+    trace_id: str | None = None

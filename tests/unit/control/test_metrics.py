@@ -1,0 +1,259 @@
+"""What /metrics says, of a gateway whose surroundings the test sets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from support.memory_feed import connection
+from support.memory_gateway import Gateway
+from support.scraped import scrape
+from ws_gateway.control.metrics.document import render
+from ws_gateway.control.metrics.metric import PREFIX, Type
+from ws_gateway.control.metrics.scrape import TEXT_AGE_SECONDS
+from ws_gateway.control.metrics.table import METRICS
+from ws_gateway.domain.subscription import SubscriptionState as State
+from ws_gateway.domain.topic import Category, Channel, Endpoint, Lane, build_topic
+from ws_gateway.ports import (
+    AlertCode,
+    BrokerState,
+    LaneStatus,
+    MaintenanceNotice,
+    QueueAlert,
+    QueueKind,
+    QueueStatus,
+    SessionState,
+)
+from ws_gateway.runtime.breaker import BreakerState
+
+COMMITTED = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
+BOOK = build_topic(Channel.ORDERBOOK, category=Category.LINEAR, symbol="BTCUSDT")
+TRADES = build_topic(Channel.TRADES, category=Category.SPOT, symbol="ETHUSDT")
+NOON = datetime(2026, 10, 1, 12, tzinfo=UTC)
+LANE = LaneStatus(Lane.BOOK, "gap", 3, 4, 500, 100, 10_000, 7, 900, is_refusing=False)
+QUEUE = QueueStatus(
+    name="g.sloth.trade",
+    kind=QueueKind.DEDICATED,
+    event_class="trade",
+    services=("sloth",),
+    bindings=("trade.linear.BTCUSDT",),
+    queue_type="quorum",
+    looked_at=NOON,
+    depth=5210,
+    consumers=1,
+    unacknowledged=50,
+    oldest_age_seconds=3.5,
+    max_length=100_000,
+    dropped_at_least=12,
+    alerts=(QueueAlert(AlertCode.SLOW_CONSUMER, NOON, "2703 were left over"),),
+)
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    """A gateway with one of everything that a label can name."""
+    built = Gateway()
+    built.backlog.told = [QUEUE]
+    built.delivery.lanes = (LANE,)
+    built.clock.offset_ms, built.clock.measured_at = -250, NOON
+    built.feed.statuses = [connection("linear", breaker=BreakerState.OPEN)]
+    built.feed.silent = {(Endpoint.LINEAR, Channel.ORDERBOOK): 1.5}
+    tally, meters = built.meters.tally, built.meters
+    tally.attempts["linear"] += 3
+    tally.losses["linear", "pong"] += 2
+    tally.login_failures["clock_skew"] += 1
+    tally.stalls["linear"] += 4
+    built.counters.quarantined["malformed"] += 1
+    built.counters.routed[BOOK.key] += 5
+    built.counters.routed["quarantine"] += 1
+    built.counters.latencies_us.extend([1000, 2000, 3000])
+    meters.hops.of("confirm", "trade").observe(0.003, 10)
+    meters.topics.subscribing.of("linear").observe(0.1)
+    meters.topics.resubscribing.of("linear").observe(0.4)
+    meters.loop.note(0.02)
+    async with built.http:
+        yield built
+
+
+def test_the_committed_description_is_current() -> None:
+    """After a change of the table the description is made anew and committed with it."""
+    command = "make contract"
+    assert COMMITTED.read_text(encoding="utf-8") == render(), f"run: {command}"
+
+
+async def test_what_is_declared_is_told_and_what_is_told_is_declared(gateway: Gateway) -> None:
+    """Name, type, help and labels of each metric are those of the table; each has samples."""
+    await gateway.want(BOOK, state=State.ACTIVE)
+    await gateway.http.get("/livez")
+    told = await scrape(gateway.http)
+    own = {name: family for name, family in told.families.items() if name.startswith(PREFIX)}
+    assert list(own) == [metric.full_name for metric in METRICS]
+    assert told.value("process_cpu_seconds_total") > 0
+    for metric in METRICS:
+        family = own[metric.full_name]
+        assert (family.type, family.documentation) == (metric.type.value, metric.help)
+        found = {frozenset(sample.labels) - {"le"} for sample in family.samples}
+        assert found == {frozenset(metric.labels)}, metric.name
+
+
+def test_names_and_help_keep_to_the_rules_of_prometheus() -> None:
+    """Counters and only they end in `_total`; base units; each help is a sentence."""
+    names = [metric.name for metric in METRICS]
+    assert len(set(names)) == len(names)
+    for metric in METRICS:
+        assert re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", metric.name)
+        assert metric.name.endswith("_total") is (metric.type is Type.COUNTER), metric.name
+        assert not re.search(r"_(ms|us|millis|kb|mb|percent)(_|$)", metric.name)
+        if metric.type is Type.HISTOGRAM:
+            assert metric.name.endswith("_seconds")
+        assert metric.help.endswith("."), metric.name
+        assert metric.help[0].isupper() or metric.help[0].isdigit(), metric.name
+        assert len(set(metric.labels)) == len(metric.labels)
+        assert not {"topic", "symbol", "trace_id", "event_id"} & set(metric.labels)
+
+
+async def test_no_label_names_a_topic_or_a_symbol(gateway: Gateway) -> None:
+    """However many topics there are, the number of series stays."""
+    await gateway.want(BOOK, TRADES, state=State.ACTIVE)
+    gateway.counters.routed[TRADES.key] += 1
+    text = (await scrape(gateway.http)).text
+    assert "BTCUSDT" not in text
+    assert "ETHUSDT" not in text
+
+
+async def test_an_alert_is_one_while_it_stands_and_then_zero(gateway: Gateway) -> None:
+    """It names queue, alert and who reads the queue; the other alerts of the queue are 0."""
+    alert = {"queue": QUEUE.name, "alert": "slow_consumer"}
+    told = await scrape(gateway.http)
+    assert told.values("ws_gateway_queue_alert", **alert) == {("sloth",): 1}
+    assert sum(told.values("ws_gateway_queue_alert").values()) == 1
+    assert len(told.values("ws_gateway_queue_alert")) == len(AlertCode)
+    gateway.backlog.told = [replace(QUEUE, alerts=())]
+    gateway.now += TEXT_AGE_SECONDS
+    told = await scrape(gateway.http)
+    assert told.values("ws_gateway_queue_alert", **alert) == {("sloth",): 0}
+
+
+async def test_health_and_metrics_tell_the_same(gateway: Gateway) -> None:
+    """Both are read from one report."""
+    await gateway.want(BOOK, state=State.STALLED)
+    gateway.delivery.state = BrokerState.BLOCKED
+    body = await gateway.health()
+    told = await scrape(gateway.http)
+    for name in ("received", "confirmed"):
+        assert told.value(f"ws_gateway_events_{name}_total") == body["delivery"][name]
+    latency = told.values("ws_gateway_receive_to_confirm_seconds")
+    assert latency == {("0.5",): 0.002, ("0.99",): 0.003}
+    reasons = {(one["code"], one["subject"]) for one in body["reasons"]}
+    assert {(code, subject) for _, code, subject in told.values("ws_gateway_reason")} == reasons
+    assert reasons >= {("broker_blocked", "broker"), ("topics_stalled", "linear")}
+    assert told.value("ws_gateway_ready") == 0
+    assert told.value("ws_gateway_broker_state", state="blocked") == 1
+    assert told.value("ws_gateway_broker_ready") == 0
+    assert told.value("ws_gateway_topics", endpoint="linear", state="stalled") == 1
+
+
+async def test_readiness_as_a_number_is_that_of_readyz(gateway: Gateway) -> None:
+    """Reasons that do not block leave it at 1."""
+    gateway.feed.statuses = [connection("linear")]
+    await gateway.want(BOOK, state=State.ACTIVE)
+    assert await gateway.reasons() == []
+    told = await scrape(gateway.http)
+    assert told.value("ws_gateway_ready") == 1
+    assert told.value("ws_gateway_reason", code="slow_consumer", subject=QUEUE.name) == 1
+
+
+async def test_each_part_is_told_by_endpoint_and_name(gateway: Gateway) -> None:
+    """Connections, breakers, stalls, silence, maintenance, clock."""
+    lost = connection("spot", SessionState.BACKING_OFF, "gone", name="spot-2")
+    gateway.feed.statuses.append(replace(lost, uptime_ratio=0.25))
+    gateway.notices.told = [
+        MaintenanceNotice("1", "work", "ongoing", None, None, frozenset({Endpoint.SPOT}))
+    ]
+    told = await scrape(gateway.http)
+    assert told.values("ws_gateway_connection_up") == {
+        ("linear", "linear"): 1,
+        ("spot-2", "spot"): 0,
+    }
+    ratio = told.value("ws_gateway_connection_uptime_ratio", connection="spot-2")
+    assert ratio == 0.25
+    assert told.value("ws_gateway_breaker_state", endpoint="linear", state="open") == 1
+    assert told.value("ws_gateway_breaker_state", endpoint="spot", state="open") == 0
+    assert told.values("ws_gateway_connection_losses_total") == {("linear", "pong"): 2}
+    assert told.values("ws_gateway_login_failures_total") == {("clock_skew",): 1}
+    stale = told.value("ws_gateway_channel_staleness_seconds", endpoint="linear")
+    assert stale == 1.5
+    maintained = told.values("ws_gateway_maintenance_ongoing")
+    assert [name for (name,), value in maintained.items() if value] == ["spot"]
+    assert told.value("ws_gateway_clock_offset_seconds") == -0.25
+
+
+async def test_a_clock_that_was_never_measured_is_not_told(gateway: Gateway) -> None:
+    """Zero would be a lie."""
+    gateway.clock.measured_at = None
+    told = await scrape(gateway.http)
+    assert told.values("ws_gateway_clock_offset_seconds") == {}
+
+
+async def test_what_was_routed_is_summed_by_event_class(gateway: Gateway) -> None:
+    """Quarantined frames are a class of their own; classes without events are there, at 0."""
+    gateway.counters.routed["linear:orderbook.200.ETHUSDT"] += 2
+    told = await scrape(gateway.http)
+    classes = {
+        name: value for (name,), value in told.values("ws_gateway_messages_routed_total").items()
+    }
+    assert {name: value for name, value in classes.items() if value} == {
+        "orderbook": 7,
+        "quarantine": 1,
+    }
+    assert classes["trade"] == 0
+
+
+async def test_a_sample_that_stands_for_ten_counts_as_ten(gateway: Gateway) -> None:
+    """Buckets are cumulative, and sum and count go with them."""
+    told = await scrape(gateway.http)
+    place = {"hop": "confirm", "event_class": "trade"}
+    name = "ws_gateway_delivery_latency_seconds"
+    assert told.value(f"{name}_count", **place) == 10
+    assert told.value(f"{name}_sum", **place) == pytest.approx(0.03)
+    buckets = {le: count for (le,), count in told.values(f"{name}_bucket", **place).items()}
+    assert (buckets["0.0025"], buckets["0.005"], buckets["+Inf"]) == (0, 10, 10)
+
+
+async def test_many_callers_have_the_text_made_once_a_moment(gateway: Gateway) -> None:
+    """It needs no key, so anybody may ask."""
+    first = (await scrape(gateway.http)).text
+    gateway.counters.received += 1
+    gateway.counters.confirmed += 1
+    assert (await scrape(gateway.http)).text == first
+    gateway.now += TEXT_AGE_SECONDS
+    assert (await scrape(gateway.http)).value("ws_gateway_events_received_total") == 8
+
+
+async def test_answers_are_timed_by_the_route_and_not_by_the_path(gateway: Gateway) -> None:
+    """What callers may invent is one label: foreign paths and methods make no series."""
+    key = {"X-API-Key": "k"}
+    for number in range(3):
+        unknown = f"00000000-0000-0000-0000-00000000000{number}"
+        await gateway.http.get(f"/api/v1/subscriptions/{unknown}", headers=key)
+        await gateway.http.get(f"/nowhere/{number}")
+        await gateway.http.get("/api/v1/queues")
+        await gateway.http.request(f"INVENTED{number}", "/livez")
+    told = await scrape(gateway.http)
+    answers = told.values("ws_gateway_http_requests_total")
+    assert answers["GET", "/api/v1/subscriptions/{subscription_id}", "404"] == 3
+    assert answers["GET", "other", "404"] == 3
+    assert answers["GET", "other", "401"] == 3
+    assert sum(count for (method, *_), count in answers.items() if method == "other") == 3
+    assert {path for _, path, _ in answers} <= {
+        "other",
+        "/livez",
+        "/api/v1/subscriptions/{subscription_id}",
+    }
+    route = {"method": "GET", "route": "/api/v1/subscriptions/{subscription_id}"}
+    assert told.value("ws_gateway_http_request_seconds_count", **route) == 3

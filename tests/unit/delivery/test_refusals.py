@@ -1,0 +1,51 @@
+"""What is held of a refused private stream, through answers in any order and a lost connection."""
+
+from __future__ import annotations
+
+from support.delivery_rig import ORDERS
+from ws_gateway.delivery.outbox import Message, Outbox
+from ws_gateway.domain.topic import Lane
+
+
+def order(number: int) -> Message:
+    """Make a private message that is known by its sequence."""
+    return Message(b"x", ORDERS, Lane.PRIVATE, number, f"id-{number}", 0, is_observed=True)
+
+
+def sequences(outbox: Outbox) -> list[int]:
+    """List what is held and waits, in the order it would go in."""
+    return [message.sequence for message in outbox.private_messages()]
+
+
+def hold_back(outbox: Outbox, tag: int) -> None:
+    """Let the broker refuse one."""
+    refused: list[Message] = []
+    outbox.settle(tag, multiple=False, take=refused.append)
+    assert not outbox.hold_back(refused[0])
+
+
+def test_a_refused_stream_keeps_its_order_when_the_connection_is_lost_on_its_trial() -> None:
+    """What was on trial is the oldest again, then what was refused, sent, and never sent."""
+    outbox = Outbox(max_events=100, max_bytes=10**6)
+    for number in range(1, 5):
+        outbox.put(order(number))
+    outbox.next_batch(4)
+    hold_back(outbox, 1)
+    hold_back(outbox, 2)
+    outbox.put(order(5))
+    assert outbox.next_batch(4) == []
+    assert outbox.try_held(ORDERS.key)
+    assert [one.sequence for one in outbox.next_batch(4)] == [1]
+    outbox.put(order(6))
+    assert (outbox.messages, outbox.held) == (6, 3)
+    outbox.rewind()
+    assert outbox.next_batch(4) == []
+    assert sequences(outbox) == [1, 2, 3, 4, 5, 6]
+    for number in range(1, 7):
+        assert outbox.try_held(ORDERS.key)
+        (one,) = outbox.next_batch(4)
+        assert one.sequence == number
+        outbox.settle(outbox.first_tag, multiple=True, take=lambda _: None)
+        assert outbox.end_trial(one)
+    assert not outbox.try_held(ORDERS.key)
+    assert (outbox.messages, outbox.held, outbox.size_bytes) == (0, 0, 0)

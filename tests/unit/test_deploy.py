@@ -1,0 +1,112 @@
+"""The descriptions of images and manifests hold what they promise, and name nothing that is not."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import dashboards
+from ws_gateway.config import PREFIX, Settings
+from ws_gateway.control.metrics.table import METRICS
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+KUBERNETES = CHECKOUT / "deploy" / "kubernetes"
+FILES = [CHECKOUT / "Dockerfile", CHECKOUT / "compose.yaml", *sorted(KUBERNETES.iterdir())]
+PROBES = {"liveness": "/livez", "readiness": "/readyz", "startup": "/livez"}
+
+
+def _documents(path: Path) -> Iterator[dict[str, Any]]:
+    yield from yaml.safe_load_all(path.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=[each.name for each in FILES])
+def test_every_setting_that_is_named_exists(path: Path) -> None:
+    """An unknown one would be an error at the start of the gateway."""
+    named = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", path.read_text("utf-8")))
+    known = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
+    assert {each.removesuffix("_FILE") for each in named} <= known
+
+
+def test_the_image_runs_as_nobody_in_particular() -> None:
+    """A fixed number, a signal that drains, a health check by the gateway's own command."""
+    text = (CHECKOUT / "Dockerfile").read_text("utf-8")
+    last = text.rpartition("\nFROM ")[2]
+    assert re.search(r"^USER 10001:10001$", last, re.MULTILINE)
+    assert "STOPSIGNAL SIGTERM" in last
+    assert 'CMD ["ws-gateway", "doctor", "--alive"]' in last
+    assert "pip install" not in last
+    assert "--require-hashes" in text
+    for copied in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE):
+        for source in copied.split():
+            assert (CHECKOUT / source).exists(), source
+
+
+def test_every_service_of_compose_is_bound_in() -> None:
+    """Read-only, without capabilities, healthy before others start, secrets as files."""
+    (compose,) = _documents(CHECKOUT / "compose.yaml")
+    assert set(compose["services"]) == {"gateway", "postgres", "rabbitmq", "prometheus", "grafana"}
+    for name, service in compose["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert name == "gateway" or "healthcheck" in service, name
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
+        for secret in service.get("secrets", []):
+            source = secret if isinstance(secret, str) else secret["source"]
+            assert source in compose["secrets"], name
+        for volume in service.get("volumes", []):
+            source = volume.partition(":")[0]
+            there = (CHECKOUT / source).exists() if source.startswith(".") else False
+            assert there or source in compose["volumes"], volume
+        for needed in service.get("depends_on", []):
+            assert needed in compose["services"]
+
+
+def test_the_pod_is_probed_bound_in_and_not_evicted() -> None:
+    """Liveness looks at the process alone; readiness at data."""
+    found = {
+        document["kind"]: document
+        for path in KUBERNETES.glob("*.yaml")
+        for document in _documents(path)
+    }
+    pod = found["StatefulSet"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert {name: container[f"{name}Probe"]["httpGet"]["path"] for name in PROBES} == PROBES
+    assert pod["terminationGracePeriodSeconds"] >= 10
+    labels = found["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
+    assert found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+    assert found["Service"]["spec"]["selector"] == labels
+    listed = set(found["Kustomization"]["resources"])
+    assert listed == {path.name for path in KUBERNETES.glob("*.yaml")} - {"kustomization.yaml"}
+    volumes = {volume["name"] for volume in pod["volumes"]} | {
+        claim["metadata"]["name"] for claim in found["StatefulSet"]["spec"]["volumeClaimTemplates"]
+    }
+    assert {mount["name"] for mount in container["volumeMounts"]} == volumes
+
+
+def test_the_dashboards_are_what_their_description_says() -> None:
+    """And every metric a panel asks for is one that is exported or recorded."""
+    (rules,) = _documents(CHECKOUT / "deploy" / "prometheus" / "rules.yml")
+    every = [rule for group in rules["groups"] for rule in group["rules"]]
+    known = {rule["record"] for rule in every if "record" in rule}
+    known |= {metric.full_name for metric in METRICS}
+    folder = CHECKOUT / "deploy" / "grafana" / "dashboards"
+    assert len(list(folder.iterdir())) == len(dashboards.DASHBOARDS)
+    for dashboard in dashboards.DASHBOARDS:
+        name = dashboard.uid.removeprefix("ws-gateway-")
+        written = json.loads((folder / f"{name}.json").read_text("utf-8"))
+        assert written == dashboards.rendered(dashboard), "run tools/dashboards.py anew"
+        for panel in dashboard.panels:
+            for query, _ in panel.queries:
+                asked = set(re.findall(r"ws_gateway[_:][\w:]+", query))
+                plain = {re.sub(r"_bucket$", "", each) for each in asked}
+                assert plain
+                assert plain <= known, panel.title
