@@ -57,9 +57,12 @@ def rate(metric: str, by: str = "", where: str = "") -> str:
     return f"sum by ({by}) ({grown})" if by else grown
 
 
-def p99(metric: str, by: str) -> str:
+def p99(metric: str, by: str, where: str = "") -> str:
     """Ask what 99 % of a histogram's values stay below."""
-    return f"histogram_quantile(0.99, sum by (le, {by}) (rate({metric}_bucket{_RATE})))"
+    return f"histogram_quantile(0.99, sum by (le, {by}) (rate({metric}_bucket{where}{_RATE})))"
+
+
+_PUBLISHED = '{hop="publish", event_class=~"order|execution|position|balance"}'
 
 
 DASHBOARDS = (
@@ -262,6 +265,93 @@ DASHBOARDS = (
                 "Frames nobody could read",
                 [(rate("ws_gateway_frames_quarantined_total", "reason"), "{{reason}}")],
                 "ops",
+            ),
+        ),
+    ),
+    Dashboard(
+        "ws-gateway-private",
+        "ws-gateway: private facts",
+        (
+            Panel(
+                "Balance rows waiting",
+                [("sum(ws_gateway_balance_rows_waiting)", "")],
+                kind="stat",
+                width=6,
+            ),
+            Panel(
+                "Balance rows lost",
+                [("ws_gateway_balance_rows_lost_total", "")],
+                kind="stat",
+                width=6,
+                bad_from=1,
+            ),
+            Panel(
+                "What the stream did not tell, unexplained",
+                [("sum(ws_gateway_stream_differences_total)", "")],
+                kind="stat",
+                width=6,
+                bad_from=1,
+            ),
+            Panel(
+                "Readings that failed, last hour",
+                [('sum(increase(ws_gateway_reconciliations_total{result="failed"}[1h]))', "")],
+                kind="stat",
+                width=6,
+                bad_from=1,
+            ),
+            Panel(
+                "Private events, push to broker (99 %)",
+                [
+                    (
+                        p99("ws_gateway_delivery_latency_seconds", "event_class", _PUBLISHED),
+                        "{{event_class}}",
+                    )
+                ],
+                "s",
+            ),
+            Panel(
+                "Balances, push to commit (99 %)",
+                [(p99("ws_gateway_balance_persistence_seconds", "source"), "{{source}}")],
+                "s",
+            ),
+            Panel(
+                "Balance rows",
+                [
+                    (rate("ws_gateway_balance_rows_stored_total", "kind"), "{{kind}} stored"),
+                    ("ws_gateway_balance_rows_waiting", "waiting: {{place}}"),
+                ],
+            ),
+            Panel("Balance rows on disk", [("ws_gateway_balance_spool_bytes", "bytes")], "bytes"),
+            Panel(
+                "Records refused",
+                [(rate("ws_gateway_private_records_refused_total", "reason"), "{{reason}}")],
+                "ops",
+            ),
+            Panel(
+                "Readings of REST",
+                [
+                    (rate("ws_gateway_reconciliations_total", "result"), "{{result}}"),
+                    (p99("ws_gateway_reconciliation_seconds", "result"), "{{result}}: 99 %, s"),
+                ],
+            ),
+            Panel(
+                "Told by REST alone",
+                [
+                    (
+                        rate("ws_gateway_reconciled_events_total", "event_class"),
+                        "{{event_class}}",
+                    ),
+                    (
+                        rate("ws_gateway_stream_differences_total", "event_class"),
+                        "{{event_class}}, unexplained",
+                    ),
+                ],
+                "ops",
+            ),
+            Panel(
+                "Age of the watermark",
+                [("ws_gateway_reconciliation_watermark_age_seconds", "{{event_class}}")],
+                "s",
             ),
         ),
     ),

@@ -116,6 +116,8 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 topics=reconciler.times,
                 clock=desk.clock,
                 spool_max_bytes=settings.spool_max_bytes,
+                account=path.account.tally,
+                accounts=[path.account],
             )
             reporter = HealthReporter(
                 store=store,

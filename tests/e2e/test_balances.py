@@ -18,6 +18,7 @@ import pytest
 
 from support.consumer import Consumer
 from support.programs import API_KEY, Gateway, until
+from support.scraped import scrape
 from support.site import KEYS, Site
 from ws_gateway.storage.embedded import EmbeddedPostgres
 
@@ -147,6 +148,12 @@ async def test_a_wallet_push_becomes_rows_and_the_latest_balance(site: Site) -> 
 
         for answer in await as_in_the_readme(gateway):
             assert "coins" in answer or answer["items"], answer
+
+        told = await scrape(gateway.http)
+        assert told.value("ws_gateway_balance_persistence_seconds_count", source="stream") >= 20
+        assert told.value("ws_gateway_balance_rows_stored_total", kind="coin") >= 20
+        assert told.value("ws_gateway_reconciliations_total", result="done") >= 1
+        assert set(told.values("ws_gateway_stream_differences_total").values()) == {0}
 
 
 async def as_in_the_readme(gateway: Gateway) -> list[dict[str, Any]]:

@@ -17,14 +17,16 @@ from ws_gateway.account.retention import Retention
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.account.sync import BalanceSync
 from ws_gateway.account.writer import BalanceWriter
-from ws_gateway.account_ports import AccountProblem, HistoryQuery, Synced
+from ws_gateway.account_ports import AccountFigures, AccountProblem, HistoryQuery, Synced
 from ws_gateway.config import Settings
 from ws_gateway.delivery.receipt import Receipts
 from ws_gateway.domain.balance import CoinBalance, MarginBalance
+from ws_gateway.domain.topic import EventClass, parse_topic
 from ws_gateway.errors import DatabaseLost
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports import TopicObserver, UnreadableSink
-from ws_gateway.runtime.counters import Counters
+from ws_gateway.runtime.clock import clock_us
+from ws_gateway.runtime.counters import AccountTally, Counters
 from ws_gateway.runtime.spool_log import SpoolLog
 from ws_gateway.storage.balances import PostgresBalances
 from ws_gateway.storage.marks import PostgresMarks
@@ -47,6 +49,9 @@ class Account:
         sink, unreadable: the pipeline, and quarantine.
         receipts: of delivery.
         observer: who else is told what becomes of topics.
+
+    Attributes:
+        tally: what operators count.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class Account:
         counters: Counters,
     ) -> None:
         self.name = settings.account_name
+        self.tally = AccountTally()
         self.store = PostgresBalances(statements)
         folder = settings.data_dir.expanduser().resolve() / f"balances-{settings.amqp_prefix}"
         self.writer = BalanceWriter(
@@ -75,6 +81,7 @@ class Account:
                 condense=condense,
             ),
             unreadable,
+            tally=self.tally,
         )
         self.stage = AccountStage(
             self.name,
@@ -82,6 +89,7 @@ class Account:
             unreadable=unreadable,
             keeper=self.writer,
             counters=counters,
+            tally=self.tally,
             monotonic=time.monotonic,
         )
         self._reading = BalanceSync(self.stage, rest, self.writer)
@@ -98,6 +106,7 @@ class Account:
             option_coins=settings.option_base_coins,
             every_seconds=settings.reconcile_seconds,
             rng=SystemRandom(),
+            tally=self.tally,
         )
         self.front = PrivateFront(self.stage, self.reconciliation, observer)
 
@@ -139,6 +148,16 @@ class Account:
             *self.stage.problems(),
             *self.reconciliation.problems(),
         ]
+
+    def figures(self) -> AccountFigures:
+        """Tell what operators measure."""
+        ages: dict[EventClass, float] = {}
+        now_ms = clock_us() / 1000
+        for (name, _), at in self.marks.through.items():
+            event_class = parse_topic(name, None).event_class
+            ages[event_class] = max((now_ms - at) / 1000, ages.get(event_class, 0.0))
+        writer = self.writer
+        return AccountFigures(writer.in_memory, writer.on_disk, writer.spool_bytes, ages)
 
     async def end(self, storing: asyncio.Task[None]) -> None:
         """Store what is left, or keep it on disk; `storing` is the task of the writer's `run`."""
