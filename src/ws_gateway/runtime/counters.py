@@ -113,7 +113,7 @@ class AccountTally:
 
     Attributes:
         refused: records that cannot be true, or that the database does not take, by reason.
-        stored: rows committed, by the table they went to; a row that was written twice counts twice.
+        stored: rows committed, by the table they went to; one that is written twice counts twice.
         lost: rows dropped.
         storing: time from the receipt of a push or an answer to its rows' commit, by source.
         readings: how long a reading of REST took, by how it ended: `done` or `failed`.
