@@ -12,7 +12,7 @@ UV_COMPILE := $(BIN)/uv pip compile --no-config --universal --python-version 3.1
 	--custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format fuzz bench bench-venue bench-control outages contract lock up down clean
+.PHONY: help demo run test check format fuzz bench bench-venue bench-control outages reconcile-drill contract lock up down clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 13
@@ -44,6 +44,9 @@ bench: $(VENV)  ## measure beside the broker's ceiling and other stacks; ARGS="-
 
 bench-venue: $(VENV)  ## measure reconnects and cost per topic; ARGS="--parts soak --faults all"
 	@$(BIN)/python bench/venue_life.py $(ARGS)
+
+reconcile-drill: $(VENV)  ## hold a busy account through cuts and kills against its ledger
+	@PYTHONPATH=tests $(DEVSTACK) run -- $(BIN)/python bench/reconcile_drill.py $(ARGS)
 
 outages: $(VENV)  ## break everything around the gateway under load; SECONDS=60 each
 	@PYTHONPATH=tests:tools $(BIN)/python bench/outages.py --seconds $(or $(SECONDS),60) $(ARGS)

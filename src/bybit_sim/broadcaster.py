@@ -61,6 +61,7 @@ class Stream:
         mutes: those that hold it silent for some sockets; nearly always none.
         faults: those that meddle with its frames; nearly always none.
         last_push_ms: when it last had something to say.
+        left_ms: when the last listener left.
         frames: how many frames it built since the start.
     """
 
@@ -71,6 +72,7 @@ class Stream:
         "is_beating",
         "is_pending",
         "last_push_ms",
+        "left_ms",
         "mutes",
         "sockets",
         "stalls",
@@ -87,6 +89,7 @@ class Stream:
         self.mutes: tuple[Mute, ...] = ()
         self.faults: tuple[StreamFault, ...] = ()
         self.last_push_ms = 0.0
+        self.left_ms = 0.0
         self.frames = 0
 
 
@@ -151,16 +154,18 @@ class Broadcaster:
             self.deliver((socket,), frame)
 
     def unsubscribe(self, socket: ServerConnection, stream: Stream) -> None:
-        """Remove a listener; without listeners the symbol stands still."""
+        """Remove a listener; without listeners the symbol stands still, at once or soon."""
         stream.sockets.discard(socket)
         for mute in stream.mutes:
             if not mute.outlasts_unsubscribe:
                 mute.sockets.discard(socket)
         if not stream.sockets:
-            for market in stream.feed.markets:
-                runner = self._runners[market]
-                if stream in runner.streams:
-                    runner.streams.remove(stream)
+            linger_ms = self._config.linger_seconds * 1000.0
+            if linger_ms:
+                stream.left_ms = self._pulse.now_ms()
+                self._pulse.at(stream.left_ms + linger_ms, partial(self._let_stand, stream))
+            else:
+                self._let_stand(stream, 0.0)
 
     def streams_of(self, name: str, category: str | None = None) -> list[Stream]:
         """Return the streams of a topic name, over all categories or in one, made if need be."""
@@ -208,11 +213,22 @@ class Broadcaster:
         """Return server time, which a fault may have moved away from the agenda's."""
         return int(now_ms + self._pulse.skew_ms)
 
+    def _let_stand(self, stream: Stream, now_ms: float) -> None:
+        """Let the symbols of a stream stand still, unless somebody listens again."""
+        came_back = now_ms and now_ms < stream.left_ms + self._config.linger_seconds * 1000.0
+        if stream.sockets or came_back:
+            return
+        for market in stream.feed.markets:
+            runner = self._runners[market]
+            if stream in runner.streams:
+                runner.streams.remove(stream)
+
     def _start(self, stream: Stream) -> None:
         now = self._pulse.now_ms()
         for market in stream.feed.markets:
             runner = self._runners.setdefault(market, _Runner(market))
-            runner.streams.append(stream)
+            if stream not in runner.streams:  # it may have gone on without listeners
+                runner.streams.append(stream)
             if not runner.is_running:
                 runner.is_running = True
                 # Symbols tick out of step, by a phase that is stable for each name.

@@ -59,10 +59,14 @@ def run(
     port: int = 8899,
     seed: int = 1,
     rate: float = 20.0,
+    linger_seconds: float = 0.0,
     api_key: str | None = None,
     api_secret: str | None = None,
     symbols: int = 0,
     trade_every_seconds: float | None = None,
+    orders: int = 0,
+    order_rate: float = 100.0,
+    funding_every_seconds: float | None = None,
 ) -> int:
     """Run a simulator in the foreground; for this command and for another program's.
 
@@ -71,10 +75,14 @@ def run(
         port: 0 takes any free one.
         seed: as in `SimulatorConfig`, like all that follow.
         rate: ticks per second of each watched symbol.
+        linger_seconds: how long a symbol goes on after its last subscriber left.
         api_key: the one valid key.
         api_secret: its secret.
         symbols: extra synthetic linear symbols.
         trade_every_seconds: pace of the background trader, None for none.
+        orders: of a busy trader, 0 for none.
+        order_rate: how many of those a second.
+        funding_every_seconds: pace of funding, None for none.
 
     Returns:
         0 after SIGTERM or SIGINT; 2, with one sentence on stderr, if it could not start.
@@ -83,10 +91,14 @@ def run(
         config = SimulatorConfig(
             seed=seed,
             rate=rate,
+            linger_seconds=linger_seconds,
             api_key=api_key,
             api_secret=api_secret,
             symbols=symbols,
             trade_every_seconds=trade_every_seconds,
+            orders=orders,
+            order_rate=order_rate,
+            funding_every_seconds=funding_every_seconds,
         )
         asyncio.run(serve_until_signalled(config, host=host, port=port))
     except SimulatorError as exc:
@@ -113,6 +125,9 @@ def command(  # noqa: PLR0917 - typer reads options from parameters
             "min(rate, 1000 / its push interval in ms) frames per second."
         ),
     ] = 20.0,
+    linger: Annotated[
+        float, typer.Option(help="Seconds a symbol goes on after its last subscriber.", min=0)
+    ] = 0.0,
     api_key: Annotated[str | None, typer.Option(help="The one valid key of /v5/private.")] = None,
     api_secret: Annotated[str | None, typer.Option(help="Its secret.")] = None,
     symbols: Annotated[
@@ -120,6 +135,13 @@ def command(  # noqa: PLR0917 - typer reads options from parameters
     ] = 0,
     trade_every: Annotated[
         float | None, typer.Option(help="Seconds between orders of a background trader.")
+    ] = None,
+    orders: Annotated[
+        int, typer.Option(help="A busy trader places so many orders of every kind.", min=0)
+    ] = 0,
+    order_rate: Annotated[float, typer.Option(help="How many of those a second.", min=0)] = 100.0,
+    funding_every: Annotated[
+        float | None, typer.Option(help="Seconds between fundings of open positions.")
     ] = None,
 ) -> None:
     """Serve a local Bybit: sockets, REST and the control endpoint on one port."""
@@ -130,10 +152,14 @@ def command(  # noqa: PLR0917 - typer reads options from parameters
         port=port,
         seed=seed,
         rate=rate,
+        linger_seconds=linger,
         api_key=api_key,
         api_secret=api_secret,
         symbols=symbols,
         trade_every_seconds=trade_every,
+        orders=orders,
+        order_rate=order_rate,
+        funding_every_seconds=funding_every,
     )
     raise typer.Exit(code)
 

@@ -55,9 +55,15 @@ class SimulatorConfig:
             sends at most `min(rate, 1000 / its push interval in ms)` frames per second:
             1,000 `orderbook.50` topics at rate 5 are about 5,000 frames per second. A symbol
             nobody subscribes to stands still, whatever the rate.
+        linger_seconds: a symbol goes on for so long after its last subscriber left, so that REST
+            has trades and candles that somebody missed.
         api_key: the one valid key; None refuses every login.
         api_secret: its secret.
         symbols: extra synthetic linear symbols, `SIM0001USDT` and up, for load tests.
+        hedge_symbols: linear symbols in hedge mode, which have a long and a short position.
+        funding_every_seconds: open perpetual positions exchange funding this often; None is off.
+        orders: a busy trader places so many orders of every kind from the start; 0 is none.
+        order_rate: so many a second.
         trade_every_seconds: a background trader places a market order this often; None is off.
         ack_before_snapshot: whether the ack of a subscribe precedes the first snapshots.
         close_after_failed_auth: whether a refused login also ends the socket (undocumented).
@@ -80,9 +86,14 @@ class SimulatorConfig:
 
     seed: int = 1
     rate: float = 20.0
+    linger_seconds: float = 0.0
     api_key: str | None = None
     api_secret: str | None = None
     symbols: int = 0
+    hedge_symbols: tuple[str, ...] = ("XRPUSDT",)
+    funding_every_seconds: float | None = None
+    orders: int = 0
+    order_rate: float = 100.0
     trade_every_seconds: float | None = None
     ack_before_snapshot: bool = True
     close_after_failed_auth: bool = False
@@ -112,5 +123,15 @@ class SimulatorConfig:
             raise SimulatorError(f"rate must be above 0, not {self.rate}")
         if not 0 <= self.symbols <= 9_999:  # noqa: PLR2004 - the names have four digits
             raise SimulatorError(f"symbols must be between 0 and 9999, not {self.symbols}")
+        for name, number in (
+            ("orders", self.orders),
+            ("order_rate", self.order_rate),
+            ("linger_seconds", self.linger_seconds),
+        ):
+            if number < 0:
+                raise SimulatorError(f"{name} must not be below 0, not {number}")
+        every = self.funding_every_seconds
+        if every is not None and every <= 0:
+            raise SimulatorError(f"funding_every_seconds must be above 0, not {every}")
         if (self.api_key is None) != (self.api_secret is None):
             raise SimulatorError("api_key and api_secret must be given together")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 import msgspec
@@ -11,6 +11,12 @@ import msgspec
 from bybit_sim.broadcaster import Broadcaster
 from bybit_sim.config import SimulatorConfig
 from bybit_sim.connection import LiveConnection
+from bybit_sim.control_account import (
+    AccountControl,
+    ControlAnswer,
+    TradingVenue,
+)
+from bybit_sim.control_account import json_answer as _json
 from bybit_sim.fault import Fault, FaultError
 from bybit_sim.faults import REGISTRY, Faults, describe, find_kind
 
@@ -19,14 +25,7 @@ _FAULTS = "/sim/faults"
 _WINDOW_SECONDS = 300.0  # Bybit's own limit of connections counts over as long
 
 
-class ControlAnswer(NamedTuple):
-    """An HTTP answer; the body is JSON."""
-
-    status: int
-    body: bytes
-
-
-class ControlledVenue(Protocol):
+class ControlledVenue(TradingVenue, Protocol):
     """What the control endpoint shows and moves."""
 
     config: SimulatorConfig
@@ -58,16 +57,18 @@ class ControlDesk:
 
     def __init__(self, venue: ControlledVenue) -> None:
         self._venue = venue
+        self._account = AccountControl(venue)
 
     async def answer(self, method: str, target: str, body: bytes) -> ControlAnswer:
         """Answer one request.
 
         Args:
             method: HTTP verb.
-            target: path as sent; a query is ignored.
+            target: path and query as sent.
             body: of the request, empty if there was none.
         """
-        path = unquote(target.partition("?")[0]).rstrip("/")
+        sent, _, query = target.partition("?")
+        path = unquote(sent).rstrip("/")
         if path == "/sim/state":
             return self._read(method, self._state)
         if path == _FAULTS:
@@ -76,7 +77,11 @@ class ControlDesk:
             return self._read(method, self._listing)
         if path.startswith(f"{_FAULTS}/"):
             return await self._change(method, path.removeprefix(f"{_FAULTS}/"), body)
-        return _json(404, {"error": f"nothing at {path}; there are /sim/faults and /sim/state"})
+        answer = self._account.answer(method, path, query, body)
+        if answer is not None:
+            return answer
+        paths = ", ".join([_FAULTS, "/sim/state", *self._account.paths])
+        return _json(404, {"error": f"nothing at {path}; there are: {paths}"})
 
     @staticmethod
     def _read(method: str, build: Callable[[], dict[str, Any]]) -> ControlAnswer:
@@ -152,7 +157,3 @@ def _connection_row(connection: LiveConnection) -> dict[str, Any]:
         "deaf": connection.socket.is_deaf,
         "topics": list(connection.topics),
     }
-
-
-def _json(status: int, answer: dict[str, Any]) -> ControlAnswer:
-    return ControlAnswer(status, msgspec.json.encode(answer))

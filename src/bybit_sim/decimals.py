@@ -46,6 +46,11 @@ class Grid:
         return Decimal(steps * self.unit).scaleb(-self.scale)
 
 
+def money(number: Decimal) -> Decimal:
+    """Round an amount to what is booked, which is what is shown: eight decimals."""
+    return number.quantize(_EIGHT_PLACES, rounding=ROUND_HALF_UP)
+
+
 def plain(number: Decimal) -> str:
     """Write an amount with at most eight decimals and no trailing zeros; zero is `0`."""
     rounded = number.quantize(_EIGHT_PLACES, rounding=ROUND_HALF_UP)

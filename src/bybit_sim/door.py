@@ -60,11 +60,13 @@ class Door:
             return socket.respond(http.HTTPStatus.BAD_REQUEST, "wrong method\n")
         answer = self._rest.answer(request.path, request.headers)
         if answer is not None:
-            return _http_response(answer.status, answer.body, answer.headers)
+            response = _http_response(answer.status, answer.body, answer.headers)
+            delay_seconds = answer.delay_seconds
+            return self._wait(socket, delay_seconds, response) if delay_seconds else response
         return socket.respond(http.HTTPStatus.NOT_FOUND, "404 page not found\n")
 
     def close(self) -> None:
-        """Give up the handshakes that are kept waiting."""
+        """Give up the requests that are kept waiting."""
         for socket in self._waiting:
             socket.transport.abort()
 
@@ -93,7 +95,7 @@ class Door:
     async def _wait(
         self, socket: ServerConnection, delay_seconds: float, response: Response | None
     ) -> Response | None:
-        """Keep a handshake waiting, no longer than its TCP connection lives."""
+        """Keep a request waiting, no longer than its TCP connection lives."""
         self._waiting.add(socket)
         try:
             with suppress(TimeoutError):

@@ -16,10 +16,10 @@ from bybit_sim.config import SimulatorConfig, SimulatorError
 from bybit_sim.topics import PRIVATE_PATH, PRIVATE_TOPICS, SOCKET_KINDS
 
 if TYPE_CHECKING:
-    from bybit_sim.account import Order
     from bybit_sim.broadcaster import Broadcaster, Stream
     from bybit_sim.connection import LiveConnection
     from bybit_sim.market import Market
+    from bybit_sim.orders import Order
     from bybit_sim.pulse import Pulse
     from bybit_sim.signing import RestRefusal
     from bybit_sim.status import StatusBoard
@@ -28,6 +28,7 @@ LONGEST_HANDSHAKE_SECONDS = 100.0
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 _TYPE_NAMES = {str: "text", bool: "true/false", int: "whole number", float: "number"}
@@ -54,6 +55,7 @@ class Hook(Enum):
     REQUEST = auto()
     ACK = auto()
     REST = auto()
+    PAGE = auto()
     STREAM = auto()
     PRIVATE = auto()
 
@@ -166,9 +168,21 @@ class Fault:
         """Return how late an answer is sent, in seconds; None for never."""
         return 0.0
 
-    def rest_refusal(self) -> RestRefusal | None:
-        """Return how a signed REST call is refused, None to let it pass."""
+    def rest_refusal(self, path: str, *, is_signed: bool) -> RestRefusal | None:  # noqa: ARG002 - for those that do
+        """Return how a REST call is refused, None to let it pass."""
         return None
+
+    def rest_delay(self, path: str, *, is_signed: bool) -> float:  # noqa: ARG002 - for those that do
+        """Return how many seconds a REST answer is late."""
+        return 0.0
+
+    def rearrange(self, path: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: ARG002 - for those that do
+        """Return the rows of a page of a signed list as they are sent."""
+        return rows
+
+    def hides_row_of(self, path: str, changed_ms: int) -> bool:  # noqa: ARG002 - for those that do
+        """Tell whether a signed list does not know yet of what changed at a time."""
+        return False
 
     def parameters(self) -> dict[str, Any]:
         """Return the values it was given, defaults included."""

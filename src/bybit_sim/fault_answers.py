@@ -148,8 +148,10 @@ class LoginRefused(LastingFault):
         self.hit()
         return self._words()
 
-    def rest_refusal(self) -> RestRefusal | None:
+    def rest_refusal(self, path: str, *, is_signed: bool) -> RestRefusal | None:  # noqa: ARG002 - any
         """Refuse with the code REST has for the reason."""
+        if not is_signed:
+            return None
         return RestRefusal(200, _REST_CODES[self.reason], self._words())
 
     def _words(self) -> str:

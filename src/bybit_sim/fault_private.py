@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from bybit_sim.fault import (
     Chance,
+    Count,
     Fault,
     FaultError,
     HandshakeRefusal,
@@ -117,3 +118,68 @@ class PrivateLoss(Fault):
 
     def _heal(self, _now_ms: float) -> None:
         self.board.end(self)
+
+
+@dataclass(kw_only=True, eq=False)
+class LosePrivate(LastingFault):
+    """Loses private frames on the way; what they tell of is true, and REST knows it."""
+
+    name: ClassVar[str] = "lose_private"
+    hooks: ClassVar[frozenset[Hook]] = frozenset({Hook.PRIVATE})
+    topic: Annotated[
+        Literal["order", "execution", "execution.fast", "position", "wallet", "greeks"] | None,
+        "frames of this kind only, plain or by category",
+    ] = None
+    order: Annotated[str | None, "orders and executions of this orderId or orderLinkId only"] = None
+    skip: Annotated[Count, "lets so many of them pass first"] = 0
+    probability: Annotated[Share, "share of them"] = 1.0
+    seed: Annotated[int, "of the draws"] = 1
+    count: Annotated[Positive | None, "how many it loses; null until cleared"] = 1
+
+    def begin(self) -> None:
+        """Make the draws ready."""
+        self._chance = Chance(self.seed, self.probability)
+        self._passed = 0
+
+    def alter_private(self, event: PrivateEvent) -> list[PrivateEvent]:
+        """Lose it, if it is one of them."""
+        if not self.is_active or self.topic not in {None, event.topic} or not self._is_of(event):
+            return [event]
+        if self._passed < self.skip:
+            self._passed += 1
+            return [event]
+        if not self._chance.strikes(event.name):
+            return [event]
+        self.hit()
+        return []
+
+    def _is_of(self, event: PrivateEvent) -> bool:
+        if self.order is None:
+            return True
+        return any(
+            self.order in {row.get("orderId"), row.get("orderLinkId")}
+            for row in event.frame["data"]
+        )
+
+
+@dataclass(kw_only=True, eq=False)
+class CutBeforePush(LastingFault):
+    """Cuts the private sockets when an order was executed and nobody has been told yet."""
+
+    name: ClassVar[str] = "cut_before_push"
+    hooks: ClassVar[frozenset[Hook]] = frozenset({Hook.PRIVATE})
+    count: Annotated[Positive | None, "how often; null until cleared"] = 1
+
+    def alter_private(self, event: PrivateEvent) -> list[PrivateEvent]:
+        """Cut instead of telling of an execution."""
+        row = event.frame["data"][0]
+        executed = event.topic in {"execution", "execution.fast"} or (
+            event.topic == "order" and row["cumExecQty"] != "0"
+        )
+        if not self.is_active or not executed:
+            return [event]
+        for each in list(self.venue.connections):
+            if each.path == PRIVATE_PATH:
+                each.socket.transport.abort()
+        self.hit()
+        return []

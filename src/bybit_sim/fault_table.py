@@ -34,6 +34,12 @@ _EXAMPLES = {
     "cancel_race": "count=1",
     "private_out_of_order": "delay_seconds=0.05 duration_seconds=60",
     "private_loss": "symbol=BTCUSDT qty=0.001",
+    "lose_private": "topic=execution probability=0.1 count=null seed=7",
+    "cut_before_push": "count=3",
+    "rest_failure": "status=429 path=/v5/execution/list count=5",
+    "slow_rest": "delay_seconds=3 path=/v5/position/list",
+    "rest_lag": "by_seconds=2 duration_seconds=60",
+    "unstable_pages": "duration_seconds=60",
 }
 
 

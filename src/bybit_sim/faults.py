@@ -27,7 +27,15 @@ from bybit_sim.fault_connections import (
     RefuseHandshake,
     SlowHandshake,
 )
-from bybit_sim.fault_private import CancelRace, DuplicateOrders, OutOfOrder, PrivateLoss
+from bybit_sim.fault_private import (
+    CancelRace,
+    CutBeforePush,
+    DuplicateOrders,
+    LosePrivate,
+    OutOfOrder,
+    PrivateLoss,
+)
+from bybit_sim.fault_rest import RestFailure, RestLag, SlowRest, UnstablePages
 from bybit_sim.fault_streams import (
     BookRestart,
     DuplicateFrame,
@@ -49,6 +57,7 @@ _KINDS: tuple[type[Fault], ...] = (
     Stall, UpdateGap, DuplicateFrame, ReorderFrames, BookRestart, Snapshot,
     MalformedFrame, OversizedFrame, UnknownTopic, Maintenance,
     DuplicateOrders, CancelRace, OutOfOrder, PrivateLoss,
+    LosePrivate, CutBeforePush, RestFailure, SlowRest, RestLag, UnstablePages,
 )  # fmt: skip
 REGISTRY: Mapping[str, type[Fault]] = {kind.name: kind for kind in _KINDS}
 """Every fault there is, by name."""
@@ -141,6 +150,16 @@ class Faults:
         for fault in chosen:
             self.end(fault)
         return len(chosen)
+
+    def rearrange(self, path: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the rows of a page of a signed list as they are sent."""
+        for fault in self._hooked[Hook.PAGE]:
+            rows = fault.rearrange(path, rows)
+        return rows
+
+    def hides_row_of(self, path: str, changed_ms: int) -> bool:
+        """Tell whether a signed list does not know yet of what changed at a time."""
+        return any(fault.hides_row_of(path, changed_ms) for fault in self._hooked[Hook.PAGE])
 
     def _expire(self, fault: Fault, _now_ms: float) -> None:
         self.end(fault)

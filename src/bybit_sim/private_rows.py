@@ -1,4 +1,4 @@
-"""Rows of private frames and REST lists, with the fields of 2026 recordings (reference 7)."""
+"""Rows of `position`, `wallet` and `greeks` with the fields of 2026 recordings (v5 reference 7)."""
 
 from __future__ import annotations
 
@@ -6,153 +6,12 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from bybit_sim.account import (
-    FEE_RATES,
-    LEVERAGE,
-    MAINTENANCE_RATE,
-    ZERO,
-    Account,
-    Fill,
-    Order,
-    Position,
-    profit_of,
-    value_of,
-)
+from bybit_sim.account import FEE_RATES, LEVERAGE, MAINTENANCE_RATE, Account
 from bybit_sim.decimals import plain
+from bybit_sim.orders import ZERO
+from bybit_sim.positions import Position, profit_of, value_of
 
 _RISK_LIMITS = {"linear": (1, "2000000"), "inverse": (1, "150"), "option": (0, "")}
-
-
-def order_row(order: Order) -> dict[str, Any]:
-    """Build a row of `order`; spot rows lack the keys that spot lacks."""
-    instrument = order.instrument
-    spot = instrument.category == "spot"
-    filled = order.filled
-    leaves = order.qty - filled
-    unset = "0.00" if spot else ""
-    average = plain(_average_price(order)) if filled else ""
-    fee_coin = order.fills[-1].fee_coin if order.fills else ""
-    row: dict[str, Any] = {
-        "category": instrument.category,
-        "symbol": instrument.symbol,
-        "orderId": order.order_id,
-        "orderLinkId": order.link_id,
-        "blockTradeId": "",
-        "side": order.side,
-        "positionIdx": 0,
-        "orderStatus": order.status,
-        "cancelType": "UNKNOWN",
-        "rejectReason": "EC_NoError",
-        "timeInForce": "IOC",
-        "isLeverage": "0" if spot else "",
-        "price": plain(order.bound),
-        "qty": plain(order.qty),
-        "avgPrice": average,
-        "leavesQty": plain(leaves),
-        "leavesValue": plain(value_of(instrument, leaves, order.bound)) if order.bound else "0",
-        "cumExecQty": plain(filled),
-        "cumExecValue": plain(order.value),
-        "cumExecFee": plain(order.fee),
-        "orderType": "Market",
-        "stopOrderType": "",
-        "orderIv": "",
-        "triggerPrice": unset,
-        "takeProfit": unset,
-        "stopLoss": unset,
-        "triggerBy": "",
-        "tpTriggerBy": "",
-        "slTriggerBy": "",
-        "triggerDirection": 0,
-        "placeType": "",
-        "lastPriceOnCreated": plain(order.last_price),
-        "closeOnTrigger": False,
-        "reduceOnly": False,
-        "smpGroup": 0,
-        "smpType": "None",
-        "smpOrderId": "",
-    }
-    if not spot:
-        row |= {"slLimitPrice": "0", "tpLimitPrice": "0"}
-        row["tpslMode"] = "" if instrument.category == "option" else "UNKNOWN"
-        if instrument.category != "option":
-            row["createType"] = "CreateByUser"
-    return row | {
-        "marketUnit": "baseCoin" if spot else "",
-        "createdTime": str(order.created_ms),
-        "updatedTime": str(order.updated_ms),
-        "feeCurrency": fee_coin if spot else "",
-        "closedPnl": plain(order.pnl),
-        "parentOrderLinkId": "",
-        "slippageTolerance": "0",
-        "slippageToleranceType": "UNKNOWN",
-        "cumFeeDetail": {fee_coin: plain(order.fee)} if order.fills else {},
-        "rpiTakerAccess": False,
-        "rpiMatchedQty": "0",
-    }
-
-
-def _average_price(order: Order) -> Decimal:
-    if order.instrument.category == "inverse":
-        return order.filled / order.value
-    return order.value / order.filled
-
-
-def execution_row(order: Order, fill: Fill) -> dict[str, Any]:
-    """Build a row of `execution`."""
-    instrument = order.instrument
-    spot = instrument.category == "spot"
-    row: dict[str, Any] = {
-        "category": instrument.category,
-        "symbol": instrument.symbol,
-        "closedSize": "" if spot else plain(fill.closed),
-        "execFee": plain(fill.fee),
-        "execId": fill.exec_id,
-        "execPrice": plain(fill.price),
-        "execQty": plain(fill.qty),
-        "execType": "Trade",
-        "execValue": plain(fill.value),
-        "feeRate": plain(FEE_RATES[instrument.category]),
-        "tradeIv": "",
-        "markIv": "",
-        "blockTradeId": "",
-        "markPrice": "" if spot else plain(fill.mark),
-        "indexPrice": "",
-        "underlyingPrice": "",
-        "leavesQty": plain(fill.leaves),
-        "orderId": order.order_id,
-        "orderLinkId": order.link_id,
-        "orderPrice": plain(order.bound),
-        "orderQty": plain(order.qty),
-        "orderType": "Market",
-        "stopOrderType": "" if spot else "UNKNOWN",
-        "side": order.side,
-        "execTime": str(fill.time_ms),
-        "isLeverage": "0",
-        "isMaker": False,
-        "seq": fill.seq,
-        "marketUnit": "baseCoin" if spot else "",
-        "execPnl": plain(fill.pnl),
-    }
-    if instrument.category in {"linear", "inverse"}:
-        row["createType"] = "CreateByUser"
-    return row | {"extraFees": "", "feeCurrency": fill.fee_coin}
-
-
-def fast_execution_row(order: Order, fill: Fill) -> dict[str, Any]:
-    """Build a row of `execution.fast`."""
-    return {
-        "category": order.instrument.category,
-        "symbol": order.instrument.symbol,
-        "execId": fill.exec_id,
-        "execPrice": plain(fill.price),
-        "execQty": plain(fill.qty),
-        "orderId": order.order_id,
-        "isMaker": False,
-        "orderLinkId": order.link_id,
-        "side": order.side,
-        "execTime": str(fill.time_ms),
-        "seq": fill.seq,
-    }
 
 
 def position_row(account: Account, position: Position) -> dict[str, Any]:
@@ -165,7 +24,7 @@ def position_row(account: Account, position: Position) -> dict[str, Any]:
     maintenance = "" if flat else plain(maintenance_margin(account, position))
     profit = profit_of(instrument, position.size, position.entry, mark)
     row: dict[str, Any] = {
-        "positionIdx": 0,
+        "positionIdx": position.idx,
         "tradeMode": 0,
         "riskId": risk_id,
         "riskLimitValue": risk_limit,
@@ -263,7 +122,7 @@ def coin_row(account: Account, coin: str) -> dict[str, Any]:
             "availableToBorrow": "",
             "borrowAmount": plain(borrowed),
             "accruedInterest": "0",
-            "totalOrderIM": plain(account.order_margin(coin)),
+            "totalOrderIM": plain(balance.order_margin),
             "totalPositionIM": plain(sum((initial_margin(account, p) for p in positions), ZERO)),
             "totalPositionMM": plain(
                 sum((maintenance_margin(account, p) for p in positions), ZERO)
@@ -279,7 +138,7 @@ def coin_row(account: Account, coin: str) -> dict[str, Any]:
         | {
             "collateralSwitch": held,
             "marginCollateral": True,
-            "locked": "0" if held else "",
+            "locked": "" if balance is None else plain(balance.locked),
             "spotHedgingQty": "0",
             "spotBorrow": "0" if held else "",
             "colRes": "0",
@@ -313,7 +172,7 @@ def wallet_row(account: Account, coins: Iterable[str]) -> dict[str, Any]:
         wallet += balance.wallet * usd
         equity += (balance.wallet + unrealised) * usd
         profit += unrealised * usd
-        order_margin += account.order_margin(coin) * usd
+        order_margin += balance.order_margin * usd
         for each in account.open_positions(coin):
             position_margin += initial_margin(account, each) * usd
             maintenance += maintenance_margin(account, each) * usd

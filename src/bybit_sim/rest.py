@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
 import msgspec
 
-from bybit_sim.account import Account, Position
 from bybit_sim.config import SimulatorConfig, SimulatorError
 from bybit_sim.fault import Hook
 from bybit_sim.faults import Faults
 from bybit_sim.instruments import Instrument
 from bybit_sim.listing_rows import listing_row, spread_row
 from bybit_sim.market import Market
-from bybit_sim.private_rows import coin_row, rest_position_row, wallet_row
 from bybit_sim.pulse import Pulse
 from bybit_sim.rest_market import MarketDesk
-from bybit_sim.signing import check_rest
+from bybit_sim.rest_private import PrivateDesk
+from bybit_sim.signing import RestRefusal, check_rest
 from bybit_sim.status import StatusBoard
 
-_PAGE_LIMITS = {"instruments": (500, 1000), "positions": (20, 200), "spreads": (200, 500)}
+_PAGE_LIMITS = {"instruments": (500, 1000), "spreads": (200, 500)}
 _PARAMETER_ERROR = 10001
 _TOO_MANY_VISITS = 10006
 
@@ -32,11 +31,19 @@ Query = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class RestAnswer:
-    """One HTTP answer; the body is JSON."""
+    """One HTTP answer; the body is JSON unless the headers say otherwise.
+
+    Attributes:
+        status: of HTTP.
+        body: as sent.
+        headers: beside those every answer has.
+        delay_seconds: how much later it is sent; nonzero by a fault only.
+    """
 
     status: int
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
+    delay_seconds: float = 0.0
 
 
 class RestDesk:
@@ -46,9 +53,9 @@ class RestDesk:
         self,
         config: SimulatorConfig,
         market: Market,
-        account: Account,
         *,
         desk: MarketDesk,
+        private: PrivateDesk,
         status: StatusBoard,
         pulse: Pulse,
         faults: Faults,
@@ -58,7 +65,6 @@ class RestDesk:
         self._status = status
         self._faults = faults
         self._market = market
-        self._account = account
         self._visits: dict[str, tuple[int, int]] = {}
         self._open: dict[str, Callable[[Query, int], RestAnswer]] = {
             "/v5/market/time": self._time,
@@ -69,9 +75,8 @@ class RestDesk:
             "/v5/market/orderbook": partial(_market_answer, desk.book),
             "/v5/system/status": self._notices,
         }
-        self._guarded: dict[str, Callable[[Query, int], RestAnswer]] = {
-            "/v5/account/wallet-balance": self._wallet,
-            "/v5/position/list": self._positions,
+        self._guarded: dict[str, Callable[[Query, str, int], dict[str, Any]]] = {
+            **private.answers,
             "/v5/user/query-api": self._key,
         }
 
@@ -85,27 +90,33 @@ class RestDesk:
         path, _, query = target.partition("?")
         now_ns = int(self._config.clock() * 1e9) + int(self._pulse.skew_ms * 1e6)
         parsed = dict(parse_qsl(query, keep_blank_values=True))
-        if path in self._open:
-            return self._open[path](parsed, now_ns)
-        if path not in self._guarded:
+        is_signed = path in self._guarded
+        if not is_signed and path not in self._open:
             return None
-        now_ms = now_ns // 1_000_000
-        refusal = check_rest(
-            headers,
-            query,
-            now_ms,
-            api_key=self._config.api_key,
-            secret=self._config.api_secret,
-        )
-        for fault in self._faults.at(Hook.REST):
-            refusal = fault.rest_refusal() or refusal
+        faults = self._faults.at(Hook.REST)
+        refusal = self._refusal(path, query, headers, now_ns // 1_000_000)
         if refusal is not None:
-            return _envelope(refusal.code, refusal.message, {}, now_ms, status=refusal.status)
-        return self._metered(path, parsed, now_ns)
+            answer = _refused(refusal, now_ns // 1_000_000)
+        elif is_signed:
+            answer = self._metered(path, parsed, query, now_ns // 1_000_000)
+        else:
+            answer = self._open[path](parsed, now_ns)
+        delays = [fault.rest_delay(path, is_signed=is_signed) for fault in faults]
+        return replace(answer, delay_seconds=max(delays)) if delays else answer
 
-    def _metered(self, path: str, query: Query, now_ns: int) -> RestAnswer:
+    def _refusal(
+        self, path: str, query: str, headers: Mapping[str, str], now_ms: int
+    ) -> RestRefusal | None:
+        is_signed, refusal = path in self._guarded, None
+        if is_signed:
+            key, secret = self._config.api_key, self._config.api_secret
+            refusal = check_rest(headers, query, now_ms, api_key=key, secret=secret)
+        for fault in self._faults.at(Hook.REST):
+            refusal = fault.rest_refusal(path, is_signed=is_signed) or refusal
+        return refusal
+
+    def _metered(self, path: str, query: Query, raw: str, now_ms: int) -> RestAnswer:
         """Serve an authenticated call within its rate, with the headers that tell of it."""
-        now_ms = now_ns // 1_000_000
         limit = self._config.rest_requests_per_second
         second, used = self._visits.get(path, (0, 0))
         if second != now_ms // 1000:
@@ -113,11 +124,13 @@ class RestDesk:
         used += 1
         self._visits[path] = (second, used)
         over = used > limit
-        answer = (
-            _envelope(_TOO_MANY_VISITS, "Too many visits!", {}, now_ms)
-            if over
-            else self._guarded[path](query, now_ns)
-        )
+        if over:
+            answer = _envelope(_TOO_MANY_VISITS, "Too many visits!", {}, now_ms)
+        else:
+            try:
+                answer = _envelope(0, "OK", self._guarded[path](query, raw, now_ms), now_ms)
+            except SimulatorError as exc:
+                answer = _refuse(str(exc), now_ms)
         reset = (second + 1) * 1000 if over else now_ms
         headers = {
             "X-Bapi-Limit": str(limit),
@@ -185,9 +198,9 @@ class RestDesk:
         rows = [spread_row(each) for each in page]
         return _envelope(0, "Success", {"list": rows, "nextPageCursor": cursor}, now_ms)
 
-    def _key(self, _query: Query, now_ns: int) -> RestAnswer:
+    def _key(self, _query: Query, _raw: str, _now_ms: int) -> dict[str, Any]:
         """Tell of the key that signed: one that may read everything, bound to no address."""
-        result = {
+        return {
             "id": "1",
             "note": "simulated",
             "apiKey": self._config.api_key,
@@ -200,50 +213,6 @@ class RestDesk:
             "userID": self._config.uid,
             "uta": 1,
         }
-        return _envelope(0, "", result, now_ns // 1_000_000)
-
-    def _wallet(self, query: Query, now_ns: int) -> RestAnswer:
-        now_ms = now_ns // 1_000_000
-        if query.get("accountType") != "UNIFIED":
-            return _refuse("accountType only support UNIFIED.", now_ms)
-        account = self._account
-        named = [coin for coin in query.get("coin", "").split(",") if coin]
-        held = [coin for coin, balance in account.balances.items() if balance.wallet]
-        row = wallet_row(account, ())
-        row["coin"] = [coin_row(account, coin) for coin in named or held]
-        return _envelope(0, "OK", {"list": [row]}, now_ms)
-
-    def _positions(self, query: Query, now_ns: int) -> RestAnswer:
-        now_ms = now_ns // 1_000_000
-        category, symbol = query.get("category", ""), query.get("symbol")
-        settle = query.get("settleCoin")
-        if category not in {"linear", "inverse", "option"}:
-            return _refuse("Illegal category", now_ms)
-        if category == "linear" and not symbol and not settle:
-            return _refuse(
-                "Missing some parameters that must be filled in, symbol or settleCoin", now_ms
-            )
-        limit = _limit(query, "positions")
-        if limit is None:
-            return _refuse("params error: limit", now_ms)
-        if symbol:
-            if not self._market.has(category, symbol):
-                return _refuse(f"params error: symbol invalid {symbol}", now_ms)
-            rows = [self._account.position(category, symbol)]
-        else:
-            rows = [
-                each
-                for each in self._account.open_positions(settle)
-                if each.instrument.category == category
-                and query.get("baseCoin", each.instrument.base) == each.instrument.base
-            ]
-        page, cursor = _offset_page(rows, limit, query.get("cursor", ""))
-        result = {
-            "list": [rest_position_row(self._account, each) for each in page],
-            "nextPageCursor": cursor,
-            "category": category,
-        }
-        return _envelope(0, "OK", result, now_ms)
 
 
 def _by_symbol(instrument: Instrument) -> str:
@@ -280,12 +249,15 @@ def _symbol_page(chosen: list[Instrument], limit: int, cursor: str) -> tuple[lis
     return page, quote(f"first={page[0].symbol}&last={page[-1].symbol}", safe="")
 
 
-def _offset_page(rows: list[Position], limit: int, cursor: str) -> tuple[list[Position], str]:
-    """Cut a page; the cursor reads `offset,limit` and is handed out percent-encoded."""
-    start_text = cursor.partition(",")[0]
-    start = int(start_text) if start_text.isdecimal() else 0
-    end = start + limit
-    return rows[start:end], quote(f"{end},{limit}", safe="") if end < len(rows) else ""
+def _refused(refusal: RestRefusal, now_ms: int) -> RestAnswer:
+    if refusal.is_html:
+        page = f"<html><body><h1>{refusal.message}</h1></body></html>\n"
+        return RestAnswer(refusal.status, page.encode(), {"Content-Type": "text/html"})
+    answer = _envelope(refusal.code, refusal.message, {}, now_ms, status=refusal.status)
+    if refusal.code != _TOO_MANY_VISITS:
+        return answer
+    reset = str((now_ms // 1000 + 1) * 1000)
+    return replace(answer, headers={"X-Bapi-Limit-Reset-Timestamp": reset})
 
 
 def _refuse(message: str, now_ms: int) -> RestAnswer:

@@ -17,23 +17,30 @@ from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
 from bybit_sim import wire
-from bybit_sim.account import Account, Order
+from bybit_sim.account import Account
 from bybit_sim.broadcaster import Broadcaster
+from bybit_sim.busy import OrderPlan, Runs
 from bybit_sim.config import SimulatorConfig, SimulatorError
 from bybit_sim.connection import LiveConnection
 from bybit_sim.control import ControlDesk
 from bybit_sim.conversation import Conversation
+from bybit_sim.cuts import Cuts
 from bybit_sim.door import Door
 from bybit_sim.fault import LONGEST_HANDSHAKE_SECONDS, Fault, Hook
 from bybit_sim.faults import Faults
 from bybit_sim.instruments import listing
+from bybit_sim.ledger import Ledger
 from bybit_sim.market import Market
-from bybit_sim.private_stage import PrivateStage, Trader
+from bybit_sim.orders import Order
+from bybit_sim.private_stage import PrivateStage
 from bybit_sim.pulse import Pulse
 from bybit_sim.rest import RestDesk
 from bybit_sim.rest_market import MarketDesk
+from bybit_sim.rest_private import PrivateDesk
 from bybit_sim.status import StatusBoard
 from bybit_sim.topics import PRIVATE_PATH, SOCKET_KINDS
+from bybit_sim.trader import Trader
+from bybit_sim.trading import Trading
 from bybit_sim.venue_socket import VenueSocket
 
 logger = logging.getLogger(__name__)
@@ -64,6 +71,9 @@ class Simulator:
         account: balances, positions and orders, to compare with what was streamed.
         broadcaster: public topics and their counters.
         stage: private topics.
+        runs: busy traders.
+        cuts: of connections, now or at random.
+        trading: the way to place, fill, amend and cancel orders, and to exchange funding.
         connections: live connections, oldest first.
         requests: client messages, oldest first, bounded by `config.request_log_size`.
     """
@@ -71,30 +81,30 @@ class Simulator:
     def __init__(self, config: SimulatorConfig | None = None) -> None:
         self.config = config or SimulatorConfig()
         self.market = Market(listing(self.config.symbols), self.config.seed)
-        self.account = Account(self.market, self.config.seed)
+        self.account = Account(self.market, self.config.seed, self.config.hedge_symbols)
         self.connections: list[LiveConnection] = []
         self.requests: deque[ClientRequest] = deque(maxlen=self.config.request_log_size)
         self.pulse = Pulse(self.config.clock)
         self.broadcaster = Broadcaster(self.market, self.pulse, self.config)
-        self.stage = PrivateStage(
-            self.account,
-            self.pulse,
-            self.broadcaster.deliver,
-            uid=self.config.uid,
-            seed=self.config.seed,
+        self.stage = PrivateStage(self.pulse, self.broadcaster.deliver, uid=self.config.uid)
+        self.trading = Trading(
+            self.account, self.market, self.stage, self.pulse, seed=self.config.seed
         )
         self.status = StatusBoard(self.config.seed)
         self.faults = Faults(self, self.stage)
+        private = PrivateDesk(self.account, self.ledger, self.market, self.faults)
         rest = RestDesk(
             self.config,
             self.market,
-            self.account,
+            private=private,
             desk=MarketDesk(self.market, self.broadcaster),
             status=self.status,
             pulse=self.pulse,
             faults=self.faults,
         )
         self._door = Door(self.config, self.faults, rest, ControlDesk(self))
+        self.runs = Runs(self.account, self.market, self.trading, self.pulse)
+        self.cuts = Cuts(lambda: self.connections, self.pulse)
         self._trader = Trader(self.account, self.place_market_order, self.config.seed)
         self._ids = random.Random(f"{self.config.seed}:connections")
         self._server: Server | None = None
@@ -154,6 +164,11 @@ class Simulator:
     def refuse_handshakes(self, value: int | None) -> None:
         self._switch("refuse_handshake", None if value is None else {"status": value})
 
+    @property
+    def ledger(self) -> Ledger:
+        """What the account went through, to compare with what was streamed."""
+        return self.trading.ledger
+
     def now_ms(self) -> int:
         """Return server time in milliseconds."""
         return self.pulse.server_ms()
@@ -194,6 +209,11 @@ class Simulator:
         self._schedule(self.config.idle_scan_seconds, self._cut_idle)
         if self.config.trade_every_seconds is not None:
             self._schedule(self.config.trade_every_seconds, self._trader.act)
+        if self.config.funding_every_seconds is not None:
+            self._schedule(self.config.funding_every_seconds, self.trading.fund)
+        if self.config.orders:
+            plan = OrderPlan(self.config.orders, self.config.order_rate, seed=self.config.seed)
+            self.runs.begin(plan)
 
     async def stop(self) -> None:
         """Close every connection and stop listening; safe to call twice."""
@@ -292,11 +312,7 @@ class Simulator:
         Raises:
             SimulatorError: it makes no sense.
         """
-        order = self.account.place(
-            category, symbol, side, Decimal(qty), link_id=link_id, now_ms=self.now_ms()
-        )
-        self.stage.play_market_order(order, fills)
-        return order
+        return self.trading.place(symbol, side, qty, category, fills=fills, link_id=link_id)
 
     def _url(self, scheme: str) -> str:
         host = "127.0.0.1" if self._address[0] in {"0.0.0.0", "::", ""} else self._address[0]  # noqa: S104

@@ -58,11 +58,19 @@ def is_signed_by(secret: str, login: Login) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RestRefusal:
-    """Why an authenticated REST call is not served."""
+    """Why a REST call is not served.
+
+    Attributes:
+        status: of HTTP.
+        code: `retCode`.
+        message: `retMsg`.
+        is_html: whether the body is a page for people, as those of gateways in between are.
+    """
 
     status: int
     code: int
     message: str
+    is_html: bool = False
 
 
 def check_rest(

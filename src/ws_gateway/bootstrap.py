@@ -27,6 +27,7 @@ from ws_gateway.contract.files import render
 from ws_gateway.control.api.app import create_app
 from ws_gateway.control.api.edge import OpenRequests
 from ws_gateway.control.api.server import HttpServer, listening
+from ws_gateway.control.balances import BalanceService
 from ws_gateway.control.figures import Figures
 from ws_gateway.control.guard import Guard, Limits
 from ws_gateway.control.health import HealthReporter
@@ -98,7 +99,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
             await _or_stop(_require_broker(settings), stop)
             observer = _LateObserver()
             desk = build_desk(settings)
-            path = build_data_path(settings, observer, desk, telemetry)
+            path = build_data_path(settings, observer, desk, telemetry, store.statements)
             care = build_queue_care(settings, store, path)
             policy = Policy.of(settings)
             reconciler = observer.reconciler = Reconciler(store, path.feed, policy, care.steward)
@@ -115,6 +116,8 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 topics=reconciler.times,
                 clock=desk.clock,
                 spool_max_bytes=settings.spool_max_bytes,
+                account=path.account.tally,
+                accounts=[path.account],
             )
             reporter = HealthReporter(
                 store=store,
@@ -125,6 +128,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 epoch=path.epoch,
                 notices=desk.maintenance,
                 backlog=care.monitor,
+                accounts=[path.account],
             )
             app = create_app(
                 subscriptions=SubscriptionService(
@@ -144,6 +148,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 guard=Guard(settings.api_key, ring, _limits(settings)),
                 requests=requests,
                 contract=render(_site(settings)),
+                balances=BalanceService([path.account]),
             )
             server = HttpServer(app, settings.http_trusted_proxies)
             control = _Control(
@@ -220,23 +225,16 @@ async def _run_rooms(
     Answers whether everything that was taken is confirmed, or on disk for the next process.
     """
     await path.spool.open()
+    await path.account.restore()
     async with asyncio.TaskGroup() as rooms:
         spooling = rooms.create_task(path.spool.run(), name="spool")
+        storing = rooms.create_task(path.account.writer.run(), name="balances")
         publishing = rooms.create_task(path.publisher.run(), name="publisher")
         feeding = rooms.create_task(path.feed.run(), name="feed")
         reconciling = rooms.create_task(control.reconciler.run(), name="reconciler")
         keying = rooms.create_task(control.ring.run(), name="keys")
         serving = rooms.create_task(control.http.serve(sockets=[listener]), name="http")
-        aside = [
-            rooms.create_task(desk.instruments.run(), name="instruments"),
-            rooms.create_task(desk.maintenance.run(), name="maintenance"),
-            rooms.create_task(desk.clock.run(), name="clock"),
-            rooms.create_task(control.loop.run(), name="loop lag"),
-            rooms.create_task(control.care.run(), name="queues"),
-            rooms.create_task(control.changes.run(control.reconciler), name="changes"),
-        ]
-        if path.credential_files is not None:
-            aside.append(rooms.create_task(path.credential_files.run(), name="credentials"))
+        aside = _begin_aside(rooms, path, desk, control)
         log.info(
             "gateway.started",
             version=__version__,
@@ -252,9 +250,10 @@ async def _run_rooms(
         log.info("gateway.stopping", held=path.publisher.status().buffered_events)
         path.feed.stop()
         control.stop()
-        for task in aside:  # they hold nothing that could be lost
+        for task in aside:
             task.cancel()
         await _end_intake(control, feeding, reconciling, keying, serving)
+        await path.account.end(storing)
         left = ends_at - 2 * GOODBYE_SECONDS - asyncio.get_running_loop().time()
         drained = await path.publisher.drain(left)
         await path.publisher.close(GOODBYE_SECONDS)
@@ -266,6 +265,26 @@ async def _run_rooms(
             async with asyncio.timeout(SPOOL_SECONDS):
                 await path.spool.close()
     return drained or not path.publisher.status().buffered_events
+
+
+def _begin_aside(
+    rooms: asyncio.TaskGroup, path: DataPath, desk: Desk, control: _Control
+) -> list[asyncio.Task[None]]:
+    """Begin what holds nothing that could be lost."""
+    aside = [
+        rooms.create_task(desk.instruments.run(), name="instruments"),
+        rooms.create_task(desk.maintenance.run(), name="maintenance"),
+        rooms.create_task(desk.clock.run(), name="clock"),
+        rooms.create_task(control.loop.run(), name="loop lag"),
+        rooms.create_task(control.care.run(), name="queues"),
+        rooms.create_task(control.changes.run(control.reconciler), name="changes"),
+        rooms.create_task(path.account.retention.run(), name="retention"),
+        rooms.create_task(path.account.reconciliation.run(), name="reconciliation"),
+        rooms.create_task(path.account.marks.run(), name="marks"),
+    ]
+    if path.credential_files is not None:
+        aside.append(rooms.create_task(path.credential_files.run(), name="credentials"))
+    return aside
 
 
 async def _end_intake(control: _Control, *tasks: asyncio.Task[None]) -> None:

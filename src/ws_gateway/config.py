@@ -183,6 +183,26 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="Private events that waited on disk for longer are dropped, marked.",
     )
+    balance_retention_months: int = Field(
+        24,
+        ge=0,
+        le=1200,
+        description="Whole months the history of balances goes back; 0 keeps everything.",
+    )
+    balance_spool_max_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1_000_000,
+        description="Most bytes of balance rows on disk while PostgreSQL is away; beyond it the"
+        " oldest are lost, announced.",
+    )
+    reconcile_seconds: float = Field(
+        60.0,
+        gt=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="Orders, executions, positions and balances are compared with Bybit's REST"
+        " this often, besides after every reconnect.",
+    )
     api_key: SecretStr | None = Field(
         None,
         description="First administrator key of the HTTP API; without it and without a key of"

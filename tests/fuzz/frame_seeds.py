@@ -14,14 +14,8 @@ from bybit_sim.config import SimulatorConfig
 from bybit_sim.feeds import make_feed
 from bybit_sim.instruments import listing
 from bybit_sim.market import Market
-from bybit_sim.private_rows import (
-    execution_row,
-    fast_execution_row,
-    greeks_row,
-    order_row,
-    position_row,
-    wallet_row,
-)
+from bybit_sim.order_rows import execution_row, fast_execution_row, order_row
+from bybit_sim.private_rows import greeks_row, position_row, wallet_row
 from bybit_sim.status import StatusBoard
 from bybit_sim.topics import find_topic
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic, parse_topic

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from urllib.parse import urlsplit, urlunsplit
 
@@ -38,10 +39,17 @@ async def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:
     """A second run finds nothing to do."""
     await migrate(empty_database_url)
     await migrate(empty_database_url)
-    assert await tables(empty_database_url) == {
+    made = await tables(empty_database_url)
+    assert {name for name in made if not re.search(r"_\d{4}_\d{2}$|_default$", name)} == {
+        "account_balances",
+        "account_balances_latest",
+        "account_margin_balances",
+        "account_margin_balances_latest",
         "api_keys",
         "audit_log",
         "dedicated_queues",
+        "positions",
+        "reconciliation_marks",
         "schema_migrations",
         "subscriptions",
     }

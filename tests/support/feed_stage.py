@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields, replace
 from random import Random
@@ -13,7 +13,9 @@ from typing import Any
 from support.contract import assert_message
 from support.memory_outlet import MemoryOutlet, envelope_of
 from support.sim_client import KEY, SECRET, eventually
+from ws_gateway.account.stage import AccountStage
 from ws_gateway.client.continuity import ContinuityChecker
+from ws_gateway.domain.balance import BalanceRecord
 from ws_gateway.domain.event import Event
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
@@ -60,10 +62,11 @@ STOP_SECONDS = 4.0
 
 @dataclass
 class FeedStage:
-    """A feed and its pipeline.
+    """A feed, what stands between it and the pipeline for private facts, and the pipeline.
 
     Attributes:
         outlet: what the pipeline gave to delivery.
+        balances: rows that were to be stored.
         changes: states reported of topics, in order.
         quarantined: what could not be read, as (reason, origin, raw).
     """
@@ -72,6 +75,7 @@ class FeedStage:
     counters: Counters = field(default_factory=Counters)
     changes: list[tuple[Topic, SubscriptionState, str | None]] = field(default_factory=list)
     quarantined: list[tuple[str, str, bytes]] = field(default_factory=list)
+    balances: list[BalanceRecord] = field(default_factory=list)
     feed: BybitFeed = field(init=False)
     runner: Runner = field(init=False)
 
@@ -103,6 +107,14 @@ class FeedStage:
             new_trace_id=traces,
             spacing=spacing,
             timing=timing,
+            private_sink=AccountStage(
+                "main",
+                sink=self.runner,
+                unreadable=self,
+                keeper=self,
+                counters=self.counters,
+                monotonic=time.monotonic,
+            ),
             **more,
         )
         self.feed = BybitFeed(
@@ -116,6 +128,10 @@ class FeedStage:
     def resync(self, topic: Topic) -> None:
         """Pass on what the pipeline asks for."""
         self.feed.resync(topic)
+
+    def put(self, records: Sequence[BalanceRecord]) -> None:
+        """Keep rows."""
+        self.balances += records
 
     def topic_changed(self, topic: Topic, state: SubscriptionState, error: str | None) -> None:
         """Take note of a new state."""

@@ -15,12 +15,12 @@ from ws_gateway.delivery.link import Link
 from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.publisher import Publisher
 from ws_gateway.delivery.spool import Spool
-from ws_gateway.delivery.spool_log import SpoolLog
 from ws_gateway.delivery.spool_records import condense
 from ws_gateway.delivery.topology import Names
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.identity import TraceIds
+from ws_gateway.runtime.spool_log import SpoolLog
 
 
 class Broker(Link):

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from websockets.asyncio.client import connect
@@ -23,18 +24,34 @@ TOPICS = ("order", "execution", "position", "wallet")
 """Private topics by the venue's names."""
 
 Key = tuple[Any, ...]
+Contents = frozenset[str]
+"""What a wallet tells, part by part."""
 
 
-def key_of(topic: str, row: dict[str, Any], created_ms: int) -> Key:
-    """Tell a fact from all others by the venue's own words alone."""
+def key_of(topic: str, row: dict[str, Any], created_ms: int, category: str | None = None) -> Key:
+    """Tell a fact from all others by the venue's own words alone, of stream or REST."""
     if topic == "order":
-        return (row["orderId"], row["orderStatus"], row["cumExecQty"], row["updatedTime"])
+        filled = _number(row["cumExecQty"])
+        return (row["orderId"], row["orderStatus"], filled, row["updatedTime"])
     if topic == "execution":
         return (row["execId"],)
     if topic == "position":
-        # Told again unchanged it is no news, and may be left out.
-        return (row["category"], row["symbol"], row["seq"], _digest(row))
+        # Told again with another mark price it is no news, and is left out.
+        entry = row.get("entryPrice", row.get("avgPrice"))
+        amounts = (row["size"], entry, row["cumRealisedPnl"])
+        place = (row.get("category", category), row["symbol"], row["seq"], row["positionIdx"])
+        return (*place, row["side"], row["updatedTime"], *map(_number, amounts))
     return (created_ms, _digest(row))
+
+
+def contents_of(row: dict[str, Any]) -> Contents:
+    """Take a wallet apart: each coin it names, and the totals."""
+    totals = {name: value for name, value in row.items() if name != "coin"}
+    return frozenset(_digest(one) for one in (*row["coin"], totals))
+
+
+def _number(text: str) -> Decimal:
+    return Decimal(text or "0").normalize()
 
 
 def _digest(row: dict[str, Any]) -> str:
@@ -43,10 +60,15 @@ def _digest(row: dict[str, Any]) -> str:
 
 @dataclass(slots=True)
 class Told:
-    """One fact of the venue."""
+    """One fact of the venue.
+
+    Attributes:
+        contents: of a wallet.
+    """
 
     key: Key
     created_ms: int
+    contents: Contents = frozenset()
 
 
 @dataclass
@@ -59,6 +81,7 @@ class Ear:
 
     told: dict[str, list[Told]] = field(default_factory=lambda: {topic: [] for topic in TOPICS})
     _known: set[tuple[str, Key]] = field(default_factory=set)
+    _parts: dict[str, str] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -71,8 +94,19 @@ class Ear:
         for row in frame["data"]:
             key = key_of(topic, row, created)
             if (topic, key) not in self._known:
+                if topic == "wallet" and not self._is_news(row):
+                    continue
                 self._known.add((topic, key))
-                self.told[topic].append(Told(key, created))
+                contents = contents_of(row) if topic == "wallet" else frozenset()
+                self.told[topic].append(Told(key, created, contents))
+
+    def _is_news(self, row: dict[str, Any]) -> bool:
+        """Say whether a wallet tells anything that it did not tell the last time."""
+        totals = {name: value for name, value in row.items() if name != "coin"}
+        parts = {one["coin"]: _digest(one) for one in row["coin"]} | {"": _digest(totals)}
+        is_news = any(self._parts.get(name) != part for name, part in parts.items())
+        self._parts |= parts
+        return is_news
 
     def copy(self) -> dict[str, list[Told]]:
         """Return what was told up to now."""
@@ -109,7 +143,8 @@ class Received:
     """Private facts as a consumer got them.
 
     Attributes:
-        order: first receptions per topic.
+        order: first receptions per topic, of what the stream told.
+        read: what REST told, which stands in no order; wallets part by part.
         messages: receptions of facts, repeats included.
         repeats: of these, receptions of an event id that was received before.
         ambiguous: sentences about facts whose repeats nobody could know by their id.
@@ -117,6 +152,8 @@ class Received:
     """
 
     order: dict[str, list[Key]] = field(default_factory=lambda: {topic: [] for topic in TOPICS})
+    read: dict[str, set[Key]] = field(default_factory=lambda: {topic: set() for topic in TOPICS})
+    parts_read: set[str] = field(default_factory=set)
     epochs: dict[tuple[str, Key], str] = field(default_factory=dict)
     messages: int = 0
     repeats: int = 0
@@ -131,7 +168,9 @@ class Received:
         if envelope["kind"] in {"gap", "resumed"} or topic not in self.order:
             return
         self.messages += 1
-        key = key_of(topic, envelope["payload"], envelope["timestamp"])
+        row = envelope["payload"]
+        row = row["raw"] if topic == "position" else row
+        key = key_of(topic, row, envelope["timestamp"], envelope["category"])
         event_id, place = envelope["event_id"], (topic, key)
         if event_id in self._ids:
             self.repeats += 1
@@ -139,15 +178,28 @@ class Received:
                 self.ambiguous.append(f"{event_id} stands for two facts")
             return
         self._ids[event_id] = place
+        if envelope["source"] == "rest":
+            self.read[topic].add(key)
+            if topic == "wallet":
+                self.parts_read |= contents_of(row)
+            elif place in self.epochs:
+                self.ambiguous.append(f"{key} came under two ids")
+            return
         if place not in self.epochs:
             self.epochs[place] = envelope["epoch"]
             self.order[topic].append(key)
             if topic == "position":
-                category, symbol, seq, _ = key
+                category, symbol, seq, *_ = key
                 self.backwards += seq < self._seqs.get((category, symbol), -1)
                 self._seqs[category, symbol] = seq
         else:
             self.ambiguous.append(f"{key} came under two ids")
+
+    def was_read(self, topic: str, fact: Told) -> bool:
+        """Say whether REST told a fact."""
+        if topic == "wallet":
+            return fact.contents <= self.parts_read
+        return fact.key in self.read[topic]
 
 
 @dataclass
@@ -157,7 +209,7 @@ class Comparison:
     Attributes:
         sent: facts that had to arrive.
         lost: those that did not.
-        excused: facts told while no gateway listened; each run of them lies between two epochs.
+        excused: states told while no gateway listened; each run of them lies between two epochs.
         disordered: facts that came behind a later one of their topic.
         lost_at: topic and time, by the venue's clock in ms, of each lost one.
         lost_before_kill_ms: how long before the kill each was told that is lost.
@@ -180,7 +232,8 @@ def compare(
         told: what had to arrive.
         received: what did.
         killed_at_ms: when the gateway was killed, by the venue's clock. What was told after that
-            and before its successor's first fact was heard by nobody.
+            and before its successor's first fact was heard by nobody: of an order, a position or
+            a wallet REST has the last state alone.
     """
     result = Comparison(disordered=received.backwards)
     for topic, facts in told.items():
@@ -196,9 +249,13 @@ def compare(
             )
         for number, fact in enumerate(facts):
             at = place.get(fact.key)
+            if at is None and received.was_read(topic, fact):
+                result.sent += 1
+                continue
             if at is None:
                 is_after = killed_at_ms is not None and fact.created_ms > killed_at_ms
-                if is_after and back_at is not None and number < back_at:
+                is_unheard = is_after and back_at is not None and number < back_at
+                if is_unheard and topic != "execution":  # of those REST has every one
                     result.excused += 1
                     continue
                 result.sent += 1

@@ -8,6 +8,7 @@ from random import SystemRandom
 
 import structlog
 
+from ws_gateway.composition.account import Account
 from ws_gateway.composition.desk import Desk
 from ws_gateway.config import Settings
 from ws_gateway.delivery.hop_times import HopTimes
@@ -15,8 +16,8 @@ from ws_gateway.delivery.line import PublisherSettings
 from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.publisher import Publisher
 from ws_gateway.delivery.quarantine import Quarantine
+from ws_gateway.delivery.receipt import Receipts
 from ws_gateway.delivery.spool import Spool
-from ws_gateway.delivery.spool_log import SpoolLog
 from ws_gateway.delivery.spool_records import condense
 from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.topic import Topic
@@ -25,7 +26,9 @@ from ws_gateway.ports import TopicObserver
 from ws_gateway.runtime.clock import clock_us
 from ws_gateway.runtime.counters import Counters, VenueTally
 from ws_gateway.runtime.identity import TraceIds, new_epoch
+from ws_gateway.runtime.spool_log import SpoolLog
 from ws_gateway.runtime.telemetry import Telemetry
+from ws_gateway.storage.statements import Statements
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.context import SessionContext
 from ws_gateway.venue.credentials import CredentialFiles
@@ -45,6 +48,7 @@ class DataPath:
         times: how long events take from hop to hop.
         credential_files: what renews the feed's credentials; None without any.
         asked_by: which request asked for a topic.
+        account: balances, positions and reconciliation of private facts.
     """
 
     feed: BybitFeed
@@ -57,10 +61,15 @@ class DataPath:
     epoch: str
     credential_files: CredentialFiles | None
     asked_by: AskedBy
+    account: Account
 
 
 def build_data_path(
-    settings: Settings, observer: TopicObserver, desk: Desk, telemetry: Telemetry
+    settings: Settings,
+    observer: TopicObserver,
+    desk: Desk,
+    telemetry: Telemetry,
+    statements: Statements,
 ) -> DataPath:
     """Join venue → pipeline → delivery; nothing connects until the parts are run."""
     counters, tally = Counters(), VenueTally()
@@ -110,14 +119,27 @@ def build_data_path(
         new_trace_id=new_trace_id,
     )
     publisher.report_losses_to(runner)
+    unreadable = Quarantine(publisher, counters=counters, clock_us=clock_us)
+    account = Account(
+        settings,
+        statements,
+        desk,
+        credentials,
+        sink=runner,
+        receipts=Receipts(outbox, spool),
+        observer=observer,
+        unreadable=unreadable,
+        counters=counters,
+        new_trace_id=new_trace_id,
+    )
     feed = BybitFeed(
         Endpoints(settings.public_ws_url, settings.private_ws_url),
         SessionContext(
             # Not to be taken for the real thing by whoever reads /health.
             environment=settings.bybit_ws_url or settings.bybit_environment.value,
             sink=runner,
-            unreadable=Quarantine(publisher, counters=counters, clock_us=clock_us),
-            observer=observer,
+            unreadable=unreadable,
+            observer=account.front,
             rng=rng,
             clock_us=clock_us,
             new_trace_id=new_trace_id,
@@ -126,6 +148,7 @@ def build_data_path(
             tally=tally,
             sampling=telemetry.sampling,
             asked_by=asked_by,
+            private_sink=account.front,
         ),
         credentials=credentials,
         redundancy=settings.redundancy,
@@ -136,9 +159,12 @@ def build_data_path(
     def renew(fresh: Credentials) -> None:
         telemetry.secrets.add(fresh.key, fresh.secret)
         feed.renew_credentials(fresh)
+        account.renew_credentials(fresh)
 
     files = None if credentials is None else _credential_files(settings, credentials, renew)
-    return DataPath(feed, publisher, spool, counters, tally, times, runner, epoch, files, asked_by)
+    return DataPath(
+        feed, publisher, spool, counters, tally, times, runner, epoch, files, asked_by, account
+    )
 
 
 class _LateResync:

@@ -1,18 +1,19 @@
 """Payloads as Bybit v5 documents them: the fields that are known, of their types.
 
-The gateway delivers Bybit's `data` untouched. A field is required here only where every frame on
-record has it; any other may be missing, and unknown ones may come, because Bybit adds some several
-times a year. Amounts are strings, so that no digit is lost.
+The gateway delivers Bybit's `data` untouched, but for positions. A field is required here only
+where every frame on record has it; any other may be missing, and unknown ones may come, because
+Bybit adds some several times a year. Amounts are strings, so that no digit is lost.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ws_gateway.domain.event import GapReason
+from ws_gateway.domain.position import PositionMode
 
 _DECIMAL = r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?"
 
@@ -236,28 +237,52 @@ class Execution(_Record):
     seq: Integer = UNSET
 
 
-class Position(_Record):
-    """One position row; unique by category, symbol and `positionIdx`. Flat rows are news too."""
+Told = Annotated[Amount | None, Meta(description="Null where it does not apply.")]
+When = Annotated[int | None, Meta(description="Unix time, ms.")]
+
+
+class Position(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """One state of one position, in one form for all accounts; flat ones are news too.
+
+    A position is unique by account, category, symbol and `position_idx`.
+    """
 
     symbol: str
-    position_idx: Annotated[int, Meta(description="0 one-way, 1 hedge buy, 2 hedge sell.")]
-    category: Text = UNSET
-    side: Annotated[str, Meta(description="Buy, Sell, or empty when flat.")] | UnsetType = UNSET
-    size: Number = UNSET
-    entry_price: Number = UNSET
-    mark_price: Number = UNSET
-    position_value: Number = UNSET
-    unrealised_pnl: Number = UNSET
-    cum_realised_pnl: Number = UNSET
-    liq_price: Number = UNSET
-    leverage: Number = UNSET
-    take_profit: Number = UNSET
-    stop_loss: Number = UNSET
-    trailing_stop: Number = UNSET
-    position_status: Text = UNSET
-    created_time: At = UNSET
-    updated_time: At = UNSET
-    seq: int | str | UnsetType = UNSET
+    category: Annotated[str, Meta(description="linear, inverse or option.")]
+    side: Annotated[
+        Literal["Buy", "Sell"] | None, Meta(description="Null when flat, whatever the account.")
+    ]
+    size: Annotated[str, Meta(pattern=f"^{_DECIMAL[2:]}$", description="Never below 0.")]
+    entry_price: Told
+    mark_price: Told
+    leverage: Told
+    margin: Annotated[Amount | None, Meta(description="Initial margin it binds.")]
+    maintenance_margin: Told
+    position_value: Told
+    unrealised_pnl: Told
+    realised_pnl: Annotated[Amount | None, Meta(description="Since it was opened.")]
+    cumulative_realised_pnl: Annotated[
+        Amount | None, Meta(description="Since the symbol was first traded.")
+    ]
+    liquidation_price: Told
+    take_profit: Told
+    stop_loss: Told
+    trailing_stop: Told
+    position_idx: Annotated[
+        int, Meta(ge=0, le=2, description="0 one-way, 1 hedge buy, 2 hedge sell.")
+    ]
+    mode: PositionMode
+    status: Annotated[str, Meta(description="Normal, Liq or Adl.")]
+    is_reduce_only: bool
+    seq: Annotated[
+        int | None, Meta(description="Cross sequence of the symbol; -1 before the first trade.")
+    ]
+    timestamp: Annotated[
+        int, Meta(ge=0, description="Bybit's creationTime, ms: of two states the later one holds.")
+    ]
+    created_at: When
+    updated_at: When
+    raw: Annotated[Any, Meta(description="Bybit's own record, untouched.")]
 
 
 class Coin(_Record):

@@ -55,6 +55,9 @@ class Figures:
             "resent": counters.resent,
             "returned": counters.returned,
             "nacked": counters.nacked,
+            "reconciled": dict(counters.reconciled),
+            "differing": dict(counters.differing),
+            "reconciliations": dict(counters.reconciliations),
             **self._newest_latency(),
         }
 

@@ -11,6 +11,7 @@ from heapq import nsmallest
 from typing import Any
 
 from ws_gateway import __version__
+from ws_gateway.account_ports import AccountDesk
 from ws_gateway.control.endpoints import EndpointView, Reason, view_endpoints
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.topic_states import ReconcilerStatus, TopicStatus
@@ -106,6 +107,7 @@ class HealthReporter:
         epoch: this process's run of numbering.
         notices: what the venue announces; None if nobody listens to it.
         backlog: what the queues hold; None if nobody watches them.
+        accounts: whose balances are stored.
         monotonic: clock in seconds.
         utc_now: the time of day, for people.
     """
@@ -121,6 +123,7 @@ class HealthReporter:
         epoch: str,
         notices: VenueNotices | None = None,
         backlog: BacklogReport | None = None,
+        accounts: Sequence[AccountDesk] = (),
         monotonic: Callable[[], float] = time.monotonic,
         utc_now: Callable[[], datetime] = _utc_now,
     ) -> None:
@@ -132,6 +135,7 @@ class HealthReporter:
         self._epoch = epoch
         self._notices = notices
         self._backlog = backlog
+        self._accounts = accounts
         self._monotonic = monotonic
         self._utc_now = utc_now
         self._started_at = monotonic()
@@ -154,6 +158,7 @@ class HealthReporter:
             *_refusal_reasons(delivery, self.queues()),
             *of_venue,
             *_queue_reasons(self.queues()),
+            *_account_reasons(self._accounts),
         ]
         is_cut_off = any(reason.is_blocking for reason in of_venue) and not any(
             view.is_flowing for view in endpoints
@@ -312,6 +317,15 @@ def _queue_reasons(queues: Sequence[QueueStatus]) -> list[Reason]:
             for one in queue.alerts
         ]
     return found
+
+
+def _account_reasons(accounts: Sequence[AccountDesk]) -> list[Reason]:
+    """Tell what happened to balances and positions; what flows is not kept back by it."""
+    return [
+        Reason(one.code, f"account {one.account}", one.detail, is_blocking=False)
+        for account in accounts
+        for one in account.problems()
+    ]
 
 
 def _overall(reasons: list[Reason], delivery: DeliveryStatus, *, is_cut_off: bool) -> str:

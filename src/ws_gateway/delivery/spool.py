@@ -24,12 +24,12 @@ import structlog
 from ws_gateway.delivery.message import Message
 from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.spool_faults import Faults, Work
-from ws_gateway.delivery.spool_format import Position, Record
 from ws_gateway.delivery.spool_left import Left, find_left
-from ws_gateway.delivery.spool_log import SpoolLog
 from ws_gateway.delivery.spool_records import Restorer
 from ws_gateway.errors import Rejected
 from ws_gateway.runtime.counters import Counters
+from ws_gateway.runtime.spool_format import Position, Record
+from ws_gateway.runtime.spool_log import SpoolLog
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -210,6 +210,10 @@ class Spool:
         """Take note that a message needs its record no longer."""
         self._done.add(record)
 
+    def pending(self) -> list[Message]:
+        """List what was put and is not on disk yet."""
+        return list(self._pending)
+
     @property
     def size_bytes(self) -> int:
         """Sum the bytes on disk, those of events already done included until they are freed."""
@@ -294,6 +298,7 @@ class Spool:
             if is_held:
                 self._hold(message, position, is_read=is_read)
             else:
+                message.record = position  # for who waits until it is safe
                 self._outbox.release(message)
                 self.observed += message.is_observed
                 self._is_read = False

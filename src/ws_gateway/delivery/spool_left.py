@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from ws_gateway.delivery.spool_format import read_mark
+from ws_gateway.runtime.spool_format import read_mark
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

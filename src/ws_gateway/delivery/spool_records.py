@@ -8,10 +8,10 @@ import msgspec
 
 from ws_gateway.delivery.envelope import Address, body_of
 from ws_gateway.delivery.message import Message
-from ws_gateway.delivery.spool_format import Record
 from ws_gateway.domain.event import Event, GapReason, Kind, Observation, marker_payload
 from ws_gateway.domain.topic import Lane, parse_topic
 from ws_gateway.runtime.counters import Counters
+from ws_gateway.runtime.spool_format import Record
 
 _TOO_MUCH = "the broker was away for so long that the spool dropped its oldest events"
 _DAMAGED = "the disk did not give back what was written"

@@ -7,61 +7,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from ws_gateway.domain.event import Event, GapReason, Kind, Observation, marker_payload
 from ws_gateway.domain.topic import Channel, Lane, Topic
 from ws_gateway.pipeline.sequence import BookContinuity, Verdict
+from ws_gateway.pipeline.stream import Stream
 from ws_gateway.ports import EventOutlet, Resync, StreamStatus
 from ws_gateway.runtime.counters import Counters
-from ws_gateway.runtime.patience import Patience
 
 _SNAPSHOT_PATIENCE_US = 5_000_000
 """How long a snapshot that was asked for may take before it is asked for again."""
 
-_REMEMBERED = 1_024
-"""How many facts of a private stream are remembered, to know them again."""
-
 # Named once: looking a member up costs, and these are needed per frame.
 _SNAPSHOT, _CONTINUES = Kind.SNAPSHOT, Verdict.CONTINUES
-
-
-class _Stream:
-    """One topic's place in the numbering, and what is known to be missing from it."""
-
-    __slots__ = (
-        "announced",
-        "asked_at",
-        "book",
-        "broken",
-        "detail",
-        "hole",
-        "last_at_us",
-        "last_id",
-        "last_update_id",
-        "markers",
-        "patience",
-        "recent",
-        "sequence",
-        "topic",
-    )
-
-    def __init__(self, topic: Topic, detail: str) -> None:
-        self.topic = topic
-        self.sequence = 0
-        # What of the numbers is no fact, and when the newest fact was read, µs.
-        self.markers = 0
-        self.last_at_us = 0
-        self.book = BookContinuity() if topic.has_update_ids else None
-        # Only for books of depth 1, which tell the same snapshot again when nothing changes.
-        self.last_update_id: int | None = None
-        # A break is first noted, then announced by a gap marker, then ended by a resumed marker.
-        self.broken: GapReason | None = GapReason.RESTART
-        self.announced = False
-        self.detail = detail
-        # Own numbers given to events that found no room; announced as soon as there is some.
-        self.hole: tuple[int, int] | None = None
-        # When a snapshot was asked for that has not come yet, µs.
-        self.asked_at: int | None = None
-        self.patience = Patience()
-        # What was told last: the venue repeats itself at times, on a socket or over two.
-        self.last_id = ""
-        self.recent: dict[str, None] | None = {} if topic.is_private else None
 
 
 class Runner:
@@ -86,8 +40,10 @@ class Runner:
         self._epoch = epoch
         self._clock_us = clock_us
         self._new_trace_id = new_trace_id
-        self._streams: dict[str, _Stream] = {}
-        self._holed: dict[str, _Stream] = {}
+        self._streams: dict[str, Stream] = {}
+        self._holed: dict[str, Stream] = {}
+        # Streams whose breaks are ended by `resume`, not by the next fact.
+        self._held: set[str] = set()
 
     # ── from the venue ────────────────────────────────────────────────────────────────────────
 
@@ -111,14 +67,14 @@ class Runner:
             if stream.book is not None and not has_snapshot:
                 self._withhold(stream)
                 return
-            self._resume(stream, observation.trace_id)
+            self._flow(stream, observation.trace_id)
         stream.sequence += 1
         stream.last_at_us = observation.received_at
         if not self._outlet.offer(Event(observation, self._epoch, stream.sequence)):
             stream.sequence -= 1
             self._shed(stream)
         elif stream.book is None:
-            _remember(stream, observation.event_id)  # not if it was shed: it may come again
+            stream.remember(observation.event_id)  # not if it was shed: it may come again
 
     def suppress(self, observation: Observation) -> None:  # noqa: ARG002 - it is only counted
         """Count a further copy of a fact that was taken already."""
@@ -196,7 +152,7 @@ class Runner:
                     self._ask_snapshot(stream)  # deltas are of no use without one
 
     def _announce_lost(
-        self, stream: _Stream, runs: list[tuple[int, int]], detail: str, *, is_asked: bool = False
+        self, stream: Stream, runs: list[tuple[int, int]], detail: str, *, is_asked: bool = False
     ) -> None:
         """Name each run of numbers by a marker of its own; without room they join the hole."""
         if stream.hole is not None or not self._outlet.has_room(stream.topic):
@@ -221,9 +177,27 @@ class Runner:
             if stream.topic.lane not in full and not self._close_hole(stream):
                 full.add(stream.topic.lane)
 
+    # ── from whoever reads what was missed ────────────────────────────────────────────────────
+
+    def hold(self, topics: Iterable[Topic]) -> None:
+        """Let facts flow behind a gap marker, but leave `resumed` to `resume`."""
+        self._held.update(topic.key for topic in topics)
+
+    def release(self, topics: Iterable[Topic]) -> None:
+        """Let breaks of these streams end by themselves again."""
+        self._held.difference_update(topic.key for topic in topics)
+
+    def resume(self, topics: Iterable[Topic], detail: str) -> None:
+        """End the present breaks of these streams, and let later ones end by themselves."""
+        for topic in topics:
+            self._held.discard(topic.key)
+            stream = self._streams.get(topic.key)
+            if stream is not None and stream.broken is not None and stream.hole is None:
+                self._resume(stream, None, detail)
+
     # ── repeats ───────────────────────────────────────────────────────────────────────────────
 
-    def _repeat(self, stream: _Stream, fact: Observation) -> str | None:
+    def _repeat(self, stream: Stream, fact: Observation) -> str | None:
         """Say under which word a fact is suppressed, None if it is news."""
         update_id = fact.update_id
         if update_id is not None:
@@ -238,7 +212,7 @@ class Runner:
 
     # ── continuity ────────────────────────────────────────────────────────────────────────────
 
-    def _continues(self, stream: _Stream, book: BookContinuity, fact: Observation) -> bool:
+    def _continues(self, stream: Stream, book: BookContinuity, fact: Observation) -> bool:
         """Judge a book's frame; answers whether it may go on."""
         before = book.last
         verdict = book.judge(fact.kind, fact.update_id or 0)
@@ -264,7 +238,7 @@ class Runner:
             )
         return True
 
-    def _withhold(self, stream: _Stream) -> None:
+    def _withhold(self, stream: Stream) -> None:
         """Leave out a delta that has no book to apply to; the gap marker in force covers it."""
         if stream.book is not None:
             stream.book.forget()
@@ -272,7 +246,7 @@ class Runner:
         if stream.hole is None or self._close_hole(stream):
             self._ask_snapshot(stream)  # without room a snapshot would be lost too
 
-    def _ask_snapshot(self, stream: _Stream) -> None:
+    def _ask_snapshot(self, stream: Stream) -> None:
         """Ask for a fresh snapshot, unless one may be on its way or too many were asked for."""
         now_us, asked_at = self._clock_us(), stream.asked_at
         if asked_at is not None and 0 <= now_us - asked_at < _SNAPSHOT_PATIENCE_US:
@@ -281,26 +255,26 @@ class Runner:
             return  # every further delta asks again whether the pause is over
         self._request(stream, now_us)
 
-    def _request(self, stream: _Stream, now_us: int) -> None:
+    def _request(self, stream: Stream, now_us: int) -> None:
         stream.asked_at = now_us
         self._counters.resyncs += 1
         self._resync.resync(stream.topic)
 
     # ── holes and markers ─────────────────────────────────────────────────────────────────────
 
-    def _open(self, topic: Topic) -> _Stream:
-        stream = _Stream(topic, f"numbering of epoch {self._epoch} begins")
+    def _open(self, topic: Topic) -> Stream:
+        stream = Stream(topic, f"numbering of epoch {self._epoch} begins")
         self._streams[topic.key] = stream
         return stream
 
-    def _break(self, stream: _Stream, reason: GapReason, detail: str) -> None:
+    def _break(self, stream: Stream, reason: GapReason, detail: str) -> None:
         if stream.book is not None and reason is not GapReason.SEQUENCE:
             stream.book.forget()
         stream.last_update_id = None
         if stream.broken is None:
             stream.broken, stream.detail, stream.announced = reason, detail, False
 
-    def _announce(self, stream: _Stream, trace_id: str | None = None) -> None:
+    def _announce(self, stream: Stream, trace_id: str | None = None) -> None:
         """Put the gap marker of the present break into the stream, once.
 
         It bears the trace of the frame that showed the break, if one did.
@@ -312,20 +286,27 @@ class Runner:
             self._close_hole(stream)  # no marker may stand before the one that names the hole
         self._mark(stream, Kind.GAP, stream.broken, None, stream.detail, trace_id=trace_id)
 
-    def _resume(self, stream: _Stream, trace_id: str) -> None:
+    def _flow(self, stream: Stream, trace_id: str) -> None:
+        """Let facts flow again; where a reading of REST is awaited, `resumed` is left to that."""
+        if stream.topic.key in self._held:
+            self._announce(stream, trace_id)
+        else:
+            self._resume(stream, trace_id)
+
+    def _resume(self, stream: Stream, trace_id: str | None, detail: str = "data flows") -> None:
         self._announce(stream, trace_id)
         reason = stream.broken
         if reason is not None:
             stream.broken = stream.asked_at = None
-            self._mark(stream, Kind.RESUMED, reason, None, "data flows", trace_id=trace_id)
+            self._mark(stream, Kind.RESUMED, reason, None, detail, trace_id=trace_id)
 
-    def _shed(self, stream: _Stream) -> None:
+    def _shed(self, stream: Stream) -> None:
         """Give an event that found no room its number, and remember the hole."""
         self._counters.shed["no_room"] += 1
         stream.sequence += 1
         self._widen(stream, stream.sequence, "the broker was away or slow and the buffer was full")
 
-    def _widen(self, stream: _Stream, sequence: int, detail: str) -> None:
+    def _widen(self, stream: Stream, sequence: int, detail: str) -> None:
         first, last = stream.hole or (sequence, sequence)
         stream.hole = (min(first, sequence), max(last, sequence))
         self._holed[stream.topic.key] = stream
@@ -333,7 +314,7 @@ class Runner:
             self._break(stream, GapReason.SHED, detail)
             stream.announced = True  # by the marker that names the hole
 
-    def _close_hole(self, stream: _Stream, *, has_snapshot: bool = False) -> bool:
+    def _close_hole(self, stream: Stream, *, has_snapshot: bool = False) -> bool:
         """Announce a stream's hole if there is room; a book then needs a snapshot."""
         if stream.hole is None:
             return True
@@ -350,7 +331,7 @@ class Runner:
 
     def _mark(
         self,
-        stream: _Stream,
+        stream: Stream,
         kind: Kind,
         reason: GapReason,
         hole: tuple[int, int] | None,
@@ -375,15 +356,6 @@ class Runner:
             self._widen(stream, stream.sequence, detail)
         elif kind is Kind.GAP:
             self._counters.gaps[reason.value] += 1
-
-
-def _remember(stream: _Stream, event_id: str) -> None:
-    """Know a fact again that was told."""
-    stream.last_id, recent = event_id, stream.recent
-    if recent is not None:
-        recent[event_id] = None
-        if len(recent) > _REMEMBERED:
-            del recent[next(iter(recent))]
 
 
 def _runs(sequences: list[int]) -> Iterator[tuple[int, int]]:

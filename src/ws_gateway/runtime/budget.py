@@ -17,6 +17,9 @@ class AttemptBudget:
         self._window_seconds = window_seconds
         self._taken: deque[float] = deque(maxlen=most)
 
+    def __str__(self) -> str:
+        return f"{self._taken.maxlen} calls in {self._window_seconds:g} s"
+
     def wait_seconds(self, now: float) -> float:
         """Say how long to wait before asking again; 0 means that one may be taken now."""
         if len(self._taken) < (self._taken.maxlen or 0):

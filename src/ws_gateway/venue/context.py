@@ -59,6 +59,7 @@ class SessionContext:
         sink: where facts and breaks go.
         doctor: asked when a login is refused; None takes the venue's words as they are.
         notices: what the venue announced; None knows of nothing.
+        private_sink: where private facts and breaks go; None takes `sink` for them too.
         tally: where attempts, losses and stalls are counted.
         sampling: of which frames there is a log line.
         asked_by: who asked for a topic, for the lines about requests to the venue.
@@ -74,6 +75,7 @@ class SessionContext:
     new_trace_id: Callable[[], str]
     doctor: LoginDoctor | None = None
     notices: NoticeBoard | None = None
+    private_sink: ObservationSink | None = None
     tally: VenueTally = field(default_factory=VenueTally)
     connect_deadline_seconds: float = 10.0
     handshake_deadline_seconds: float = 10.0

@@ -207,6 +207,8 @@ class BybitFeed:
         sink, notices = self._context.sink, self._context.notices
         if line.endpoint is Endpoint.STATUS and notices is not None:
             sink = StatusSink(sink, notices)
+        elif line.endpoint is Endpoint.PRIVATE:
+            sink = self._context.private_sink or sink
         shard = Shard(
             name,
             line.endpoint,

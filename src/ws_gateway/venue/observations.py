@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from ws_gateway.domain.event import Kind, Observation
+from ws_gateway.domain.event import Kind, Observation, Source
 from ws_gateway.domain.topic import Channel, Topic
 from ws_gateway.errors import Quarantine
 from ws_gateway.venue.fingerprint import bounded_id, digest
@@ -176,25 +176,51 @@ def _private(topic: Topic, frame: WireFrame, received_at: int, trace_id: str) ->
     created = frame.creation_time
     if created is None:
         raise Quarantine("missing_field", f"{topic.name}: creationTime")
-    facts = []
-    for raw in _decode_records(frame.data):
-        identity, category, symbol = identify(topic, raw, created)
-        facts.append(
-            Observation(
-                topic,
-                Kind.UPDATE,
-                bounded_id(f"{topic.key}:{identity}"),
-                category,
-                symbol,
-                created,
-                None,
-                received_at,
-                trace_id,
-                None,
-                bytes(raw),
-            )
-        )
-    return facts
+    return [
+        private_fact(topic, raw, created, received_at, trace_id)
+        for raw in _decode_records(frame.data)
+    ]
+
+
+def private_fact(
+    topic: Topic,
+    raw: msgspec.Raw,
+    told_at: int,
+    received_at: int,
+    trace_id: str,
+    *,
+    category: str | None = None,
+    source: Source = Source.STREAM,
+) -> Observation:
+    """Make a fact of one private record, of the stream or of REST, with the id it has over both.
+
+    Args:
+        topic: the stream it belongs to.
+        raw: the record, as received.
+        told_at: `creationTime` of the frame, or `time` of the answer of REST, ms.
+        received_at: our clock at the socket, µs.
+        trace_id: 32 hex digits naming frame or answer.
+        category: of an answer of REST, whose rows name none.
+        source: where it was read.
+
+    Raises:
+        msgspec.DecodeError: a field that identity needs is missing or of another type.
+    """
+    identity, of, symbol = identify(topic, raw, told_at, category)
+    return Observation(
+        topic,
+        Kind.UPDATE,
+        bounded_id(f"{topic.key}:{identity}"),
+        of,
+        symbol,
+        told_at,
+        None,
+        received_at,
+        trace_id,
+        None,
+        bytes(raw),
+        source,
+    )
 
 
 def _timestamp(frame: WireFrame) -> int:

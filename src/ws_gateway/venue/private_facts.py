@@ -1,7 +1,8 @@
 """What identifies a private record, and which instrument it is about.
 
-Only what identity needs is decoded; the venue's `category` wins over the topic's own, which stands
-in where an old account's records name none.
+Only what identity needs is decoded; a record's `category` wins over that of the reading, which
+stands in where rows of REST and an old account's records name none. A fact that stream and REST
+both tell has one identity: only fields that both have take part, and numbers by their value.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
+from ws_gateway.domain.amount import plain, read_amount
 from ws_gateway.domain.topic import Category, Channel, Topic
 from ws_gateway.venue.fingerprint import digest
 from ws_gateway.venue.messages import Count
@@ -46,7 +48,6 @@ class _Order(msgspec.Struct, gc=False, rename="camel"):
     category: _Category = ""
     order_status: str = ""
     cum_exec_qty: str = ""
-    leaves_qty: str = ""
     price: str = ""
     qty: str = ""
     trigger_price: str = ""
@@ -54,6 +55,18 @@ class _Order(msgspec.Struct, gc=False, rename="camel"):
     stop_loss: str = ""
     cancel_type: str = ""
     reject_reason: str = ""
+
+    def changeable(self) -> str:
+        """Write what a change of the order can change, the same however it is told."""
+        numbers = (self.cum_exec_qty, self.price, self.qty, self.trigger_price)
+        return "|".join(
+            (
+                self.order_status,
+                *(_number(text) for text in (*numbers, self.take_profit, self.stop_loss)),
+                "" if self.cancel_type == "UNKNOWN" else self.cancel_type,
+                "" if self.reject_reason == "EC_NoError" else self.reject_reason,
+            )
+        )
 
 
 class _Execution(msgspec.Struct, gc=False, rename="camel"):
@@ -91,55 +104,69 @@ _decode_greeks = msgspec.json.Decoder(_Greeks).decode
 _decode_strategy = msgspec.json.Decoder(_Strategy).decode
 
 
-def identify(topic: Topic, raw: msgspec.Raw, created: int) -> Identity:
+def identify(topic: Topic, raw: msgspec.Raw, created: int, category: str | None = None) -> Identity:
     """Read what identifies one record.
 
     Args:
-        topic: the private topic it came on.
+        topic: the private topic it came on, or belongs to.
         raw: the record, as received.
-        created: `creationTime` of its frame, ms.
+        created: `creationTime` of its frame, or `time` of the answer of REST, ms.
+        category: of an answer of REST, whose rows name none.
 
     Raises:
         msgspec.DecodeError: a field that identity needs is missing or of another type.
     """
-    return _IDENTIFY[topic.channel](topic, raw, created)
+    return _IDENTIFY[topic.channel](topic, raw, created, category or topic.category)
 
 
-def _order(topic: Topic, raw: msgspec.Raw, _created: int) -> Identity:
+def _number(text: str) -> str:
+    """Write a number as its equals are written; an unset one is told as empty, 0, and 0.00."""
+    try:
+        amount = read_amount(text)
+    except ValueError:
+        return text
+    return plain(amount) if amount else ""
+
+
+def _order(_topic: Topic, raw: msgspec.Raw, _created: int, category: str | None) -> Identity:
     order = _decode_order(raw)
     # Two changes of one order can share a millisecond, so the changed fields take part.
-    changed = digest("|".join(msgspec.structs.astuple(order)).encode())
-    category = order.category or topic.category
+    changed = digest(order.changeable().encode())
+    category = order.category or category
     return Identity(
         f"{category or ''}:{order.order_id}:{order.updated_time}:{changed}", category, order.symbol
     )
 
 
-def _execution(topic: Topic, raw: msgspec.Raw, _created: int) -> Identity:
+def _execution(_topic: Topic, raw: msgspec.Raw, _created: int, category: str | None) -> Identity:
     execution = _decode_execution(raw)
-    category = execution.category or topic.category
+    category = execution.category or category
     return Identity(
         f"{category or ''}:{execution.symbol}:{execution.exec_id}", category, execution.symbol
     )
 
 
-def _position(topic: Topic, raw: msgspec.Raw, _created: int) -> Identity:
+def _position(_topic: Topic, raw: msgspec.Raw, _created: int, category: str | None) -> Identity:
+    # Of this reading alone, to join sockets by; the state it tells is identified by the account
+    # room, which reads every field.
     position = _decode_position(raw)
-    category = position.category or topic.category
+    category = position.category or category
     row = f"{category or ''}:{position.symbol}:{position.position_idx}:{position.seq}"
     return Identity(f"{row}:{digest(raw)}", category, position.symbol)
 
 
-def _spread_order(topic: Topic, raw: msgspec.Raw, created: int) -> Identity:
+def _spread_order(topic: Topic, raw: msgspec.Raw, created: int, _category: str | None) -> Identity:
     # A row's category says whether it is the combination or one of its legs: no product line.
-    return _order(topic, raw, created)._replace(category=topic.category)
+    return _order(topic, raw, created, topic.category)._replace(category=topic.category)
 
 
-def _spread_execution(topic: Topic, raw: msgspec.Raw, created: int) -> Identity:
-    return _execution(topic, raw, created)._replace(category=topic.category)
+def _spread_execution(
+    topic: Topic, raw: msgspec.Raw, created: int, _category: str | None
+) -> Identity:
+    return _execution(topic, raw, created, topic.category)._replace(category=topic.category)
 
 
-def _strategy(_topic: Topic, raw: msgspec.Raw, _created: int) -> Identity:
+def _strategy(_topic: Topic, raw: msgspec.Raw, _created: int, _category: str | None) -> Identity:
     strategy = _decode_strategy(raw)
     return Identity(
         f"{strategy.strategy_id}:{strategy.updated_at}:{digest(raw)}",
@@ -148,17 +175,17 @@ def _strategy(_topic: Topic, raw: msgspec.Raw, _created: int) -> Identity:
     )
 
 
-def _greeks(_topic: Topic, raw: msgspec.Raw, created: int) -> Identity:
+def _greeks(_topic: Topic, raw: msgspec.Raw, created: int, _category: str | None) -> Identity:
     coin = _decode_greeks(raw).base_coin
     return Identity(f"{created}:{coin}:{digest(raw)}", Category.OPTION, coin)
 
 
-def _told(topic: Topic, raw: msgspec.Raw, created: int) -> Identity:
+def _told(topic: Topic, raw: msgspec.Raw, created: int, _category: str | None) -> Identity:
     """Identify what has no id of its own by when the venue told it."""
     return Identity(f"{created}:{digest(raw)}", topic.category, None)
 
 
-_IDENTIFY: dict[Channel, Callable[[Topic, msgspec.Raw, int], Identity]] = {
+_IDENTIFY: dict[Channel, Callable[[Topic, msgspec.Raw, int, str | None], Identity]] = {
     Channel.ORDER: _order,
     Channel.EXECUTION: _execution,
     Channel.EXECUTION_FAST: _execution,  # its own ids: the topic's key stands in front of them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -12,7 +13,7 @@ from bybit_sim.instruments import listing
 from bybit_sim.market import Market
 from bybit_sim.topics import KLINE_MS, find_topic
 from bybit_sim.trade_feeds import KlineFeed
-from support.sim_client import LINEAR, OPTION, SPOT, Client, client_of, running
+from support.sim_client import LINEAR, OPTION, SPOT, Client, client_of, eventually, running
 
 RPI = "orderbook.rpi.BTCUSDT"
 
@@ -189,3 +190,48 @@ def test_views_of_one_book_agree() -> None:
         one.advance()
     two.advance()
     assert (one.bids, one.asks) == (two.bids, two.asks)
+
+
+async def test_a_symbol_that_lingers_has_trades_that_nobody_heard() -> None:
+    """Trades and candles of a pause are in REST, follow on those heard, and end when it is over."""
+    topic = "publicTrade.BTCUSDT"
+    async with running(linger_seconds=0.4, rate=100) as sim:
+        heard: list[str] = []
+        async with client_of(sim, LINEAR) as client:
+            await client.subscribe(topic, "kline.1.BTCUSDT")
+            while len(heard) < 5:
+                heard += [each["i"] for each in (await client.topic(topic))["data"]]
+        market = sim.market.symbol("linear", "BTCUSDT")
+        await eventually(lambda: len(market.past_trades) > len(heard) + 5)
+        query = {"category": "linear", "symbol": "BTCUSDT"}
+        async with client_of(sim, LINEAR) as client:
+            await client.subscribe(topic)
+            later = (await client.topic(topic))["data"][0]["i"]
+            rows = (await ask(sim.rest_url, "recent-trade", **query))["result"]["list"]
+        ids = [row["execId"] for row in reversed(rows)]
+        assert ids[: len(heard)] == heard
+        assert ids.index(later) > len(heard) + 4
+        stream = sim.broadcaster.find("linear", topic)
+        assert stream is not None
+        ticks = -1
+        while ticks != market.ticks:
+            ticks = market.ticks
+            await asyncio.sleep(0.5)
+        assert not stream.sockets
+
+
+async def test_a_candle_goes_on_while_its_symbol_lingers() -> None:
+    """What traded between two subscriptions is in the candle of both REST and stream."""
+    topic = "kline.D.BTCUSDT"
+    async with running(linger_seconds=5, rate=100) as sim:
+        async with client_of(sim, LINEAR) as client:
+            await client.subscribe(topic)
+            before = (await client.topic(topic))["data"][0]
+        market = sim.market.symbol("linear", "BTCUSDT")
+        trades = len(market.past_trades)
+        await eventually(lambda: len(market.past_trades) > trades + 5)
+        async with client_of(sim, LINEAR) as client:
+            await client.subscribe(topic)
+            after = (await client.topic(topic))["data"][0]
+        assert after["start"] == before["start"]
+        assert float(after["volume"]) > float(before["volume"])

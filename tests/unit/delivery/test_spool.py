@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from support.delivery_rig import ORDERS, TRADES, eventually, observe
 from support.link_stage import Stage
 from ws_gateway.client.continuity import ContinuityChecker
-from ws_gateway.delivery import spool_log
-from ws_gateway.delivery.spool_format import Record
 from ws_gateway.domain.event import Kind
+from ws_gateway.runtime import spool_log
+from ws_gateway.runtime.spool_format import Record
 
 
 async def opened(folder: Path, **changes: Any) -> Stage:

@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 
 from support.delivery_rig import ORDERS, observe
 from support.link_stage import Stage
-from ws_gateway.delivery import spool_log
 from ws_gateway.delivery.spool import Spool
 from ws_gateway.domain.event import Kind
+from ws_gateway.runtime import spool_log
 
 
 def feed(stage: Stage, many: int) -> None:

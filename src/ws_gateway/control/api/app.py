@@ -10,12 +10,14 @@ from typing import Any
 from fastapi import FastAPI
 
 from ws_gateway import __version__
+from ws_gateway.control.api import balances as balance_endpoints
 from ws_gateway.control.api import contract as contract_files
 from ws_gateway.control.api import keys as key_endpoints
 from ws_gateway.control.api import logs, metrics, probes, problems, queues, subscriptions
 from ws_gateway.control.api.answers import document_edge
 from ws_gateway.control.api.edge import Edge, OpenRequests
 from ws_gateway.control.api.tracing import Tracing
+from ws_gateway.control.balances import BalanceService
 from ws_gateway.control.guard import Guard
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.keys import KeyService
@@ -58,6 +60,7 @@ class Collaborators:
     scrape: Scrape
     operations: Operations
     keys: KeyService
+    balances: BalanceService
     contract: Mapping[str, bytes]
 
 
@@ -71,6 +74,7 @@ def create_app(
     guard: Guard,
     requests: OpenRequests | None = None,
     contract: Mapping[str, bytes] = MappingProxyType({}),
+    balances: BalanceService | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -83,11 +87,18 @@ def create_app(
         guard: recognises who calls anything below `/api`.
         requests: counts what is being served, for whoever stops the gateway.
         contract: files to serve, by path: `asyncapi.json` and `schemas/{event_class}.json`.
+        balances: use cases behind `/api/v1/balances`; None knows of no account.
     """
     app = _routed()
     scrape = scrape or Scrape(health, Meters())
     app.state.collaborators = Collaborators(
-        subscriptions, health, scrape, operations, keys, contract
+        subscriptions,
+        health,
+        scrape,
+        operations,
+        keys,
+        balances or BalanceService(()),
+        contract,
     )
     app.add_middleware(
         Edge,
@@ -140,6 +151,7 @@ def _routed() -> FastAPI:
     problems.register(app)
     app.include_router(subscriptions.router)
     app.include_router(subscriptions.sets)
+    app.include_router(balance_endpoints.router)
     app.include_router(probes.guarded)
     app.include_router(queues.router)
     app.include_router(key_endpoints.router)

@@ -13,9 +13,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from ws_gateway.delivery import spool_log
-from ws_gateway.delivery.spool_format import Position, Record
-from ws_gateway.delivery.spool_log import SpoolLog
+from ws_gateway.runtime import spool_log
+from ws_gateway.runtime.spool_format import Position, Record
+from ws_gateway.runtime.spool_log import SpoolLog
 
 
 def condense(records: list[Record]) -> list[Record]:

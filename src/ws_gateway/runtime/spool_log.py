@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ws_gateway.delivery.spool_format import (
+from ws_gateway.runtime.spool_format import (
     Batch,
     Position,
     Record,

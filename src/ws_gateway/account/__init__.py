@@ -1,0 +1,1 @@
+"""Private facts: balances kept and stored, positions in one form."""

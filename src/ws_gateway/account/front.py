@@ -1,0 +1,48 @@
+"""What venue and control see of an account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ws_gateway.account.reconcile import Reconciliation
+from ws_gateway.account.stage import AccountStage
+from ws_gateway.domain.event import GapReason
+from ws_gateway.domain.subscription import SubscriptionState
+from ws_gateway.domain.topic import Topic
+from ws_gateway.ports import TopicObserver
+
+
+class PrivateFront:
+    """What the venue sees of the account: the stage, with an ear for breaks; a sink.
+
+    Also a `TopicObserver`, before the one that control has.
+    """
+
+    def __init__(
+        self, stage: AccountStage, reconciliation: Reconciliation, observer: TopicObserver
+    ) -> None:
+        self._stage = stage
+        self._reconciliation = reconciliation
+        self._observer = observer
+        self.accept = stage.accept
+        self.suppress = stage.suppress
+        self.last_update_id = stage.last_update_id
+
+    def break_streams(
+        self,
+        topics: Iterable[Topic],
+        reason: GapReason,
+        detail: str,
+        *,
+        is_announced: bool = True,
+    ) -> None:
+        """Take note that facts are being missed from now on; they will be asked for over REST."""
+        broken = list(topics)
+        if is_announced:
+            self._reconciliation.streams_broken(broken, reason)
+        self._stage.break_streams(broken, reason, detail, is_announced=is_announced)
+
+    def topic_changed(self, topic: Topic, state: SubscriptionState, error: str | None) -> None:
+        """Pass a topic's state on."""
+        self._reconciliation.topic_changed(topic, state)
+        self._observer.topic_changed(topic, state, error)

@@ -1,0 +1,393 @@
+"""Reconciliation: what REST knows of an account and the stream did not tell becomes events.
+
+It reads after every (re)connect, at start, and once in a while. The stream is never held back: its
+events are delivered as they come, and what REST tells older is not told (decision 25).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from random import Random
+
+import msgspec
+import structlog
+
+from ws_gateway.account.list_reader import ListReader
+from ws_gateway.account.mark_keeper import MarkKeeper
+from ws_gateway.account.missed import RECONCILED, Found, MarkKey, Reading
+from ws_gateway.account.recent import id_digest
+from ws_gateway.account.reconcile_plan import Row, next_mark
+from ws_gateway.account.stage import AccountStage
+from ws_gateway.account_ports import (
+    AccountProblem,
+    PrivateLists,
+    StreamHolder,
+    WalletSource,
+)
+from ws_gateway.domain.event import GapReason, Observation
+from ws_gateway.domain.mark import Mark
+from ws_gateway.domain.subscription import SubscriptionState
+from ws_gateway.domain.topic import Channel, Topic
+from ws_gateway.errors import Retryable, VenueLost
+from ws_gateway.ports import UnreadableSink
+from ws_gateway.runtime.backoff import full_jitter
+from ws_gateway.runtime.counters import AccountTally, Counters
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+PATIENCE_SECONDS = 10.0
+"""How long `resumed` waits for a reading; then it says that it was not waited for."""
+
+GRACE_SECONDS = 1.0
+"""How long the stream may take to tell what REST told first, while nothing is known to be lost."""
+
+_BATCH = 200
+_MOST_LOOKS = 5
+
+Told = tuple[Found, list[tuple[Row, Observation]]]
+"""What was found of a topic, and the facts made of it."""
+
+_LEAVING = frozenset({SubscriptionState.REMOVED, SubscriptionState.REJECTED})
+
+
+class Reconciliation:
+    """Reconciles one account's subscribed topics; `run` does the work, the rest takes note.
+
+    Args:
+        stage: where facts go, and what remembers what was told.
+        lists, wallets: who reads the venue's REST.
+        keeper: where marks are.
+        streams: who ends breaks.
+        option_coins: base coins whose options may be traded.
+        every_seconds: between two readings although nothing is known to be missing.
+        tally: where readings are timed.
+    """
+
+    def __init__(
+        self,
+        stage: AccountStage,
+        lists: PrivateLists,
+        wallets: WalletSource,
+        *,
+        keeper: MarkKeeper,
+        streams: StreamHolder,
+        unreadable: UnreadableSink,
+        counters: Counters,
+        option_coins: Sequence[str],
+        every_seconds: float,
+        rng: Random,
+        tally: AccountTally | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tally = tally or AccountTally()
+        self._stage = stage
+        self._lists = lists
+        self._wallets = wallets
+        self._keeper = keeper
+        self._streams = streams
+        self._counters = counters
+        self._unreadable = unreadable
+        self._reader = ListReader(lists, unreadable)
+        self._option_coins = option_coins
+        self._every_seconds = every_seconds
+        self._rng = rng
+        self._monotonic = monotonic
+        self._active: set[Topic] = set()
+        self._broken: dict[Topic, float] = {}  # since when it is known to lack something
+        self._is_wallet_told = False
+        self._sought: Counter[str] = Counter()  # orders in no list, by how often looked for
+        self._given_up: set[str] = set()
+        self._wake = asyncio.Event()
+        self._fault: str | None = None
+        self._fault_since = 0.0
+        self._marks: dict[MarkKey, Mark] | None = None
+
+    # ── what is told ──────────────────────────────────────────────────────────────────────────
+
+    def topic_changed(self, topic: Topic, state: SubscriptionState) -> None:
+        """Take note of a topic's state; one that became active may have missed something."""
+        if topic.channel not in RECONCILED or not topic.is_private:
+            return
+        if state is SubscriptionState.ACTIVE:
+            if topic not in self._active:
+                self._active.add(topic)
+                self._broken.setdefault(topic, self._monotonic())
+                self._streams.hold([topic])
+                self._wake.set()
+            return
+        self._active.discard(topic)
+        if state is SubscriptionState.PENDING:
+            self._streams.hold([topic])  # its first facts may come before the ack
+        elif state in _LEAVING:
+            self._broken.pop(topic, None)
+            self._streams.release([topic])
+            if state is SubscriptionState.REMOVED:
+                self._forget(topic)
+
+    def streams_broken(self, topics: Iterable[Topic], reason: GapReason) -> None:
+        """Take note that facts are being missed from now on."""
+        for topic in topics:
+            if topic.channel not in RECONCILED:
+                continue
+            self._streams.hold([topic])
+            self._broken[topic] = self._monotonic()
+            if reason is GapReason.DISCONNECT:
+                self._active.discard(topic)  # until it is acknowledged anew
+        self._wake.set()
+
+    def problems(self) -> list[AccountProblem]:
+        """Tell why it does not get on."""
+        if self._fault is None:
+            return []
+        detail = (
+            f"what the stream missed could not be read over REST for "
+            f"{self._monotonic() - self._fault_since:.0f} s; the stream flows: {self._fault}"
+        )
+        return [AccountProblem("not_reconciled", self._stage.account, detail)]
+
+    def _forget(self, topic: Topic) -> None:
+        if topic.channel is Channel.BALANCE:
+            self._is_wallet_told = False
+        if self._marks is not None:
+            self._marks = {key: one for key, one in self._marks.items() if key[0] != topic.name}
+        self._keeper.drop(topic.name)
+
+    # ── the loop ──────────────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
+        """Reconcile until cancelled; whatever fails is tried again, the stream goes on."""
+        delays = self._fresh_delays()
+        pause: float = self._every_seconds
+        while True:
+            if not self._wake.is_set() or self._fault is not None:
+                self._wake.clear()
+                await self._sleep(pause)
+            self._wake.clear()
+            topics = sorted(self._due() or self._active, key=_key)
+            pause = self._every_seconds
+            if not topics:
+                continue
+            retry_after = await self._attempt(topics)
+            if self._fault is None:
+                delays = self._fresh_delays()
+            else:
+                pause = max(next(delays), retry_after)
+
+    def _fresh_delays(self) -> Iterator[float]:
+        return full_jitter(base_seconds=1.0, cap_seconds=30.0, rng=self._rng, first_at_once=False)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return  # it is time
+
+    def _due(self) -> set[Topic]:
+        """Name the topics that flow again and may lack something."""
+        return self._active & self._broken.keys()
+
+    async def _attempt(self, topics: list[Topic]) -> float:
+        """Read and tell what is missing; answers how long the venue wants to be left alone."""
+        begun = self._monotonic()
+        is_gap = any(topic in self._broken for topic in topics)
+        reading = asyncio.create_task(self._read(topics), name="reconcile")
+        try:
+            if is_gap and not (await asyncio.wait({reading}, timeout=PATIENCE_SECONDS))[0]:
+                self._resume(topics, begun, "data flows; what was missed is still being read")
+            read = await reading
+        except Retryable as exc:
+            return self._fail(topics, begun, str(exc), exc)
+        finally:
+            reading.cancel()
+        if not is_gap:
+            await asyncio.sleep(GRACE_SECONDS)
+        shed = self._counters.shed["no_room"]
+        news, told_facts = await self._tell(read)
+        if self._counters.shed["no_room"] > shed:
+            read.faults["delivery"] = "there was no room for what was read"
+            read.failed.update(topics)
+        self._keep(read, told_facts)
+        self._give_up(read)
+        self._report(read, news, begun, is_gap=is_gap)
+        done = [topic for topic in topics if topic not in read.failed]
+        told = ", ".join(f"{count} {name}" for name, count in sorted(news.items()))
+        self._resume(done, begun, f"reconciled over REST: {told or 'nothing was missing'}")
+        for topic in done:
+            if self._broken.get(topic, begun) <= begun:
+                self._broken.pop(topic, None)
+        if read.failed:
+            why = "; ".join(f"{part}: {fault}" for part, fault in sorted(read.faults.items()))
+            return self._fail(sorted(read.failed, key=_key), begun, why, read)
+        self._fault = None
+        self._ended("done", begun)
+        return 0.0
+
+    async def _read(self, topics: list[Topic]) -> Reading:
+        if self._marks is None:
+            self._marks = await self._restored()
+        reading = Reading(
+            self._reader,
+            self._wallets,
+            self._stage,
+            topics,
+            self._marks,
+            await self._lists.time_ms(),
+            self._option_coins,
+            self._given_up,
+        )
+        await reading.run()
+        return reading
+
+    async def _restored(self) -> dict[MarkKey, Mark]:
+        """Take up how far an earlier process came, and what it told lately.
+
+        Raises:
+            DatabaseLost: nobody knows, so nothing may be called complete.
+        """
+        marks = await self._keeper.read()
+        for mark in marks.values():
+            # A private topic's key is its name behind the endpoint.
+            self._stage.told[f"private:{mark.topic}"].seed(mark.seen)
+        return marks
+
+    def _resume(self, topics: Iterable[Topic], begun: float, detail: str) -> None:
+        """End the breaks that are older than this attempt, of topics that flow."""
+        self._streams.resume(
+            [
+                topic
+                for topic in topics
+                if topic in self._active and self._broken.get(topic, begun) <= begun
+            ],
+            detail,
+        )
+
+    def _fail(
+        self, topics: Iterable[Topic], begun: float, why: str, cause: Reading | Retryable
+    ) -> float:
+        if self._fault is None:
+            self._fault_since = begun
+            log.warning("account.not_reconciled", account=self._stage.account, why=why)
+        self._fault = why
+        self._ended("failed", begun)
+        self._resume(topics, begun, f"data flows; what was missed could not be read: {why}")
+        if isinstance(cause, Reading):
+            return cause.retry_after
+        return (cause.retry_after_seconds or 0.0) if isinstance(cause, VenueLost) else 0.0
+
+    def _ended(self, how: str, begun: float) -> None:
+        self._counters.reconciliations[how] += 1
+        self._tally.readings.of(how).observe(self._monotonic() - begun)
+
+    # ── what was read ─────────────────────────────────────────────────────────────────────────
+
+    async def _tell(self, read: Reading) -> tuple[Counter[str], list[Told]]:
+        """Pass on what the stream did not tell, in the order it happened; answers how much."""
+        news: Counter[str] = Counter()
+        told: list[Told] = []
+        for found in read.found:
+            event_class = found.topic.event_class.value
+            facts = [
+                (row, fact) for row in found.rows if (fact := self._fact(found, row)) is not None
+            ]
+            told.append((found, facts))
+            for place, (_, fact) in enumerate(facts):
+                news[event_class] += self._stage.take(fact)
+                if place % _BATCH == _BATCH - 1:
+                    await asyncio.sleep(0)  # let it be sent, and the stream be read
+        for wallet in read.wallets:
+            before = {one.coin: one.amounts.wallet_balance for one in self._stage.balances.coins}
+            is_whole, self._is_wallet_told = not self._is_wallet_told, True
+            self._stage.take_wallet(wallet, is_whole=is_whole)
+            news["balance"] += any(
+                before.get(one.coin, one.amounts.wallet_balance) != one.amounts.wallet_balance
+                for one in self._stage.balances.coins
+            )
+        return +news, told
+
+    def _fact(self, found: Found, row: Row) -> Observation | None:
+        try:
+            return self._lists.fact(found.topic, row.raw, row.page, row.category)
+        except (msgspec.DecodeError, RecursionError) as exc:
+            self._unreadable.quarantine(
+                reason="missing_field",
+                origin=f"rest:{found.topic.name}",
+                detail=str(exc),
+                raw=bytes(row.raw),
+                trace_id=row.page.trace_id,
+            )
+            return None
+
+    def _keep(self, read: Reading, told_facts: list[Told]) -> None:
+        """Set marks where all that was read is on its way; stored once it is delivered."""
+        marks = []
+        for found, facts in told_facts:
+            is_wanted = found.topic in self._active or found.topic in self._broken
+            if found.topic in read.failed or self._marks is None or not is_wanted:
+                continue
+            topic, place = found.topic, (found.topic.name, found.category)
+            told = []
+            if topic.channel is not Channel.POSITION:  # their states are few, and told again
+                told = [
+                    (_kept_at(row, read.started), id_digest(fact.event_id, topic.key))
+                    for row, fact in facts
+                ]
+            self._marks[place] = next_mark(
+                self._marks.get(place),
+                *place,
+                started=read.started,
+                told=told,
+                newest=found.newest,
+                living=found.living,
+            )
+            marks.append(self._marks[place])
+        self._keeper.put(marks)
+
+    def _give_up(self, read: Reading) -> None:
+        """Look no longer for orders that no list names: cancelled ones are kept for a day only."""
+        self._sought = Counter({name: self._sought[name] + 1 for name in read.unresolved})
+        hopeless = {name for name, times in self._sought.items() if times >= _MOST_LOOKS}
+        self._given_up |= hopeless
+        if hopeless:
+            log.error(
+                "account.orders_unresolved",
+                account=self._stage.account,
+                orders=len(hopeless),
+                some=sorted(hopeless)[:5],
+                why="they lived before, and no list of REST names them any more",
+            )
+
+    def _report(self, read: Reading, news: Counter[str], begun: float, *, is_gap: bool) -> None:
+        account = self._stage.account
+        self._counters.reconciled.update(news)
+        if is_gap:
+            log.info(
+                "account.reconciled",
+                account=account,
+                seconds=round(self._monotonic() - begun, 3),
+                rows=sum(len(found.rows) for found in read.found),
+                news=dict(news),
+                failed=sorted(read.faults),
+            )
+        elif news:
+            self._counters.differing.update(news)
+            log.warning(
+                "account.stream_differs",
+                account=account,
+                news=dict(news),
+                why="REST tells what the stream did not, though no break is known",
+            )
+
+
+def _key(topic: Topic) -> str:
+    return topic.key
+
+
+def _kept_at(row: Row, started: int) -> int:
+    """Say until when a row may be read again: an order that lives always is."""
+    if row.head.order_status and row.head.is_open:
+        return started
+    return max(row.at_ms, row.head.updated_ms)
