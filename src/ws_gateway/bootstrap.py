@@ -118,6 +118,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 spool_max_bytes=settings.spool_max_bytes,
                 account=path.account.tally,
                 accounts=[path.account],
+                filling=path.filling,
             )
             reporter = HealthReporter(
                 store=store,
@@ -250,6 +251,8 @@ async def _run_rooms(
         log.info("gateway.stopping", held=path.publisher.status().buffered_events)
         path.feed.stop()
         control.stop()
+        if path.backfill is not None:
+            path.backfill.stop()
         for task in aside:
             task.cancel()
         await _end_intake(control, feeding, reconciling, keying, serving)
@@ -282,6 +285,8 @@ def _begin_aside(
         rooms.create_task(path.account.reconciliation.run(), name="reconciliation"),
         rooms.create_task(path.account.marks.run(), name="marks"),
     ]
+    if path.backfill is not None:
+        aside.append(rooms.create_task(path.backfill.run(), name="backfill"))
     if path.credential_files is not None:
         aside.append(rooms.create_task(path.credential_files.run(), name="credentials"))
     return aside
