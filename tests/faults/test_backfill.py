@@ -43,9 +43,15 @@ def backfilled(stage: FaultStage) -> list[dict[str, Any]]:
     ]
 
 
-async def cut(stage: FaultStage) -> None:
-    """Close the gateway's oldest socket on the linear path; others are spared."""
-    await stage.begin("disconnect", path=LINEAR, most=1)
+async def cut(stage: FaultStage, *, sockets: int = 1, away: float = 0.6) -> None:
+    """Cut the gateway's sockets, which are the oldest; it gets new ones after a while only."""
+    await stage.begin("slow_handshake", delay_seconds=away, count=sockets)
+    await stage.begin("drop", path=LINEAR, most=sockets)
+
+
+def cut_newest(stage: FaultStage) -> None:
+    """Cut the socket that the gateway got after a cut: the witness is older."""
+    stage.venue.connections[-1].socket.transport.abort()
 
 
 async def ended(stage: FaultStage, gaps: int = 1) -> None:
@@ -67,7 +73,7 @@ def assert_in_order(stage: FaultStage) -> None:
 
 async def test_every_trade_of_a_lost_socket_is_told_once_in_order_before_resumed() -> None:
     """The witness heard nothing that the consumer has not, though a socket was cut."""
-    async with faulting(fills=True, secret=None, backoff_base=0.3) as stage:
+    async with faulting(fills=True, secret=None) as stage:
         await stage.flow(TRADES)
         async with witnessing(stage.venue, TRADES.name) as witness:
             await stage.hear(TRADES)
@@ -98,7 +104,7 @@ async def test_a_second_cut_while_the_first_gap_is_being_filled() -> None:
             slow = await stage.begin("slow_rest", path=RECENT, delay_seconds=1.0)
             await cut(stage)
             await stage.until(lambda: slow.hits > 0, what="a call")
-            await cut(stage)
+            cut_newest(stage)
             await ended(stage)
             witness.account(TRADES.name, stage.outlet.of(TRADES)).assert_whole()
         assert_in_order(stage)
@@ -107,7 +113,7 @@ async def test_a_second_cut_while_the_first_gap_is_being_filled() -> None:
 
 async def test_with_two_sockets_trades_are_filled_when_both_are_lost() -> None:
     """The merge marks what neither told, and REST tells it."""
-    async with faulting(fills=True, secret=None, redundancy=2, backoff_base=0.3) as stage:
+    async with faulting(fills=True, secret=None, redundancy=2) as stage:
         await stage.flow(TRADES)
         await stage.until(
             lambda: sum(each.path == LINEAR and bool(each.topics)
@@ -116,7 +122,7 @@ async def test_with_two_sockets_trades_are_filled_when_both_are_lost() -> None:
         )  # fmt: skip
         async with witnessing(stage.venue, TRADES.name) as witness:
             await stage.hear(TRADES)
-            await stage.begin("disconnect", path=LINEAR, most=2)
+            await cut(stage, sockets=2)
             await ended(stage)
             witness.account(TRADES.name, stage.outlet.of(TRADES)).assert_whole()
         assert_in_order(stage)
@@ -173,11 +179,10 @@ async def test_a_past_that_does_not_reach_back_is_named() -> None:
     trades = build_topic(Channel.TRADES, category=Category.SPOT, symbol="BTCUSDT")
     path = "/v5/public/spot"
     settings = {"rate": 100.0, "linger_seconds": 30.0}
-    async with faulting(fills=True, secret=None, venue=settings, backoff_base=4.0,
-                        backoff_cap=4.0, settled=60.0) as stage:  # fmt: skip
+    async with faulting(fills=True, secret=None, venue=settings) as stage:
         await stage.flow(trades)
-        await stage.begin("disconnect", path=path, most=1)
-        await stage.begin("refuse_connections", seconds=3.0)
+        await stage.begin("slow_handshake", delay_seconds=3.0, count=1)
+        await stage.begin("drop", path=path, most=1)
 
         def details() -> list[str]:
             marks = [envelope_of(each) for each in stage.outlet.of(trades)[2:] if each.is_marker]
@@ -196,7 +201,7 @@ async def test_a_candle_that_closed_meanwhile_is_told_from_rest() -> None:
     loop = asyncio.get_running_loop()
     began = loop.time()
     settings = {"clock": lambda: now[0] + loop.time() - began, "linger_seconds": 30.0}
-    async with faulting(fills=True, secret=None, venue=settings, backoff_base=1.0) as stage:
+    async with faulting(fills=True, secret=None, venue=settings) as stage:
         await stage.flow(CANDLES)
         before = stage.payloads(CANDLES)[-1][-1]
         await cut(stage)
