@@ -221,3 +221,42 @@ async def test_a_candle_that_closed_meanwhile_is_told_from_rest() -> None:
         marks = [envelope_of(each) for each in stage.outlet.of(CANDLES) if each.is_marker]
         assert "back-filled over REST: " in marks[-1]["payload"]["detail"]
         assert stage.problems() == []
+
+
+@pytest.mark.parametrize(
+    ("category", "symbol"),
+    [
+        (Category.SPOT, "BTCUSDT"),
+        (Category.INVERSE, "BTCUSD"),
+        (Category.OPTION, "BTC"),
+        (Category.SPREAD, "SOLUSDT_SOL/USDT"),
+    ],
+)
+async def test_trades_of_every_category_are_filled(category: Category, symbol: str) -> None:
+    """Each has its own words for what is asked and told."""
+    topic = build_topic(Channel.TRADES, category=category, symbol=symbol)
+    async with faulting(fills=True, secret=None, venue={"linger_seconds": 30.0}) as stage:
+        await stage.flow(topic)
+        await stage.begin("slow_handshake", delay_seconds=0.3, count=1)
+        await stage.begin("drop", path=f"/v5/public/{category}", most=1)
+        await stage.until(lambda: stage.filling.events["trade"] > 0, what="trades of REST")
+        await stage.settle(topic)
+        events = stage.facts(topic)
+        ids = [row["i"] for event in events for row in json.loads(event.observation.payload)]
+        assert len(set(ids)) == len(ids)
+        assert not stage.filling.lacking
+        known = {
+            key
+            for event in events
+            if event.observation.source is Source.STREAM
+            for row in json.loads(event.observation.payload)
+            for key in row
+        }
+        filled = [
+            set(row)
+            for event in events
+            if event.observation.source is Source.BACKFILL
+            for row in json.loads(event.observation.payload)
+        ]
+        assert all(keys == known - {"L"} for keys in filled)
+        assert stage.problems() == []

@@ -110,6 +110,8 @@ class Runner:
             self._break(stream, reason, detail)
             if is_announced:
                 self._announce(stream)
+            else:
+                stream.newest = None  # nobody asks for what comes until somebody does again
             if reason is GapReason.SEQUENCE and stream.book is not None:
                 stream.book.forget()
                 self._ask_snapshot(stream)
