@@ -205,7 +205,7 @@ class Backfill:
         self._tally.waits.of("done").observe(asyncio.get_running_loop().time() - gap.began)
         what = "trade" if gap.topic.event_class == "trade" else "candle"
         count = f"{missed.rows} {what}{'' if missed.rows == 1 else 's'}"
-        said = f"back-filled over REST: {count}" if missed.rows else "REST has nothing in between"
+        said = f"back-filled over REST: {count}" if missed.rows else "REST has nothing between the last told and the next"
         if missed.lacking:
             said = f"{said}; {missed.lacking}"
             self._count("reach")
