@@ -29,6 +29,9 @@ HOLD_SECONDS = 2.0
 """How long the first live facts behind a gap wait for REST at most."""
 
 _READERS = 4
+_LINE_SECONDS = 1.0
+"""Gaps that end within it share a line of log."""
+
 _MOST_HELD = 5_000
 _MOST_HELD_BYTES = 16 * 1024 * 1024
 
@@ -89,6 +92,7 @@ class Backfill:
         # What one burst of gaps came to, for one line of log.
         self._filled = self._rows = 0
         self._unfilled: dict[str, int] = {}
+        self._line: asyncio.TimerHandle | None = None
         # Facts go past here untouched: behind a gap the runner hands them over.
         self.accept = runner.accept
         self.suppress = runner.suppress
@@ -124,6 +128,9 @@ class Backfill:
         self._is_stopped = True
         for gap in list(self._gaps.values()):
             self._give_up_all(gap.topic, "stop")
+        if self._line is not None:
+            self._line.cancel()
+            self._sum_up()
 
     # ── what is held ──────────────────────────────────────────────────────────────────────────
 
@@ -174,7 +181,10 @@ class Backfill:
                 missed = await self._patiently(gap, stretch)
         except TimeoutError:
             self._give_up(gap, stretch, "slow")
-        except (VenueLost, Rejected) as exc:
+        except VenueLost as exc:
+            reason = "turn" if exc.reason == "budget" else "rest"
+            self._give_up(gap, stretch, reason, exc.detail)
+        except Rejected as exc:
             self._give_up(gap, stretch, "rest", str(exc))
         else:
             if self._is_waiting(gap, stretch):
@@ -205,7 +215,11 @@ class Backfill:
         self._tally.waits.of("done").observe(asyncio.get_running_loop().time() - gap.began)
         what = "trade" if gap.topic.event_class == "trade" else "candle"
         count = f"{missed.rows} {what}{'' if missed.rows == 1 else 's'}"
-        said = f"back-filled over REST: {count}" if missed.rows else "REST has nothing between the last told and the next"
+        said = (
+            f"back-filled over REST: {count}"
+            if missed.rows
+            else "REST has nothing between the last told and the next"
+        )
         if missed.lacking:
             said = f"{said}; {missed.lacking}"
             self._count("reach")
@@ -251,7 +265,8 @@ class Backfill:
         for fact in held:
             runner.accept(fact)
         if not gap.held:
-            self._sum_up()
+            if self._line is None:
+                self._line = asyncio.get_running_loop().call_later(_LINE_SECONDS, self._sum_up)
             return
         runner.detour(topic, partial(self._take, gap))
         gap.began = 0.0
@@ -279,8 +294,9 @@ class Backfill:
         self._unfilled[reason] = self._unfilled.get(reason, 0) + 1
 
     def _sum_up(self) -> None:
-        """Write one line when no gap waits for REST any more."""
-        if any(gap.held[0] for gap in self._gaps.values()) or not (self._filled or self._unfilled):
+        """Write one line about the gaps that ended of late."""
+        self._line = None
+        if not (self._filled or self._unfilled):
             return
         line = log.warning if self._unfilled else log.info
         line(

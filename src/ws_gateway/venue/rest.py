@@ -44,11 +44,15 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]+")
 class RestAway(VenueLost):
     """REST did not answer, or asked to be left alone; the same call may work later.
 
+    Its `reason` is `rest`, or `budget` where the venue was not asked because we ask enough.
+
     Until `retry_after_seconds` are over, calls are refused here without the venue hearing of them.
     """
 
-    def __init__(self, detail: str, *, retry_after_seconds: float | None = None) -> None:
-        super().__init__("rest", detail, retry_after_seconds=retry_after_seconds)
+    def __init__(
+        self, detail: str, *, retry_after_seconds: float | None = None, reason: str = "rest"
+    ) -> None:
+        super().__init__(reason, detail, retry_after_seconds=retry_after_seconds)
 
 
 class RestRefused(Rejected):
@@ -298,7 +302,8 @@ class BybitRest:
         if now < self._shut_until:
             raise RestAway(self._shut_why, retry_after_seconds=self._shut_until - now)
         if wait := calls.wait_seconds(now):
-            raise RestAway(f"the budget of {calls} is spent", retry_after_seconds=wait)
+            why = f"the budget of {calls} is spent"
+            raise RestAway(why, retry_after_seconds=wait, reason="budget")
         calls.take(now)
 
     def _shut(self, seconds: float, why: str) -> RestAway:

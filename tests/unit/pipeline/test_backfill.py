@@ -194,7 +194,7 @@ async def test_a_venue_that_wants_longer_is_not_waited_for() -> None:
         stage.cut()
         stage.tell(TRADES)
         await eventually(lambda: stage.ids() == ["1", "gap", "resumed", "2"])
-        assert stage.said() == "data flows; not back-filled: rest: banned"
+        assert stage.said() == "data flows; not back-filled: banned"
         assert stage.tally.lacking == {"rest": 1}
 
 
