@@ -82,6 +82,7 @@ REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 AWAY = (
     OSError,  # refused, reset, a TimeoutError too
     asyncpg.InterfaceError,  # the connection is closed
+    asyncpg.InternalClientError,  # it was closed in the middle of an answer
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,  # shutting down, or still starting
     asyncpg.InsufficientResourcesError,

@@ -25,7 +25,7 @@ from ws_gateway.errors import ConfigError, Fatal
 SERVICE = "demo"
 LOOK_SECONDS = 1.0
 DRAIN_SECONDS = 10.0
-"""Longest wait for the last confirmed event to reach the consumer."""
+"""Longest wait for the last confirmed event to reach the consumers."""
 
 EXIT_HOLES = 1
 _DRAIN_LOOK_SECONDS = 0.1
@@ -79,8 +79,9 @@ async def run_demo(settings: Settings, options: DemoOptions, stop: asyncio.Event
         _introduce(stage, screen)
         with screen.open():
             figures = await _watch(stage, audience, screen, options.seconds, stop)
+        deadline = time.monotonic() + DRAIN_SECONDS
         positions = await _compare_positions(stage)
-        faults = await _drain(stage, audience, figures)
+        faults = await _drain(stage, audience, figures, deadline)
     await _clear(amqp_url, names)
     if positions is not None and positions.difference is not None:
         faults.append(positions.difference)
@@ -150,12 +151,11 @@ async def _compare_positions(stage: Stage) -> Comparison | None:
     return await compare(embedded_url(stage.data_dir), stage.positions)
 
 
-async def _drain(stage: Stage, audience: Audience, figures: Figures) -> list[str]:
+async def _drain(stage: Stage, audience: Audience, figures: Figures, deadline: float) -> list[str]:
     """End every subscription, and wait until what was confirmed has arrived; answers what has not.
 
     Those of the person watching end too: nothing may be under way when both sides are compared.
     """
-    deadline = time.monotonic() + DRAIN_SECONDS
     while items := (await stage.call("GET", "/api/v1/subscriptions?limit=500"))["items"]:
         for service in {item["requesting_service"] for item in items}:
             await stage.call("DELETE", f"/api/v1/subscriptions/by-service/{service}")

@@ -14,7 +14,7 @@ import asyncpg
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 """Where the checkout has the consumer; an installed package has none."""
 
-AGREE_SECONDS = 10.0
+AGREE_SECONDS = 5.0
 """Longest wait for a moment at which the table is the account; it trades all the time."""
 
 _LOOK_SECONDS = 0.1
