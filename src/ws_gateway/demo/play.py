@@ -80,7 +80,7 @@ async def run_demo(settings: Settings, options: DemoOptions, stop: asyncio.Event
         with screen.open():
             figures = await _watch(stage, audience, screen, options.seconds, stop)
         deadline = time.monotonic() + DRAIN_SECONDS
-        positions = await _compare_positions(stage)
+        positions = await _compare_positions(stage, figures)
         faults = await _drain(stage, audience, figures, deadline)
     await _clear(amqp_url, names)
     if positions is not None and positions.difference is not None:
@@ -144,10 +144,12 @@ async def _watch(
     return figures
 
 
-async def _compare_positions(stage: Stage) -> Comparison | None:
+async def _compare_positions(stage: Stage, figures: Figures) -> Comparison | None:
     """Hold the reference consumer's table against the exchange; None where there is none."""
     if not has_position_manager():
         return None
+    if figures.health and figures.health["broker"]["status"] != "ready":
+        return Comparison({}, "the table of positions is not current: the broker is away")
     return await compare(embedded_url(stage.data_dir), stage.positions)
 
 
