@@ -40,16 +40,7 @@ def order_row(order: Order) -> dict[str, Any]:
         "cumExecValue": plain(order.value),
         "cumExecFee": plain(order.fee),
         "orderType": order.kind,
-        "stopOrderType": "",
-        "orderIv": "",
-        "triggerPrice": unset,
-        "takeProfit": unset,
-        "stopLoss": unset,
-        "triggerBy": "",
-        "tpTriggerBy": "",
-        "slTriggerBy": "",
-        "triggerDirection": 0,
-        "placeType": "",
+        **_untriggered(unset),
         "lastPriceOnCreated": plain(order.last_price),
         "closeOnTrigger": False,
         "reduceOnly": order.is_reduce_only,
@@ -74,6 +65,22 @@ def order_row(order: Order) -> dict[str, Any]:
         "cumFeeDetail": {fee_coin: plain(order.fee)} if order.fills else {},
         "rpiTakerAccess": False,
         "rpiMatchedQty": "0",
+    }
+
+
+def _untriggered(unset: str) -> dict[str, Any]:
+    """Build what only conditional orders have."""
+    return {
+        "stopOrderType": "",
+        "orderIv": "",
+        "triggerPrice": unset,
+        "takeProfit": unset,
+        "stopLoss": unset,
+        "triggerBy": "",
+        "tpTriggerBy": "",
+        "slTriggerBy": "",
+        "triggerDirection": 0,
+        "placeType": "",
     }
 
 

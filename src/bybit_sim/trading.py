@@ -104,12 +104,8 @@ class Trading:
             is_reduce_only=is_reduce_only,
         )
         takes = account.crosses(order)
-        if takes and order.time_in_force == "PostOnly":
-            account.cancel(
-                order, self._stamp(now), why="UNKNOWN", reason="EC_PostOnlyWillTakeLiquidity"
-            )
-        elif not takes and order.time_in_force in {"IOC", "FOK"}:
-            account.cancel(order, self._stamp(now), why="UNKNOWN", reason="EC_NoImmediateQtyToFill")
+        if (reason := _unfit(order, takes=takes)) is not None:
+            account.cancel(order, self._stamp(now), why="UNKNOWN", reason=reason)
         self._tell_change(order, now)
         if order.is_open and takes:
             self._pulse.at(now + _MATCH_AFTER_MS, partial(self._match, order, fills))
@@ -272,3 +268,12 @@ def _parts(order: Order, whole: Decimal, count: int) -> list[Decimal]:
     parts = [part] * (count - 1)
     parts.append(whole - sum(parts, ZERO))
     return [each for each in parts if each > 0]
+
+
+def _unfit(order: Order, *, takes: bool) -> str | None:
+    """Say why an order cannot do what its time in force demands, None if it can."""
+    if takes and order.time_in_force == "PostOnly":
+        return "EC_PostOnlyWillTakeLiquidity"
+    if not takes and order.time_in_force in {"IOC", "FOK"}:
+        return "EC_NoImmediateQtyToFill"
+    return None

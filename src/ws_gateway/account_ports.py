@@ -5,7 +5,7 @@ Beside `ports.py`, which has those of the event path.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -17,7 +17,7 @@ from ws_gateway.domain.balance import BalanceRecord, CoinBalance, MarginBalance
 from ws_gateway.domain.event import Observation
 from ws_gateway.domain.mark import Mark
 from ws_gateway.domain.private_list import ListPage, ListQuery
-from ws_gateway.domain.topic import Category, Topic
+from ws_gateway.domain.topic import Category, EventClass, Topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +184,23 @@ class AccountProblem:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class AccountFigures:
+    """What an account is at now.
+
+    Attributes:
+        rows_in_memory, rows_on_disk: balance rows that are not in the database yet.
+        spool_bytes: what those on disk take.
+        watermark_ages: how long ago, in seconds, the time is up to which facts of a class are
+            known to be delivered, as it is stored; the oldest of its topics.
+    """
+
+    rows_in_memory: int
+    rows_on_disk: int
+    spool_bytes: int
+    watermark_ages: Mapping[EventClass, float]
+
+
 class AccountDesk(Protocol):
     """One account as control sees it."""
 
@@ -216,3 +233,6 @@ class AccountDesk(Protocol):
 
     def problems(self) -> Sequence[AccountProblem]:
         """Return what stands now, and what went wrong lately."""
+
+    def figures(self) -> AccountFigures:
+        """Return what operators measure."""

@@ -116,6 +116,8 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 topics=reconciler.times,
                 clock=desk.clock,
                 spool_max_bytes=settings.spool_max_bytes,
+                account=path.account.tally,
+                accounts=[path.account],
             )
             reporter = HealthReporter(
                 store=store,
@@ -232,19 +234,7 @@ async def _run_rooms(
         reconciling = rooms.create_task(control.reconciler.run(), name="reconciler")
         keying = rooms.create_task(control.ring.run(), name="keys")
         serving = rooms.create_task(control.http.serve(sockets=[listener]), name="http")
-        aside = [
-            rooms.create_task(desk.instruments.run(), name="instruments"),
-            rooms.create_task(desk.maintenance.run(), name="maintenance"),
-            rooms.create_task(desk.clock.run(), name="clock"),
-            rooms.create_task(control.loop.run(), name="loop lag"),
-            rooms.create_task(control.care.run(), name="queues"),
-            rooms.create_task(control.changes.run(control.reconciler), name="changes"),
-            rooms.create_task(path.account.retention.run(), name="retention"),
-            rooms.create_task(path.account.reconciliation.run(), name="reconciliation"),
-            rooms.create_task(path.account.marks.run(), name="marks"),
-        ]
-        if path.credential_files is not None:
-            aside.append(rooms.create_task(path.credential_files.run(), name="credentials"))
+        aside = _begin_aside(rooms, path, desk, control)
         log.info(
             "gateway.started",
             version=__version__,
@@ -260,7 +250,7 @@ async def _run_rooms(
         log.info("gateway.stopping", held=path.publisher.status().buffered_events)
         path.feed.stop()
         control.stop()
-        for task in aside:  # they hold nothing that could be lost
+        for task in aside:
             task.cancel()
         await _end_intake(control, feeding, reconciling, keying, serving)
         await path.account.end(storing)
@@ -275,6 +265,26 @@ async def _run_rooms(
             async with asyncio.timeout(SPOOL_SECONDS):
                 await path.spool.close()
     return drained or not path.publisher.status().buffered_events
+
+
+def _begin_aside(
+    rooms: asyncio.TaskGroup, path: DataPath, desk: Desk, control: _Control
+) -> list[asyncio.Task[None]]:
+    """Begin what holds nothing that could be lost."""
+    aside = [
+        rooms.create_task(desk.instruments.run(), name="instruments"),
+        rooms.create_task(desk.maintenance.run(), name="maintenance"),
+        rooms.create_task(desk.clock.run(), name="clock"),
+        rooms.create_task(control.loop.run(), name="loop lag"),
+        rooms.create_task(control.care.run(), name="queues"),
+        rooms.create_task(control.changes.run(control.reconciler), name="changes"),
+        rooms.create_task(path.account.retention.run(), name="retention"),
+        rooms.create_task(path.account.reconciliation.run(), name="reconciliation"),
+        rooms.create_task(path.account.marks.run(), name="marks"),
+    ]
+    if path.credential_files is not None:
+        aside.append(rooms.create_task(path.credential_files.run(), name="credentials"))
+    return aside
 
 
 async def _end_intake(control: _Control, *tasks: asyncio.Task[None]) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from support.consumer import Consumer
 from support.programs import API_KEY, Gateway, until
+from support.scraped import scrape
 from support.site import KEYS, Site
 from ws_gateway.storage.embedded import EmbeddedPostgres
 
@@ -124,29 +125,41 @@ async def test_a_wallet_push_becomes_rows_and_the_latest_balance(site: Site) -> 
         assert body["faults"] == []
         await consumer.until(lambda event: event["source"] == "rest")
 
-        latest = await get(gateway)
-        assert [one["coin"] for one in latest["items"]] == sorted(coins)
-        assert latest["freshness"]["age_seconds"] < 10
-        first = await get(gateway, limit="1")
-        rest = await get(gateway, cursor=first["next_cursor"])
-        names = [one["coin"] for one in (*first["items"], *rest["items"])]
-        assert names == sorted(coins)
-        assert [one["coin"] for one in (await get(gateway, coin="ETH"))["items"]] == ["ETH"]
-        (margin,) = (await get(gateway, view="margin"))["items"]
-        assert Decimal(margin["total_equity"]) > 0
-
-        history = await get(gateway, f"{BALANCES}/history", order="asc", limit="5")
-        times = [one["event_timestamp"] for one in history["items"]]
-        assert times == sorted(times)
-        assert len(times) == 5
-        onward = await get(
-            gateway, f"{BALANCES}/history", order="asc", cursor=history["next_cursor"]
-        )
-        assert onward["items"][0]["event_timestamp"] >= times[-1]
-        assert onward["items"][0]["event_id"] != history["items"][-1]["event_id"]
-
+        await check_what_is_served(gateway, sorted(coins))
         for answer in await as_in_the_readme(gateway):
             assert "coins" in answer or answer["items"], answer
+        await check_what_is_measured(gateway)
+
+
+async def check_what_is_served(gateway: Gateway, coins: list[str]) -> None:
+    """Read all there is to read, page by page."""
+    latest = await get(gateway)
+    assert [one["coin"] for one in latest["items"]] == coins
+    assert latest["freshness"]["age_seconds"] < 10
+    first = await get(gateway, limit="1")
+    rest = await get(gateway, cursor=first["next_cursor"])
+    names = [one["coin"] for one in (*first["items"], *rest["items"])]
+    assert names == coins
+    assert [one["coin"] for one in (await get(gateway, coin="ETH"))["items"]] == ["ETH"]
+    (margin,) = (await get(gateway, view="margin"))["items"]
+    assert Decimal(margin["total_equity"]) > 0
+
+    history = await get(gateway, f"{BALANCES}/history", order="asc", limit="5")
+    times = [one["event_timestamp"] for one in history["items"]]
+    assert times == sorted(times)
+    assert len(times) == 5
+    onward = await get(gateway, f"{BALANCES}/history", order="asc", cursor=history["next_cursor"])
+    assert onward["items"][0]["event_timestamp"] >= times[-1]
+    assert onward["items"][0]["event_id"] != history["items"][-1]["event_id"]
+
+
+async def check_what_is_measured(gateway: Gateway) -> None:
+    """Look at the metrics of rows and readings."""
+    told = await scrape(gateway.http)
+    assert told.value("ws_gateway_balance_persistence_seconds_count", source="stream") >= 20
+    assert told.value("ws_gateway_balance_rows_stored_total", kind="coin") >= 20
+    assert told.value("ws_gateway_reconciliations_total", result="done") >= 1
+    assert set(told.values("ws_gateway_stream_differences_total").values()) == {0}
 
 
 async def as_in_the_readme(gateway: Gateway) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from support.callers import guarded
+from support.memory_account import MemoryAccount
 from support.memory_feed import (
     MemoryBacklog,
     MemoryClock,
@@ -18,6 +19,7 @@ from support.memory_feed import (
 from support.memory_keys import MemoryKeys, MemoryTrail
 from support.memory_store import MemorySubscriptions
 from ws_gateway.control.api.app import create_app
+from ws_gateway.control.balances import BalanceService
 from ws_gateway.control.figures import Figures
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.keys import KeyService
@@ -50,7 +52,13 @@ class Gateway:
         policy = Policy(tuple(Category), Category.LINEAR, has_credentials=True)
         self.reconciler = Reconciler(self.store, self.feed, policy, monotonic=lambda: self.now)
         self.clock = MemoryClock()
-        self.meters = Meters(counters=self.counters, topics=self.reconciler.times, clock=self.clock)
+        self.account = MemoryAccount()
+        self.meters = Meters(
+            counters=self.counters,
+            topics=self.reconciler.times,
+            clock=self.clock,
+            accounts=[self.account],
+        )
         self.reconciler.stop()  # its loop does not run, so news need no timer
         self.feed.observer = self.reconciler
         self.trail = MemoryTrail()
@@ -63,6 +71,7 @@ class Gateway:
             epoch="01TEST",
             notices=self.notices,
             backlog=self.backlog,
+            accounts=[self.account],
             monotonic=lambda: self.now,
             utc_now=lambda: NIGHT + timedelta(seconds=self.now),
         )
@@ -73,6 +82,7 @@ class Gateway:
             operations=Operations(health, self.trail),
             keys=KeyService(MemoryKeys(self.trail)),
             guard=guarded("k"),
+            balances=BalanceService([self.account]),
         )
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway")
 

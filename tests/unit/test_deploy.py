@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import dashboards
+from dashboard_pages import DASHBOARDS
 from ws_gateway.config import PREFIX, Settings
 from ws_gateway.control.metrics.table import METRICS
 
@@ -99,8 +100,8 @@ def test_the_dashboards_are_what_their_description_says() -> None:
     known = {rule["record"] for rule in every if "record" in rule}
     known |= {metric.full_name for metric in METRICS}
     folder = CHECKOUT / "deploy" / "grafana" / "dashboards"
-    assert len(list(folder.iterdir())) == len(dashboards.DASHBOARDS)
-    for dashboard in dashboards.DASHBOARDS:
+    assert len(list(folder.iterdir())) == len(DASHBOARDS)
+    for dashboard in DASHBOARDS:
         name = dashboard.uid.removeprefix("ws-gateway-")
         written = json.loads((folder / f"{name}.json").read_text("utf-8"))
         assert written == dashboards.rendered(dashboard), "run tools/dashboards.py anew"

@@ -18,7 +18,12 @@ _RETRY_SECONDS = 1.0
 
 
 class MarkKeeper:
-    """Keeps one account's marks; `put` and `drop` never wait, `run` does the work."""
+    """Keeps one account's marks; `put` and `drop` never wait, `run` does the work.
+
+    Attributes:
+        through: up to when facts were delivered, exchange time in ms, as it is stored; by the
+            name of the topic and its product line.
+    """
 
     def __init__(self, account: str, store: MarkStore, receipts: DeliveryReceipts) -> None:
         self._account = account
@@ -27,10 +32,13 @@ class MarkKeeper:
         self._marks: dict[tuple[str, str], Mark] = {}
         self._dropped: set[str] = set()
         self._wake = asyncio.Event()
+        self.through: dict[tuple[str, str], int] = {}
 
     async def read(self) -> dict[tuple[str, str], Mark]:
         """Return what is stored. Raises `DatabaseLost`."""
-        return {(mark.topic, mark.category): mark for mark in await self._store.read(self._account)}
+        marks = await self._store.read(self._account)
+        self.through |= {(mark.topic, mark.category): mark.through for mark in marks}
+        return {(mark.topic, mark.category): mark for mark in marks}
 
     def put(self, marks: Iterable[Mark]) -> None:
         """Let these be written as soon as all that was taken until then is delivered."""
@@ -41,6 +49,7 @@ class MarkKeeper:
     def drop(self, topic: str) -> None:
         """Forget a topic's marks."""
         self._marks = {key: mark for key, mark in self._marks.items() if key[0] != topic}
+        self.through = {key: at for key, at in self.through.items() if key[0] != topic}
         self._dropped.add(topic)
         self._wake.set()
 
@@ -67,6 +76,8 @@ class MarkKeeper:
             await asyncio.sleep(_LOOK_SECONDS)
         marks = {key: mark for key, mark in marks.items() if key in self._marks}  # not dropped
         await self._store.write(self._account, list(marks.values()))
+        stored = {key: mark for key, mark in marks.items() if key[0] not in self._dropped}
+        self.through |= {key: mark.through for key, mark in stored.items()}
         for key, mark in marks.items():
             if self._marks.get(key) is mark:
                 del self._marks[key]

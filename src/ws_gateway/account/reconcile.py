@@ -34,7 +34,7 @@ from ws_gateway.domain.topic import Channel, Topic
 from ws_gateway.errors import Retryable, VenueLost
 from ws_gateway.ports import UnreadableSink
 from ws_gateway.runtime.backoff import full_jitter
-from ws_gateway.runtime.counters import Counters
+from ws_gateway.runtime.counters import AccountTally, Counters
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -63,6 +63,7 @@ class Reconciliation:
         streams: who ends breaks.
         option_coins: base coins whose options may be traded.
         every_seconds: between two readings although nothing is known to be missing.
+        tally: where readings are timed.
     """
 
     def __init__(
@@ -78,8 +79,10 @@ class Reconciliation:
         option_coins: Sequence[str],
         every_seconds: float,
         rng: Random,
+        tally: AccountTally | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._tally = tally or AccountTally()
         self._stage = stage
         self._lists = lists
         self._wallets = wallets
@@ -220,7 +223,7 @@ class Reconciliation:
             why = "; ".join(f"{part}: {fault}" for part, fault in sorted(read.faults.items()))
             return self._fail(sorted(read.failed, key=_key), begun, why, read)
         self._fault = None
-        self._counters.reconciliations["done"] += 1
+        self._ended("done", begun)
         return 0.0
 
     async def _read(self, topics: list[Topic]) -> Reading:
@@ -269,11 +272,15 @@ class Reconciliation:
             self._fault_since = begun
             log.warning("account.not_reconciled", account=self._stage.account, why=why)
         self._fault = why
-        self._counters.reconciliations["failed"] += 1
+        self._ended("failed", begun)
         self._resume(topics, begun, f"data flows; what was missed could not be read: {why}")
         if isinstance(cause, Reading):
             return cause.retry_after
         return (cause.retry_after_seconds or 0.0) if isinstance(cause, VenueLost) else 0.0
+
+    def _ended(self, how: str, begun: float) -> None:
+        self._counters.reconciliations[how] += 1
+        self._tally.readings.of(how).observe(self._monotonic() - begun)
 
     # ── what was read ─────────────────────────────────────────────────────────────────────────
 

@@ -25,7 +25,7 @@ from ws_gateway.domain.balance import BalanceRecord, BrokenRule
 from ws_gateway.domain.event import GapReason, Observation, Source
 from ws_gateway.domain.topic import Channel, EventClass
 from ws_gateway.ports import ObservationSink, UnreadableSink
-from ws_gateway.runtime.counters import Counters
+from ws_gateway.runtime.counters import AccountTally, Counters
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -50,6 +50,7 @@ class AccountStage:
         sink: the pipeline.
         unreadable: where goes what cannot be believed.
         keeper: who stores balances.
+        tally: where what is refused is counted.
         monotonic: clock in seconds.
 
     Attributes:
@@ -66,8 +67,10 @@ class AccountStage:
         keeper: BalanceKeeper,
         counters: Counters,
         monotonic: Callable[[], float],
+        tally: AccountTally | None = None,
     ) -> None:
         self.account = account
+        self._tally = tally or AccountTally()
         self.balances = BalanceBook(account)
         self._refused: deque[tuple[float, str, str]] = deque(maxlen=_MOST_TOLD)
         self._passed = 0
@@ -211,6 +214,7 @@ class AccountStage:
     def _refuse(self, fact: Observation, reason: str, detail: str, raw: bytes) -> None:
         """Keep what cannot be believed for a person, and tell who reads the stream."""
         topic = fact.topic
+        self._tally.refused[reason] += 1
         self._refused.append((self._monotonic(), reason, detail))
         self._unreadable.quarantine(
             reason=reason, origin=f"{self.account}:{topic.name}", detail=detail, raw=raw,

@@ -24,9 +24,11 @@ import structlog
 
 from ws_gateway.account.balance_log import Loss, from_disk, to_disk
 from ws_gateway.account_ports import AccountProblem, BalanceStore
-from ws_gateway.domain.balance import BalanceRecord
+from ws_gateway.domain.balance import BalanceRecord, MarginBalance
 from ws_gateway.errors import DatabaseLost, Rejected
 from ws_gateway.ports import UnreadableSink
+from ws_gateway.runtime.clock import clock_us
+from ws_gateway.runtime.counters import AccountTally
 from ws_gateway.runtime.spool_format import Position
 from ws_gateway.runtime.spool_log import SpoolLog
 
@@ -52,6 +54,8 @@ class BalanceWriter:
         account: for what is told of it.
         spool: the log on disk; nobody else may have it.
         unreadable: where goes what the database refuses for good.
+        tally: where rows are counted and timed.
+        now_us: time of day, µs, by the clock that `received_at` is of.
     """
 
     def __init__(
@@ -61,8 +65,12 @@ class BalanceWriter:
         spool: SpoolLog,
         unreadable: UnreadableSink,
         *,
+        tally: AccountTally | None = None,
+        now_us: Callable[[], int] = clock_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._tally = tally or AccountTally()
+        self._now_us = now_us
         self._account = account
         self._store = store
         self._spool = spool
@@ -83,9 +91,22 @@ class BalanceWriter:
         self._database_error: str | None = None
         self._disk_error: str | None = None
         self._disk_refused_at = float("-inf")
-        self.committed = 0
-        self.lost = 0
         self._lost_at = float("-inf")
+
+    @property
+    def in_memory(self) -> int:
+        """Count the records that are nowhere but in memory."""
+        return len(self._waiting)
+
+    @property
+    def on_disk(self) -> int:
+        """Count the records that wait on disk."""
+        return self._on_disk
+
+    @property
+    def spool_bytes(self) -> int:
+        """Sum what the log takes on disk."""
+        return self._spool.size_bytes
 
     @property
     def uncommitted(self) -> int:
@@ -123,7 +144,9 @@ class BalanceWriter:
             detail = f"balance rows would be held in memory only: {self._disk_error}"
             found.append(AccountProblem("balance_spool_unavailable", self._account, detail))
         if self._monotonic() - self._lost_at < _TELL_LOSS_SECONDS:
-            detail = f"{self.lost} balance rows were dropped since the start, none of them stored"
+            detail = (
+                f"{self._tally.lost} balance rows were dropped since the start, none of them stored"
+            )
             found.append(AccountProblem("balances_lost", self._account, detail))
         return found
 
@@ -224,7 +247,11 @@ class BalanceWriter:
                 return True
             self._give_up(batch[0], exc)
             return True
-        self.committed += len(batch)
+        now_us = self._now_us()
+        for record in batch:
+            self._tally.stored["margin" if isinstance(record, MarginBalance) else "coin"] += 1
+            took = self._tally.storing.of(record.source.value)
+            took.observe((now_us - record.received_at) / 1e6)
         if self._database_error is not None:
             log.info("account.balances_stored_again", after=self._database_error)
             self._database_error = None
@@ -240,6 +267,7 @@ class BalanceWriter:
         self._database_error = words
 
     def _give_up(self, record: BalanceRecord, exc: Rejected) -> None:
+        self._tally.refused["balance_refused"] += 1
         self._unreadable.quarantine(
             reason="balance_refused",
             origin=f"{record.account}:wallet",
@@ -348,9 +376,11 @@ class BalanceWriter:
         self._disk_error = str(exc)
 
     def _note_loss(self, count: int, first: int | None = None, last: int | None = None) -> None:
-        self.lost += count
+        self._tally.lost += count
         self._lost_at = self._monotonic()
-        log.error("account.balances_lost", rows=count, first=first, last=last, so_far=self.lost)
+        log.error(
+            "account.balances_lost", rows=count, first=first, last=last, so_far=self._tally.lost
+        )
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import SystemRandom
 
 import structlog
@@ -17,20 +17,24 @@ from ws_gateway.account.retention import Retention
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.account.sync import BalanceSync
 from ws_gateway.account.writer import BalanceWriter
-from ws_gateway.account_ports import AccountProblem, HistoryQuery, Synced
+from ws_gateway.account_ports import AccountFigures, AccountProblem, HistoryQuery, Synced
+from ws_gateway.composition.desk import Desk
 from ws_gateway.config import Settings
 from ws_gateway.delivery.receipt import Receipts
 from ws_gateway.domain.balance import CoinBalance, MarginBalance
+from ws_gateway.domain.topic import EventClass, parse_topic
 from ws_gateway.errors import DatabaseLost
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports import TopicObserver, UnreadableSink
-from ws_gateway.runtime.counters import Counters
+from ws_gateway.runtime.clock import clock_us
+from ws_gateway.runtime.counters import AccountTally, Counters
 from ws_gateway.runtime.spool_log import SpoolLog
 from ws_gateway.storage.balances import PostgresBalances
 from ws_gateway.storage.marks import PostgresMarks
 from ws_gateway.storage.statements import Statements
 from ws_gateway.venue.account_lists import AccountLists
 from ws_gateway.venue.account_rest import AccountRest
+from ws_gateway.venue.auth import Credentials
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -43,38 +47,38 @@ class Account:
 
     Args:
         statements: of the ledgers in PostgreSQL.
-        rest, lists: sign with the account's key.
+        desk: asks the venue's REST.
+        credentials: sign for the account; None reads nothing.
         sink, unreadable: the pipeline, and quarantine.
         receipts: of delivery.
         observer: who else is told what becomes of topics.
+
+    Attributes:
+        tally: what operators count.
     """
 
     def __init__(
         self,
         settings: Settings,
         statements: Statements,
-        rest: AccountRest,
-        lists: AccountLists,
+        desk: Desk,
+        credentials: Credentials | None,
         *,
         sink: Runner,
         receipts: Receipts,
         observer: TopicObserver,
         unreadable: UnreadableSink,
         counters: Counters,
+        new_trace_id: Callable[[], str],
     ) -> None:
         self.name = settings.account_name
+        self.tally = AccountTally()
         self.store = PostgresBalances(statements)
-        folder = settings.data_dir.expanduser().resolve() / f"balances-{settings.amqp_prefix}"
+        self._rest = AccountRest(
+            desk.rest, desk.clock, credentials, clock_us=clock_us, new_trace_id=new_trace_id
+        )
         self.writer = BalanceWriter(
-            self.name,
-            self.store,
-            SpoolLog(
-                folder,
-                max_bytes=settings.balance_spool_max_bytes,
-                max_age_seconds=settings.spool_max_age_hours * 3600,
-                condense=condense,
-            ),
-            unreadable,
+            self.name, self.store, _log_on_disk(settings), unreadable, tally=self.tally
         )
         self.stage = AccountStage(
             self.name,
@@ -82,15 +86,16 @@ class Account:
             unreadable=unreadable,
             keeper=self.writer,
             counters=counters,
+            tally=self.tally,
             monotonic=time.monotonic,
         )
-        self._reading = BalanceSync(self.stage, rest, self.writer)
+        self._reading = BalanceSync(self.stage, self._rest, self.writer)
         self.retention = Retention(self.store, settings.balance_retention_months)
         self.marks = MarkKeeper(self.name, PostgresMarks(statements), receipts)
         self.reconciliation = Reconciliation(
             self.stage,
-            lists,
-            rest,
+            AccountLists(self._rest, clock_us=clock_us, new_trace_id=new_trace_id),
+            self._rest,
             keeper=self.marks,
             streams=sink,
             unreadable=unreadable,
@@ -98,8 +103,13 @@ class Account:
             option_coins=settings.option_base_coins,
             every_seconds=settings.reconcile_seconds,
             rng=SystemRandom(),
+            tally=self.tally,
         )
         self.front = PrivateFront(self.stage, self.reconciliation, observer)
+
+    def renew_credentials(self, credentials: Credentials) -> None:
+        """Sign with these from now on."""
+        self._rest.renew_credentials(credentials)
 
     async def restore(self) -> None:
         """Take up the latest balances that an earlier process stored."""
@@ -140,6 +150,16 @@ class Account:
             *self.reconciliation.problems(),
         ]
 
+    def figures(self) -> AccountFigures:
+        """Tell what operators measure."""
+        ages: dict[EventClass, float] = {}
+        now_ms = clock_us() / 1000
+        for (name, _), at in self.marks.through.items():
+            event_class = parse_topic(name, None).event_class
+            ages[event_class] = max((now_ms - at) / 1000, ages.get(event_class, 0.0))
+        writer = self.writer
+        return AccountFigures(writer.in_memory, writer.on_disk, writer.spool_bytes, ages)
+
     async def end(self, storing: asyncio.Task[None]) -> None:
         """Store what is left, or keep it on disk; `storing` is the task of the writer's `run`."""
         await self._reading.close()
@@ -148,3 +168,12 @@ class Account:
         storing.cancel()
         await asyncio.wait({storing})
         await self.writer.close(STORE_SECONDS)
+
+
+def _log_on_disk(settings: Settings) -> SpoolLog:
+    return SpoolLog(
+        settings.data_dir.expanduser().resolve() / f"balances-{settings.amqp_prefix}",
+        max_bytes=settings.balance_spool_max_bytes,
+        max_age_seconds=settings.spool_max_age_hours * 3600,
+        condense=condense,
+    )

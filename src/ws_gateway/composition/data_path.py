@@ -28,8 +28,6 @@ from ws_gateway.runtime.identity import TraceIds, new_epoch
 from ws_gateway.runtime.spool_log import SpoolLog
 from ws_gateway.runtime.telemetry import Telemetry
 from ws_gateway.storage.statements import Statements
-from ws_gateway.venue.account_lists import AccountLists
-from ws_gateway.venue.account_rest import AccountRest
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.context import SessionContext
 from ws_gateway.venue.credentials import CredentialFiles
@@ -121,19 +119,17 @@ def build_data_path(
     )
     publisher.report_losses_to(runner)
     unreadable = Quarantine(publisher, counters=counters, clock_us=clock_us)
-    rest = AccountRest(
-        desk.rest, desk.clock, credentials, clock_us=clock_us, new_trace_id=new_trace_id
-    )
     account = Account(
         settings,
         statements,
-        rest,
-        AccountLists(rest, clock_us=clock_us, new_trace_id=new_trace_id),
+        desk,
+        credentials,
         sink=runner,
         receipts=Receipts(outbox, spool),
         observer=observer,
         unreadable=unreadable,
         counters=counters,
+        new_trace_id=new_trace_id,
     )
     feed = BybitFeed(
         Endpoints(settings.public_ws_url, settings.private_ws_url),
@@ -162,7 +158,7 @@ def build_data_path(
     def renew(fresh: Credentials) -> None:
         telemetry.secrets.add(fresh.key, fresh.secret)
         feed.renew_credentials(fresh)
-        rest.renew_credentials(fresh)
+        account.renew_credentials(fresh)
 
     files = None if credentials is None else _credential_files(settings, credentials, renew)
     return DataPath(

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
 
 from ws_gateway.account_ports import CoinOutcome, Synced, SyncedCoin
 from ws_gateway.control.balances import BalancePage, HistoryWish
@@ -38,6 +48,19 @@ Amount = Annotated[
 ]
 
 
+_LATEST_MS = 253_402_300_799_999  # the end of the year 9999
+
+
+def _unix_ms(given: object) -> object:
+    """Read Unix ms; what is left to pydantic is ISO 8601, and not its guesses at numbers."""
+    if isinstance(given, str) and re.fullmatch(r"[0-9]{1,15}", given):
+        if int(given) <= _LATEST_MS:
+            return _EPOCH + timedelta(milliseconds=int(given))
+    elif isinstance(given, str) and re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", given):
+        return given
+    raise PydanticCustomError("moment", "a moment is written as ISO 8601 or Unix ms")
+
+
 def _in_utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
@@ -45,7 +68,18 @@ def _in_utc(moment: datetime) -> datetime:
 Moment = Annotated[
     datetime,
     AfterValidator(_in_utc),
-    Field(description="ISO 8601 or Unix ms; UTC where it names no zone."),
+    BeforeValidator(_unix_ms),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "format": "date-time"},
+                {"type": "string", "format": "date"},
+                {"type": "integer", "minimum": 0, "maximum": _LATEST_MS},
+            ],
+            "description": "ISO 8601 or Unix ms; UTC where it names no zone.",
+            "examples": ["2026-01-01T00:00:00Z"],
+        }
+    ),
 ]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 
+from ws_gateway.runtime.histogram import PATIENT_SECONDS, QUICK_SECONDS, Histograms
+
 QUARANTINED = "quarantine"
 """Where quarantined frames are counted among what was routed."""
 
@@ -104,3 +106,24 @@ class VenueTally:
         self.losses: Counter[tuple[str, str]] = Counter()
         self.login_failures: Counter[str] = Counter()
         self.stalls: Counter[str] = Counter()
+
+
+class AccountTally:
+    """What became of an account's private facts beside the events, for operators.
+
+    Attributes:
+        refused: records that cannot be true, or that the database does not take, by reason.
+        stored: rows committed, by the table they went to; one that is written twice counts twice.
+        lost: rows dropped.
+        storing: time from the receipt of a push or an answer to its rows' commit, by source.
+        readings: how long a reading of REST took, by how it ended: `done` or `failed`.
+    """
+
+    __slots__ = ("lost", "readings", "refused", "stored", "storing")
+
+    def __init__(self) -> None:
+        self.refused: Counter[str] = Counter()
+        self.stored: Counter[str] = Counter()
+        self.lost = 0
+        self.storing = Histograms(QUICK_SECONDS)
+        self.readings = Histograms(PATIENT_SECONDS)

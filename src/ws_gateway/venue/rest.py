@@ -162,12 +162,9 @@ class BybitRest:
         self._deadlines = deadlines or RestDeadlines()
         self._budget = budget or RestBudget()
         self._monotonic = monotonic
-        self._calls = AttemptBudget(
-            most=self._budget.calls, window_seconds=self._budget.window_seconds
-        )
-        self._signed_calls = AttemptBudget(
-            most=self._budget.signed_calls, window_seconds=self._budget.signed_seconds
-        )
+        of = self._budget
+        self._calls = AttemptBudget(most=of.calls, window_seconds=of.window_seconds)
+        self._signed_calls = AttemptBudget(most=of.signed_calls, window_seconds=of.signed_seconds)
         self._shut_until = 0.0
         self._shut_why = ""
         self._client: httpx.AsyncClient | None = None

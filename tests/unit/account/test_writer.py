@@ -16,6 +16,7 @@ from ws_gateway.account.balance_log import condense
 from ws_gateway.account.writer import BalanceWriter
 from ws_gateway.domain.balance import BalanceRecord, CoinBalance
 from ws_gateway.errors import Rejected
+from ws_gateway.runtime.counters import AccountTally
 from ws_gateway.runtime.spool_log import SpoolLog
 
 
@@ -76,6 +77,33 @@ async def test_what_is_put_is_committed_in_order(tmp_path: Path) -> None:
     assert store.order == [row.event_id for row in rows]
     assert store.writes <= 4
     assert writer.problems() == []
+
+
+async def test_each_committed_row_is_timed_from_its_receipt(tmp_path: Path) -> None:
+    """By where it came from; what waited through an outage took as long as that."""
+    tally, store, now_ms = AccountTally(), SwitchableStore(), NOW_MS
+    rows = records(3)
+    log = SpoolLog(tmp_path, max_bytes=10**7, max_age_seconds=3600, condense=condense)
+    writer = BalanceWriter(
+        "main", store, log, MemoryPipeline(), tally=tally, now_us=lambda: now_ms * 1000
+    )
+    async with running(writer):
+        now_ms = NOW_MS + 4
+        writer.put(rows[:2])
+        assert await writer.committed_all(10)
+        store.is_away = True
+        writer.put(rows[2:])
+        await until_on_disk(writer)
+        assert (writer.in_memory, writer.on_disk) == (0, 1)
+        assert writer.spool_bytes > 0
+        now_ms = NOW_MS + 30_000
+        store.is_away = False
+        assert await writer.committed_all(10)
+    assert tally.stored == {"coin": 3}
+    (took,) = [histogram for _, histogram in tally.storing.items()]
+    assert took.counts[took.bounds.index(0.005)] == 2
+    assert took.counts[took.bounds.index(60.0)] == 1
+    assert [labels for labels, _ in tally.storing.items()] == [("stream",)]
 
 
 async def test_rows_of_an_outage_are_written_in_order_when_the_database_is_back(
@@ -178,14 +206,14 @@ async def test_what_overflows_the_disk_is_dropped_oldest_first_and_said(tmp_path
         for at in range(0, 600, 20):
             writer.put(rows[at : at + 20])
             await until_on_disk(writer)
-        assert writer.lost > 0
+        assert writer._tally.lost > 0
         assert "balances_lost" in {one.code for one in writer.problems()}
         store.is_away = False
         assert await writer.committed_all(10)
     # The oldest were in hand already, to be written next.
     assert store.order == [row.event_id for row in rows if row.event_id in store.rows]
     assert rows[-1].event_id in store.rows
-    assert len(store.order) + writer.lost == 600
+    assert len(store.order) + writer._tally.lost == 600
 
 
 async def test_a_folder_that_another_process_has_leaves_rows_in_memory(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from ws_gateway.control.metrics.metric import PREFIX, Type
 from ws_gateway.control.metrics.scrape import TEXT_AGE_SECONDS
 from ws_gateway.control.metrics.table import METRICS
 from ws_gateway.domain.subscription import SubscriptionState as State
-from ws_gateway.domain.topic import Category, Channel, Endpoint, Lane, build_topic
+from ws_gateway.domain.topic import Category, Channel, Endpoint, EventClass, Lane, build_topic
 from ws_gateway.ports import (
     AlertCode,
     BrokerState,
@@ -76,6 +76,9 @@ async def gateway() -> AsyncIterator[Gateway]:
     meters.topics.subscribing.of("linear").observe(0.1)
     meters.topics.resubscribing.of("linear").observe(0.4)
     meters.loop.note(0.02)
+    meters.account.storing.of("stream").observe(0.004)
+    meters.account.readings.of("done").observe(0.8)
+    built.account.watermark_ages = {EventClass.EXECUTION: 61.5}
     async with built.http:
         yield built
 
@@ -198,6 +201,33 @@ async def test_a_clock_that_was_never_measured_is_not_told(gateway: Gateway) -> 
     gateway.clock.measured_at = None
     told = await scrape(gateway.http)
     assert told.values("ws_gateway_clock_offset_seconds") == {}
+
+
+async def test_balances_on_their_way_and_what_rest_told_are_told(gateway: Gateway) -> None:
+    """Rows by where they are, refusals and differences by kind, which all begin at 0."""
+    told = await scrape(gateway.http)
+    assert set(told.values("ws_gateway_stream_differences_total").values()) == {0}
+    assert told.values("ws_gateway_reconciliations_total") == {("done",): 0, ("failed",): 0}
+    gateway.account.rows_in_memory, gateway.account.rows_on_disk = 2, 40
+    gateway.account.spool_bytes = 9000
+    tally, counters = gateway.meters.account, gateway.counters
+    tally.stored["coin"] += 3
+    tally.refused["balance_sign"] += 1
+    tally.lost += 5
+    counters.reconciled["execution"] += 4
+    counters.differing["execution"] += 1
+    gateway.now += TEXT_AGE_SECONDS
+    told = await scrape(gateway.http)
+    waiting = told.values("ws_gateway_balance_rows_waiting")
+    assert waiting == {("memory",): 2, ("disk",): 40}
+    assert told.value("ws_gateway_balance_spool_bytes") == 9000
+    assert told.values("ws_gateway_balance_rows_stored_total") == {("coin",): 3, ("margin",): 0}
+    assert told.value("ws_gateway_balance_rows_lost_total") == 5
+    assert told.value("ws_gateway_private_records_refused_total", reason="balance_sign") == 1
+    assert told.value("ws_gateway_reconciled_events_total", event_class="execution") == 4
+    assert told.value("ws_gateway_stream_differences_total", event_class="execution") == 1
+    age = told.value("ws_gateway_reconciliation_watermark_age_seconds", event_class="execution")
+    assert age == 61.5
 
 
 async def test_what_was_routed_is_summed_by_event_class(gateway: Gateway) -> None:

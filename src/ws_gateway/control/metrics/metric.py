@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ws_gateway.account_ports import AccountDesk
 from ws_gateway.control.health import Report
 from ws_gateway.control.request_times import RequestTimes
 from ws_gateway.control.topic_times import TopicTimes
 from ws_gateway.domain.topic import Channel, Endpoint
 from ws_gateway.ports import ClockComparison, QueueStatus
-from ws_gateway.runtime.counters import Counters, VenueTally
+from ws_gateway.runtime.counters import AccountTally, Counters, VenueTally
 from ws_gateway.runtime.histogram import QUICK_SECONDS, Histogram, Histograms
 from ws_gateway.runtime.loop_lag import LoopLag
 
@@ -31,6 +32,8 @@ class Meters:
         loop: how late the event loop is.
         clock: the venue's beside ours; None if nobody measures it.
         spool_max_bytes: bound of the spool.
+        account: what became of private facts beside the events.
+        accounts: those that are configured.
     """
 
     counters: Counters = field(default_factory=Counters)
@@ -41,6 +44,8 @@ class Meters:
     loop: LoopLag = field(default_factory=LoopLag)
     clock: ClockComparison | None = None
     spool_max_bytes: int = 0
+    account: AccountTally = field(default_factory=AccountTally)
+    accounts: Sequence[AccountDesk] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from ws_gateway.runtime.histogram import Histograms
 
 Reader = Callable[[Sight], Iterable[Sample]]
 
-SUPPRESSED = ("duplicate", "unchanged")
+SUPPRESSED = ("duplicate", "outdated", "unchanged")
 SHED = (
     "awaiting_snapshot",
     "conflated",
@@ -32,6 +32,15 @@ SHED = (
     "spool_overflow",
 )
 REJECTED = ("unroutable",)
+REFUSED = (
+    "balance_inconsistent",
+    "balance_malformed",
+    "balance_refused",
+    "balance_sign",
+    "position_invalid",
+)
+RECONCILED = ("order", "execution", "position", "balance")
+READINGS = ("done", "failed")
 """Reasons that are told from the start, as 0: a sum over what is missing would be missing."""
 
 GAPS = tuple(reason.value for reason in GapReason)
@@ -168,6 +177,25 @@ def alerts(sight: Sight) -> Iterator[Sample]:
         standing = {alert.code for alert in queue.alerts}
         for code in AlertCode:
             yield (queue.name, code.value, ",".join(queue.services)), code in standing
+
+
+def balance_rows_waiting(sight: Sight) -> Iterator[Sample]:
+    """Count what is not in the database yet, by where it is."""
+    figures = [desk.figures() for desk in sight.meters.accounts]
+    yield ("memory",), sum(one.rows_in_memory for one in figures)
+    yield ("disk",), sum(one.rows_on_disk for one in figures)
+
+
+def balance_spool_bytes(sight: Sight) -> float:
+    """Sum what balance rows take on disk."""
+    return sum(desk.figures().spool_bytes for desk in sight.meters.accounts)
+
+
+def watermark_ages(sight: Sight) -> Iterator[Sample]:
+    """Say how old the time is up to which facts are known to be delivered."""
+    for desk in sight.meters.accounts:
+        for event_class, seconds in desk.figures().watermark_ages.items():
+            yield (desk.name, event_class.value), seconds
 
 
 def reasons(sight: Sight) -> Iterator[Sample]:

@@ -146,6 +146,38 @@ _VENUE = (
            _one(read.clock_measured_at)),
 )  # fmt: skip
 
+_PRIVATE = (
+    Metric("balance_rows_stored_total", _C, "Balance rows PostgreSQL committed, `coin` or `margin` "
+           "(an account's totals). A row whose answer was lost is written twice, and counted so.",
+           read.by_reason(lambda s: s.meters.account.stored, ("coin", "margin")), ("kind",)),
+    Metric("balance_persistence_seconds", _H, "Time from the receipt of a push, or of an answer "
+           "of REST, until its rows were committed; rows of an outage took as long as that.",
+           read.histograms(lambda s: s.meters.account.storing), ("source",)),
+    Metric("balance_rows_waiting", _G, "Balance rows that are not in PostgreSQL yet, by where "
+           "they are: `memory` or `disk`.", read.balance_rows_waiting, ("place",)),
+    Metric("balance_rows_lost_total", _C, "Balance rows given up because disk and memory were "
+           "full, or the disk did not give them back.", _one(lambda s: s.meters.account.lost)),
+    Metric("balance_spool_bytes", _G, "Bytes of balance rows on disk.",
+           _one(read.balance_spool_bytes)),
+    Metric("private_records_refused_total", _C, "Balances and positions that cannot be true, or "
+           "that PostgreSQL does not take, by reason; they are in quarantine.",
+           read.by_reason(lambda s: s.meters.account.refused, read.REFUSED), ("reason",)),
+    Metric("reconciliations_total", _C, "Readings of REST for what the stream missed, by how they "
+           "ended.", read.by_reason(lambda s: s.meters.counters.reconciliations, read.READINGS),
+           ("result",)),
+    Metric("reconciliation_seconds", _H, "How long such a reading took, until all of it was told.",
+           read.histograms(lambda s: s.meters.account.readings), ("result",)),
+    Metric("reconciled_events_total", _C, "Events that REST told and the stream had not.",
+           read.by_reason(lambda s: s.meters.counters.reconciled, read.RECONCILED),
+           ("event_class",)),
+    Metric("stream_differences_total", _C, "Those of them that no break of the stream explains.",
+           read.by_reason(lambda s: s.meters.counters.differing, read.RECONCILED),
+           ("event_class",)),
+    Metric("reconciliation_watermark_age_seconds", _G, "Age of the stored time up to which facts "
+           "of a class are known to be delivered, the oldest of its topics. It may lag by ten "
+           "minutes, because Bybit's lists may.", read.watermark_ages, ("account", "event_class")),
+)  # fmt: skip
+
 _SERVICE = (
     Metric("info", _G, "Always 1; says which version runs, and its epoch.",
            lambda s: [((__version__, s.report.epoch), 1.0)], ("version", "epoch")),
@@ -171,6 +203,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
     "Events": _EVENTS,
     "Broker and queues": _DELIVERY,
     "Bybit": _VENUE,
+    "Private facts": _PRIVATE,
     "The service": _SERVICE,
 }
 METRICS = tuple(metric for section in SECTIONS.values() for metric in section)
