@@ -272,6 +272,27 @@ async def _stored_some(desk: PositionDesk) -> bool:
     return bool(await desk.rows())
 
 
+async def test_killed_before_the_commit_the_event_is_still_in_the_queue(
+    desk: PositionDesk, tmp_path: Path
+) -> None:
+    """Acknowledged is only what is committed, so the kill falls between nothing."""
+
+    async def is_writing() -> bool:
+        await desk.database.execute("SELECT pg_stat_clear_snapshot()")  # one per transaction
+        blocked = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'held'"
+        return bool(await desk.database.fetch(blocked))
+
+    async with desk.manager(tmp_path) as program, desk.database.transaction():
+        await desk.database.execute("LOCK TABLE positions IN ACCESS EXCLUSIVE MODE")
+        await desk.publish(state(1))
+        await until(is_writing, seconds=20, what="it writes, and waits for the table")
+        await program.kill()
+        await desk.until_waiting(1)
+    async with desk.manager(tmp_path):
+        await desk.until_rows(latest([state(1)]))
+        await desk.until_waiting(0)
+
+
 @pytest.mark.parametrize("instances", [1, 2])
 async def test_killed_in_the_middle_nothing_is_lost_and_nothing_goes_back(
     desk: PositionDesk, tmp_path: Path, instances: int
