@@ -153,6 +153,8 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 is_drained = await _run_rooms(path, desk, control, listener, stop)
             finally:
                 await desk.close()
+                if path.recorder is not None:
+                    await asyncio.to_thread(path.recorder.close)
             if is_drained:
                 log.info("gateway.stopped", **figures.now())
             else:
@@ -219,6 +221,8 @@ async def _run_rooms(
 
     Answers whether everything that was taken is confirmed, or on disk for the next process.
     """
+    if path.recorder is not None:
+        path.recorder.start()
     await path.spool.open()
     async with asyncio.TaskGroup() as rooms:
         spooling = rooms.create_task(path.spool.run(), name="spool")

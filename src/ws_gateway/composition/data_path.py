@@ -9,6 +9,7 @@ from random import SystemRandom
 import structlog
 
 from ws_gateway.composition.desk import Desk
+from ws_gateway.composition.recording import build_recorder
 from ws_gateway.config import Settings
 from ws_gateway.delivery.hop_times import HopTimes
 from ws_gateway.delivery.outbox import Outbox
@@ -21,6 +22,7 @@ from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.topic import Topic
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports import TopicObserver
+from ws_gateway.recording.recorder import Recorder
 from ws_gateway.runtime.clock import clock_us
 from ws_gateway.runtime.counters import Counters, VenueTally
 from ws_gateway.runtime.identity import TraceIds, new_epoch
@@ -44,6 +46,7 @@ class DataPath:
         times: how long events take from hop to hop.
         credential_files: what renews the feed's credentials; None without any.
         asked_by: which request asked for a topic.
+        recorder: takes raw frames; None if nothing is recorded.
     """
 
     feed: BybitFeed
@@ -56,6 +59,7 @@ class DataPath:
     epoch: str
     credential_files: CredentialFiles | None
     asked_by: AskedBy
+    recorder: Recorder | None
 
 
 def build_data_path(
@@ -109,6 +113,7 @@ def build_data_path(
         new_trace_id=new_trace_id,
     )
     publisher.report_losses_to(runner)
+    recorder = build_recorder(settings)
     feed = BybitFeed(
         Endpoints(settings.public_ws_url, settings.private_ws_url),
         SessionContext(
@@ -125,6 +130,7 @@ def build_data_path(
             tally=tally,
             sampling=telemetry.sampling,
             asked_by=asked_by,
+            recorder=recorder,
         ),
         credentials=credentials,
         redundancy=settings.redundancy,
@@ -137,7 +143,9 @@ def build_data_path(
         feed.renew_credentials(fresh)
 
     files = None if credentials is None else _credential_files(settings, credentials, renew)
-    return DataPath(feed, publisher, spool, counters, tally, times, runner, epoch, files, asked_by)
+    return DataPath(
+        feed, publisher, spool, counters, tally, times, runner, epoch, files, asked_by, recorder
+    )
 
 
 class _LateResync:
