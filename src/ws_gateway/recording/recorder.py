@@ -66,6 +66,56 @@ class RecordingTally:
     error: str | None = None
 
 
+class _Intake:
+    """Between the event loop, which puts in, and the thread, which takes out.
+
+    Attributes:
+        buffer: what waits.
+        taken, gone: bytes put in and taken out. Both only rise, each by one side: what waits is
+            their difference, without a lock.
+        most: bytes that may wait.
+        hole: how many frames found no room of late, and when the first and the last of them came.
+    """
+
+    __slots__ = ("buffer", "gone", "hole", "most", "taken", "tally")
+
+    def __init__(self, most: int, tally: RecordingTally) -> None:
+        self.buffer: deque[_Item] = deque()
+        self.taken = 0
+        self.gone = 0
+        self.most = most
+        self.hole: tuple[int, int, int] | None = None
+        self.tally = tally
+
+    def put(self, item: _Item) -> None:
+        """Take something in, or count it as missing."""
+        size = len(item[3]) + _OVERHEAD_BYTES
+        if self.taken - self.gone + size > self.most:
+            self._miss(item)
+            return
+        self.end_hole()
+        self.taken += size
+        self.buffer.append(item)
+
+    def end_hole(self) -> None:
+        """Put the hole in its place, if there is one."""
+        if self.hole is None:
+            return
+        count, first, last = self.hole
+        self.hole = None
+        said = b"%d %d no room in memory" % (count, last)
+        self.taken += len(said) + _OVERHEAD_BYTES
+        self.buffer.append((first, _HOLE, "", said))
+
+    def _miss(self, item: _Item) -> None:
+        at = item[0]
+        count, first, _ = self.hole or (0, at, at)
+        self.hole = (count + 1, first, at)
+        self.tally.missed += 1
+        if not count:
+            log.warning("recording.buffer_full", held_bytes=self.taken - self.gone)
+
+
 class RecordedLine:
     """One open connection, to be told of everything that passes on it.
 
@@ -73,15 +123,23 @@ class RecordedLine:
         name: of the connection.
     """
 
-    __slots__ = ("_put", "name")
+    __slots__ = ("_intake", "_put", "name")
 
-    def __init__(self, put: Callable[[_Item], None], name: str) -> None:
-        self._put = put
+    def __init__(self, intake: _Intake, name: str) -> None:
+        self._intake = intake
+        self._put = intake.put
         self.name = name
 
     def received(self, raw: bytes, at_us: int) -> None:
         """Record a frame from the venue."""
-        self._put((at_us, _RECEIVED, self.name, raw))
+        # As `put` does it, without a call: this is on the way of every event.
+        intake = self._intake
+        taken = intake.taken + len(raw) + _OVERHEAD_BYTES
+        if intake.hole is not None or taken - intake.gone > intake.most:
+            intake.put((at_us, _RECEIVED, self.name, raw))
+            return
+        intake.taken = taken
+        intake.buffer.append((at_us, _RECEIVED, self.name, raw))
 
     def sent(self, raw: bytes, at_us: int) -> None:
         """Record a frame to the venue; of a login nothing but that it was one."""
@@ -120,12 +178,7 @@ class Recorder:
         self._limits = limits
         self._is_private = header.is_private
         self._files = RecordingFiles(folder, limits, header, clock_us)
-        self._most = buffer_bytes
-        # Both only rise, each by one thread: what waits is their difference, without a lock.
-        self._taken = 0
-        self._gone = 0
-        self._buffer: deque[_Item] = deque()
-        self._hole: tuple[int, int, int] | None = None
+        self._intake = _Intake(buffer_bytes, self.tally)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         # Of the thread alone.
@@ -188,33 +241,8 @@ class Recorder:
         """Take note of a connection that was opened; None if it is not to be recorded."""
         if is_private and not self._is_private:
             return None
-        self._put((at_us, _OPENED, name, path.encode()))
-        return RecordedLine(self._put, name)
-
-    def _put(self, item: _Item) -> None:
-        size = len(item[3]) + _OVERHEAD_BYTES
-        if self._taken - self._gone + size > self._most:
-            self._miss(item)
-            return
-        if self._hole is not None:
-            self._put_hole(self._hole)
-            self._hole = None
-        self._taken += size
-        self._buffer.append(item)
-
-    def _miss(self, item: _Item) -> None:
-        at = item[0]
-        count, first, _ = self._hole or (0, at, at)
-        self._hole = (count + 1, first, at)
-        self.tally.missed += 1
-        if not count:
-            log.warning("recording.buffer_full", held_bytes=self._taken - self._gone)
-
-    def _put_hole(self, hole: tuple[int, int, int]) -> None:
-        count, first, last = hole
-        said = b"%d %d no room in memory" % (count, last)
-        self._taken += len(said) + _OVERHEAD_BYTES
-        self._buffer.append((first, _HOLE, "", said))
+        self._intake.put((at_us, _OPENED, name, path.encode()))
+        return RecordedLine(self._intake, name)
 
     # ── the thread's side ─────────────────────────────────────────────────────────────────────
 
@@ -223,9 +251,8 @@ class Recorder:
             while not self._stop.wait(_PAUSE_SECONDS):
                 self._turn()
             self._turn()
-            if self._hole is not None:
-                self._put_hole(self._hole)  # the loop has ended with us
-                self._turn()
+            self._intake.end_hole()  # whoever put in has ended before
+            self._turn()
             self._flush()
             self._files.close()
         except Exception:  # a defect must not end unseen in a thread
@@ -236,12 +263,12 @@ class Recorder:
 
     def _turn(self) -> None:
         """Take what waits, and write what is large or old enough."""
-        buffer = self._buffer
+        intake, buffer = self._intake, self._intake.buffer
         while waiting := min(len(buffer), _AT_ONCE):
             items = [buffer.popleft() for _ in range(waiting)]
             records = [self._record(*item) for item in items]
             lines = lines_of(records)
-            self._gone += sum(len(item[3]) + _OVERHEAD_BYTES for item in items)
+            intake.gone += sum(len(item[3]) + _OVERHEAD_BYTES for item in items)
             self._records += records
             self._lines.append(lines)
             self._waiting_bytes += len(lines)

@@ -135,7 +135,7 @@ def test_what_finds_no_room_in_memory_stands_in_the_recording_as_a_hole(tmp_path
     missed = recorder.tally.missed
     assert missed
     recorder.start()
-    until(lambda: not recorder._buffer)
+    until(lambda: not recorder._intake.buffer)
     line.received(frame(1), 5000)
     recorder.close()
     found = recorded(tmp_path)
