@@ -42,6 +42,7 @@ from ws_gateway.delivery.link import prove_broker
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import BrokerLost, ConfigError
+from ws_gateway.runtime.counters import RecordingTally
 from ws_gateway.runtime.loop_lag import LoopLag
 from ws_gateway.runtime.telemetry import Telemetry
 from ws_gateway.storage.audit import PostgresAudit
@@ -115,6 +116,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 topics=reconciler.times,
                 clock=desk.clock,
                 spool_max_bytes=settings.spool_max_bytes,
+                recording=path.recorder.tally if path.recorder else RecordingTally(),
             )
             reporter = HealthReporter(
                 store=store,

@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -19,6 +18,7 @@ import structlog
 from frame_recording.records import Header, Record, What, frame_record
 from ws_gateway.errors import ConfigError
 from ws_gateway.recording.files import FolderTaken, Limits, RecordingFiles, line_of, lines_of
+from ws_gateway.runtime.counters import RecordingTally
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -47,23 +47,6 @@ class _Request(msgspec.Struct):
 
 
 _read_request = msgspec.json.Decoder(_Request).decode
-
-
-@dataclass(slots=True)
-class RecordingTally:
-    """What came of the frames; each number is changed by one thread only.
-
-    Attributes:
-        written: frames that are in files.
-        missed: frames that found no room in the buffer.
-        unwritten: frames the disk did not take.
-        error: why the disk takes none now, None while it does.
-    """
-
-    written: int = 0
-    missed: int = 0
-    unwritten: int = 0
-    error: str | None = None
 
 
 class _Intake:

@@ -11,7 +11,7 @@ from ws_gateway.control.request_times import RequestTimes
 from ws_gateway.control.topic_times import TopicTimes
 from ws_gateway.domain.topic import Channel, Endpoint
 from ws_gateway.ports import ClockComparison, QueueStatus
-from ws_gateway.runtime.counters import Counters, VenueTally
+from ws_gateway.runtime.counters import Counters, RecordingTally, VenueTally
 from ws_gateway.runtime.histogram import QUICK_SECONDS, Histogram, Histograms
 from ws_gateway.runtime.loop_lag import LoopLag
 
@@ -31,6 +31,7 @@ class Meters:
         loop: how late the event loop is.
         clock: the venue's beside ours; None if nobody measures it.
         spool_max_bytes: bound of the spool.
+        recording: what came of the frames that were to be recorded.
     """
 
     counters: Counters = field(default_factory=Counters)
@@ -41,6 +42,7 @@ class Meters:
     loop: LoopLag = field(default_factory=LoopLag)
     clock: ClockComparison | None = None
     spool_max_bytes: int = 0
+    recording: RecordingTally = field(default_factory=RecordingTally)
 
 
 @dataclass(frozen=True, slots=True)
