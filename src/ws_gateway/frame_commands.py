@@ -88,7 +88,7 @@ def add_frame_commands(app: typer.Typer, settings: Callable[[], Settings], run: 
         """Send recorded frames through decoder, pipeline and delivery once more."""
 
         async def job(stop: asyncio.Event) -> None:
-            begin, end = _moment("--from", since), _moment("--until", until)
+            begin, end = moment("--from", since), moment("--until", until)
             if is_list:
                 for line in listed(places, begin, end, as_json=as_json):
                     typer.echo(line)
@@ -100,7 +100,7 @@ def add_frame_commands(app: typer.Typer, settings: Callable[[], Settings], run: 
         run(job)
 
 
-def _moment(option: str, text: str | None) -> int | None:
+def moment(option: str, text: str | None) -> int | None:
     """Read a time as Unix µs."""
     if text is None:
         return None

@@ -180,3 +180,46 @@ async def test_private_facts_are_replayed_with_their_ids(tmp_path: Path) -> None
     again = replayed(tmp_path)
     for topic in (orders, fills):
         assert story(again.outlet.taken, topic) == story(stage.outlet.taken, topic)
+
+
+async def test_the_simulator_plays_private_frames_to_who_logs_in(tmp_path: Path) -> None:
+    """With a key of the playing simulator's own, for the recording has none."""
+    orders, fills = build_topic(Channel.ORDER), build_topic(Channel.EXECUTION)
+    async with running(trade_every_seconds=0.1) as venue:
+        with recording(tmp_path, is_private=True) as recorder:
+            async with feeding(venue.ws_url, recorder=recorder) as live:
+                live.feed.want([orders, fills])
+                await live.more([orders, fills], 6)
+    async with (
+        running(recording=(tmp_path,), recording_speed=0.0) as venue,
+        feeding(venue.ws_url) as stage,
+    ):
+        stage.feed.want([orders, fills])
+        for topic in (orders, fills):
+            told = story(live.outlet.taken, topic)
+            await eventually(
+                lambda topic=topic, told=told: story(stage.outlet.taken, topic) == told,  # type: ignore[misc]
+                seconds=20,
+            )
+
+
+async def test_a_playback_goes_on_without_what_the_client_never_asks_for(tmp_path: Path) -> None:
+    """It waits for a while, once; what is asked for is told all the same."""
+    async with running(rate=40) as venue:
+        with recording(tmp_path) as recorder:
+            async with feeding(venue.ws_url, recorder=recorder) as live:
+                live.feed.want([TRADES, TICKER])
+                await live.more([TRADES, TICKER])
+    async with (
+        running(
+            recording=(tmp_path,), recording_speed=0.0, recording_patience_seconds=0.5
+        ) as venue,
+        feeding(venue.ws_url) as stage,
+    ):
+        stage.feed.want([TRADES])
+        told = story(live.outlet.taken, TRADES)
+        await eventually(lambda: story(stage.outlet.taken, TRADES) == told, seconds=20)
+        playback = venue.playback
+        assert playback is not None
+        await eventually(lambda: playback.is_over)
+        assert playback.unheard > 0

@@ -202,12 +202,13 @@ class Recorder:
 
     def close(self) -> None:
         """Write what waits and end; blocks, for a second at most."""
+        if self._thread.ident is None:
+            return  # it was never begun
         self._stop.set()
+        self._thread.join(_CLOSE_SECONDS)
         if self._thread.is_alive():
-            self._thread.join(_CLOSE_SECONDS)
-            if self._thread.is_alive():
-                log.error("recording.not_closed", why="the disk does not answer")
-                return
+            log.error("recording.not_closed", why="the disk does not answer")
+            return
         self._files.release()
         log.info(
             "recording.stopped",
