@@ -39,7 +39,7 @@ from support.outage_stage import (
 )
 from support.site import Site
 from support.slopes import Slope, fit
-from support.soak_faults import schedule
+from support.soak_faults import FAULTS, schedule
 from ws_gateway.storage.embedded import EmbeddedPostgres
 
 LOAD = Load(symbols=10, rate=20, trade_every=0.1, buffer_events=20_000)
@@ -183,9 +183,16 @@ async def _nothing(_: OutageStage) -> None:
     """Do nothing."""
 
 
+def warmed_up_at(run: Run, seconds: float) -> float:
+    """Say from when on growth counts: each kind of outage leaves a high-water mark, once."""
+    if len(run.faults) > len(FAULTS):
+        return run.faults[len(FAULTS)].at
+    return seconds / 2
+
+
 def judge(run: Run, stage: OutageStage, private: Comparison, seconds: float) -> dict[str, Any]:
     """Say what holds, line by line."""
-    warm_up = min(120.0, seconds / 4)
+    warm_up = warmed_up_at(run, seconds)
     calm = [one for one in run.samples if one.is_calm and one.at >= warm_up]
     watch, reader = stage.watch, stage.reader
     delivery = watch.last["delivery"]
@@ -227,6 +234,7 @@ def judge(run: Run, stage: OutageStage, private: Comparison, seconds: float) -> 
             "private_facts": private.sent,
             "private_repeats": reader.private.repeats,
             "calm_samples": len(calm),
+            "warm_up_seconds": warm_up,
         },
         "is_well": all(is_well for *_, is_well in lines),
     }
