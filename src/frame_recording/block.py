@@ -24,7 +24,7 @@ _OUTER = Struct("<II")
 _HEAD = Struct("<4sBBHIIIqq")
 _CHECK = Struct("<I")
 HEAD_BYTES = _OUTER.size + _HEAD.size + _CHECK.size
-MAX_LINES_BYTES = 64 * 1024 * 1024
+MAX_LINES_BYTES = 512 * 1024 * 1024
 """Most bytes of lines in one block; a head that claims more is damaged."""
 
 

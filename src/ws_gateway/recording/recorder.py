@@ -248,11 +248,15 @@ class Recorder:
     def _turn(self) -> None:
         """Take what waits, and write what is large or old enough."""
         intake, buffer = self._intake, self._intake.buffer
-        while waiting := min(len(buffer), _AT_ONCE):
-            items = [buffer.popleft() for _ in range(waiting)]
+        while buffer:
+            items: list[_Item] = []
+            size = 0
+            while buffer and len(items) < _AT_ONCE and size < _BLOCK_BYTES:
+                items.append(buffer.popleft())
+                size += len(items[-1][3]) + _OVERHEAD_BYTES
             records = [self._record(*item) for item in items]
             lines = lines_of(records)
-            intake.gone += sum(len(item[3]) + _OVERHEAD_BYTES for item in items)
+            intake.gone += size
             self._records += records
             self._lines.append(lines)
             self._waiting_bytes += len(lines)

@@ -126,6 +126,17 @@ def test_the_oldest_files_are_removed_and_that_is_logged(tmp_path: Path) -> None
     assert told == list(range(told[0], 10_010))
 
 
+def test_frames_of_many_megabytes_are_read_again(tmp_path: Path) -> None:
+    """However many wait at once, and however much longer they are in JSON."""
+    with recording(tmp_path) as recorder:
+        line = open_line(recorder)
+        for number in range(20):
+            line.received(b"\x01" * 3_000_000, 10 + number)
+    told = [one for one in recorded(tmp_path) if one.what is What.RECEIVED]
+    assert [one.at for one in told] == list(range(10, 30))
+    assert {len(one.raw) for one in told} == {3_000_000}
+
+
 def test_what_finds_no_room_in_memory_stands_in_the_recording_as_a_hole(tmp_path: Path) -> None:
     """The caller never waits; count and times of what is missing are in its place."""
     recorder = recorder_into(tmp_path, buffer_bytes=100_000)
