@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,6 +42,10 @@ def recording(
     recorder.start()
     try:
         yield recorder
+        deadline = time.monotonic() + 30
+        while recorder._intake.buffer:  # a busy machine takes longer than a gateway that ends may
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
     finally:
         recorder.close()
 

@@ -26,7 +26,7 @@ _PAUSE_SECONDS = 0.2
 _BLOCK_SECONDS = 1.0
 _BLOCK_BYTES = 1024 * 1024
 _RETRY_SECONDS = 5.0
-_CLOSE_SECONDS = 1.0
+_CLOSE_SECONDS = 2.0
 _AT_ONCE = 64  # between two such batches the loop gets its turn
 _OVERHEAD_BYTES = 200  # of an item in memory, beside its frame
 
@@ -201,7 +201,7 @@ class Recorder:
         self._thread.start()
 
     def close(self) -> None:
-        """Write what waits and end; blocks, for a second at most."""
+        """Write what waits and end; blocks, for two seconds at most."""
         if self._thread.ident is None:
             return  # it was never begun
         self._stop.set()
