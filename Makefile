@@ -1,6 +1,7 @@
 # Every target installs what it needs; the logic lives in tools/.
 PYTHON ?= python3
 SECONDS ?=
+MINUTES ?=
 ARGS ?=
 WORKERS ?= 4
 
@@ -12,7 +13,7 @@ UV_COMPILE := $(BIN)/uv pip compile --no-config --universal --python-version 3.1
 	--custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format fuzz bench bench-venue bench-control outages reconcile-drill contract lock up down clean
+.PHONY: help demo run test check format fuzz bench bench-venue bench-control outages soak reconcile-drill contract lock up down clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 13
@@ -50,6 +51,9 @@ reconcile-drill: $(VENV)  ## hold a busy account through cuts and kills against 
 
 outages: $(VENV)  ## break everything around the gateway under load; SECONDS=60 each
 	@PYTHONPATH=tests:tools $(BIN)/python bench/outages.py --seconds $(or $(SECONDS),60) $(ARGS)
+
+soak: $(VENV)  ## fail exchange, broker and database for MINUTES=10, and see what grows
+	@PYTHONPATH=tests:tools $(BIN)/python bench/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
 
 bench-control: $(VENV)  ## measure pages, POST to first event, reads beside a load, a full start
 	@$(DEVSTACK) run -- $(BIN)/python bench/control.py $(ARGS)

@@ -43,6 +43,7 @@ from ws_gateway.delivery.link import prove_broker
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import BrokerLost, ConfigError
+from ws_gateway.runtime.counters import RecordingTally
 from ws_gateway.runtime.loop_lag import LoopLag
 from ws_gateway.runtime.telemetry import Telemetry
 from ws_gateway.storage.audit import PostgresAudit
@@ -118,6 +119,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 spool_max_bytes=settings.spool_max_bytes,
                 account=path.account.tally,
                 accounts=[path.account],
+                recording=path.recorder.tally if path.recorder else RecordingTally(),
             )
             reporter = HealthReporter(
                 store=store,
@@ -158,6 +160,8 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 is_drained = await _run_rooms(path, desk, control, listener, stop)
             finally:
                 await desk.close()
+                if path.recorder is not None:
+                    await asyncio.to_thread(path.recorder.close)
             if is_drained:
                 log.info("gateway.stopped", **figures.now())
             else:
@@ -224,6 +228,8 @@ async def _run_rooms(
 
     Answers whether everything that was taken is confirmed, or on disk for the next process.
     """
+    if path.recorder is not None:
+        path.recorder.start()
     await path.spool.open()
     await path.account.restore()
     async with asyncio.TaskGroup() as rooms:

@@ -240,6 +240,26 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         Path(".ws-gateway"), description="Folder for the embedded database and the spool."
     )
+    record_dir: Path | None = Field(
+        None, description="Folder raw frames are recorded into, for `ws-gateway replay`."
+    )
+    record_private: bool = Field(
+        False,
+        description="Record private connections too; their frames tell of orders and balances.",
+    )
+    record_file_max_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=100_000,
+        description="A file of the recording that reaches it is closed, and another one begun.",
+    )
+    record_file_max_minutes: float = Field(
+        60.0, gt=0, le=525_600, allow_inf_nan=False, description="The same, by its age."
+    )
+    record_max_bytes: int = Field(
+        4 * 1024 * 1024 * 1024,
+        ge=1_000_000,
+        description="Most bytes of all files in that folder; beyond it the oldest are removed.",
+    )
     log_level: LogLevel = Field(LogLevel.INFO, description="Lowest level that is written.")
     log_format: LogFormat = Field(LogFormat.JSON, description="json or console.")
     log_frames_one_in: int = Field(
@@ -459,6 +479,13 @@ def _check_pairs(settings: Settings) -> None:
     if not settings.enabled_categories:
         raise ConfigError(
             "WSG_ENABLED_CATEGORIES", "names no category", f"name some of {', '.join(Category)}"
+        )
+    if settings.record_file_max_bytes * 2 > settings.record_max_bytes:
+        raise ConfigError(
+            "WSG_RECORD_FILE_MAX_BYTES",
+            f"found {settings.record_file_max_bytes}, of WSG_RECORD_MAX_BYTES"
+            f" {settings.record_max_bytes} in all",
+            "let at least two files fit",
         )
     default = settings.default_category
     is_chosen = "default_category" in settings.model_fields_set

@@ -70,6 +70,26 @@ class UnreadableSink(Protocol):
         """Keep the bytes (bounded) with the reason; count them; log once per kind and minute."""
 
 
+class FrameLine(Protocol):
+    """One open connection in a recording; never waits."""
+
+    def received(self, raw: bytes, at_us: int) -> None:
+        """Record a frame from the venue."""
+
+    def sent(self, raw: bytes, at_us: int) -> None:
+        """Record a frame to the venue, without what is secret in it."""
+
+    def closed(self, why: str, at_us: int) -> None:
+        """Record that the connection is gone."""
+
+
+class FrameRecorder(Protocol):
+    """Where raw frames are recorded; never waits."""
+
+    def open_line(self, name: str, path: str, at_us: int, *, is_private: bool) -> FrameLine | None:
+        """Take note of a connection that was opened; None if it is not to be recorded."""
+
+
 # ── pipeline → venue ──────────────────────────────────────────────────────────────────────────
 
 

@@ -10,6 +10,7 @@ import structlog
 
 from ws_gateway.composition.account import Account
 from ws_gateway.composition.desk import Desk
+from ws_gateway.composition.recording import build_recorder
 from ws_gateway.config import Settings
 from ws_gateway.delivery.hop_times import HopTimes
 from ws_gateway.delivery.line import PublisherSettings
@@ -23,6 +24,7 @@ from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.topic import Topic
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports import TopicObserver
+from ws_gateway.recording.recorder import Recorder
 from ws_gateway.runtime.clock import clock_us
 from ws_gateway.runtime.counters import Counters, VenueTally
 from ws_gateway.runtime.identity import TraceIds, new_epoch
@@ -49,6 +51,7 @@ class DataPath:
         credential_files: what renews the feed's credentials; None without any.
         asked_by: which request asked for a topic.
         account: balances, positions and reconciliation of private facts.
+        recorder: takes raw frames; None if nothing is recorded.
     """
 
     feed: BybitFeed
@@ -62,6 +65,7 @@ class DataPath:
     credential_files: CredentialFiles | None
     asked_by: AskedBy
     account: Account
+    recorder: Recorder | None
 
 
 def build_data_path(
@@ -132,6 +136,7 @@ def build_data_path(
         counters=counters,
         new_trace_id=new_trace_id,
     )
+    recorder = build_recorder(settings)
     feed = BybitFeed(
         Endpoints(settings.public_ws_url, settings.private_ws_url),
         SessionContext(
@@ -149,6 +154,7 @@ def build_data_path(
             sampling=telemetry.sampling,
             asked_by=asked_by,
             private_sink=account.front,
+            recorder=recorder,
         ),
         credentials=credentials,
         redundancy=settings.redundancy,
@@ -163,7 +169,18 @@ def build_data_path(
 
     files = None if credentials is None else _credential_files(settings, credentials, renew)
     return DataPath(
-        feed, publisher, spool, counters, tally, times, runner, epoch, files, asked_by, account
+        feed,
+        publisher,
+        spool,
+        counters,
+        tally,
+        times,
+        runner,
+        epoch,
+        files,
+        asked_by,
+        account,
+        recorder,
     )
 
 

@@ -8,6 +8,7 @@ from ws_gateway import __version__
 from ws_gateway.control.metrics import reading as read
 from ws_gateway.control.metrics.metric import Metric, Sample, Sight, Type
 from ws_gateway.ports import BrokerState
+from ws_gateway.runtime.tasks import count_tasks
 
 _C, _G, _H = Type.COUNTER, Type.GAUGE, Type.HISTOGRAM
 _CONNECTION = ("connection", "endpoint")
@@ -191,6 +192,14 @@ _SERVICE = (
            _one(lambda s: s.report.database_error is None)),
     Metric("uptime_seconds", _G, "Time since the start.",
            _one(lambda s: s.report.uptime_seconds)),
+    Metric("tasks", _G, "Tasks of the event loop.", _one(lambda _: count_tasks())),
+    Metric("recorded_frames_total", _C, "Raw frames written to files (`WSG_RECORD_DIR`).",
+           _one(lambda s: s.meters.recording.written)),
+    Metric("unrecorded_frames_total", _C, "Raw frames that are a hole in the recording, because "
+           "memory or the disk had no room.",
+           _one(lambda s: s.meters.recording.missed + s.meters.recording.unwritten)),
+    Metric("recording_failing", _G, "1 while the disk does not take the recording.",
+           _one(lambda s: s.meters.recording.error is not None)),
     Metric("loop_lag_seconds", _H, "How late the event loop came to what was due, looked at twice "
            "a second.", lambda s: [((), s.meters.loop.lateness)]),
     Metric("loop_lag_max_seconds", _G, "Longest such lateness of the last minute.",
