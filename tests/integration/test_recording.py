@@ -170,15 +170,16 @@ async def test_private_frames_are_not_in_a_recording_nobody_asked_them_of(tmp_pa
 
 
 async def test_private_facts_are_replayed_with_their_ids(tmp_path: Path) -> None:
-    """Recorded because it was asked for."""
-    orders, fills = build_topic(Channel.ORDER), build_topic(Channel.EXECUTION)
+    """Recorded because it was asked for; positions and wallets in the form they are told in."""
+    channels = (Channel.ORDER, Channel.EXECUTION, Channel.POSITION, Channel.BALANCE)
+    topics = [build_topic(channel) for channel in channels]
     async with running(trade_every_seconds=0.1) as venue:
         with recording(tmp_path, is_private=True) as recorder:
             async with feeding(venue.ws_url, recorder=recorder) as stage:
-                stage.feed.want([orders, fills])
-                await stage.more([orders, fills], 6)
+                stage.feed.want(topics)
+                await stage.more(topics, 6)
     again = replayed(tmp_path)
-    for topic in (orders, fills):
+    for topic in topics:
         assert story(again.outlet.taken, topic) == story(stage.outlet.taken, topic)
 
 

@@ -37,6 +37,7 @@ class Player:
 
     Args:
         sink: the pipeline.
+        private_sink: what stands before it for private facts.
         unreadable: where frames go that cannot be read.
         new_trace_id: names a frame.
 
@@ -47,9 +48,15 @@ class Player:
     """
 
     def __init__(
-        self, sink: ObservationSink, unreadable: UnreadableSink, new_trace_id: Callable[[], str]
+        self,
+        sink: ObservationSink,
+        unreadable: UnreadableSink,
+        new_trace_id: Callable[[], str],
+        *,
+        private_sink: ObservationSink,
     ) -> None:
         self._sink = sink
+        self._private_sink = private_sink
         self._unreadable = unreadable
         self._new_trace_id = new_trace_id
         self._legs: dict[str, PlayedLeg] = {}
@@ -100,7 +107,8 @@ class Player:
         base = name.partition(".")[0]
         shard = self._shards.get(base)
         if shard is None:
-            shard = self._shards[base] = PlayedShard(self._sink)
+            sink = self._private_sink if place == "private" else self._sink
+            shard = self._shards[base] = PlayedShard(sink)
         leg = self._legs[name] = PlayedLeg(name, category, shard, heard_at=record.at)
         shard.join(leg)
         self._want(leg, record.topics)
