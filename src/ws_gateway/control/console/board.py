@@ -35,6 +35,9 @@ QUIET_SECONDS = 3.0
 QUIET_EVENTS = 30.0
 """How many events have to be missing by the topic's own pace before its silence is."""
 
+NAMED = 3
+"""How many quiet topics are named."""
+
 _STEADY = frozenset({Channel.ORDERBOOK, Channel.ORDERBOOK_RPI, Channel.TICKER, Channel.PRICE_LIMIT})
 """Channels that are told all the time; trades come when somebody trades."""
 
@@ -81,6 +84,7 @@ class Sight:
         monotonic: when, in seconds.
         counts: wanted topics by state.
         quiet: how many are active and silent although they come all the time.
+        quiet_names: the first of them, with their endpoints.
         private: those of the account.
     """
 
@@ -88,6 +92,7 @@ class Sight:
     read: Callable[[TopicStatus], TopicRow]
     counts: Counter[str] = field(default_factory=Counter)
     quiet: int = 0
+    quiet_names: list[str] = field(default_factory=list)
     private: list[TopicRow] = field(default_factory=list)
     _ranked: list[list[TopicStatus]] = field(default_factory=lambda: [[] for _ in range(5)])
 
@@ -100,7 +105,10 @@ class Sight:
         """Sort a topic in."""
         state = row.status.state
         self.counts[state.value] += 1
-        self.quiet += row.is_quiet
+        if row.is_quiet:
+            self.quiet += 1
+            if len(self.quiet_names) < NAMED:
+                self.quiet_names.append(row.status.topic.key)
         if row.status.topic.is_private:
             self.private.append(row)
         rank = _QUIET_RANK if row.is_quiet else _RANKS.get(state, _WELL_RANK)

@@ -252,6 +252,7 @@ class Pictures:
             queue_total=len(queues),
             topics=dict(sight.counts),
             quiet_topics=sight.quiet,
+            quiet_names=sight.quiet_names,
             private=self._private(report, sight),
         )
 

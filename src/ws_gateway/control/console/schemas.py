@@ -130,6 +130,7 @@ class Picture(BaseModel):
     queue_total: int
     topics: dict[str, int] = Field(description="Wanted topics by state.")
     quiet_topics: int = Field(description="Active, but silent for seconds against their habit.")
+    quiet_names: list[str] = Field(description="The first of them.")
     private: PrivatePicture
 
 

@@ -24,14 +24,16 @@ export function drawVerdict(picture) {
     const blocks = blocking ? "data are missing" : "no data are missing";
     words = `${line} ${plural(reasons, "reason")}, ${blocks}.`.trim();
   }
-  if (picture.quiet_topics) {
-    words += ` ${plural(picture.quiet_topics, "topic")} fell silent just now.`;
+  const quiet = picture.quiet_topics;
+  if (quiet) {
+    const more = quiet > picture.quiet_names.length ? ", …" : "";
+    words += ` ${plural(quiet, "topic")} fell silent just now: ${picture.quiet_names.join(", ")}${more}`;
   }
-  verdict(kind, picture.quiet_topics && kind === "ok" ? "OK, but watch" : word, words);
-  if (picture.quiet_topics && kind === "ok") set($("verdict"), "data-status", "watch");
+  const isWatch = quiet > 0 && kind === "ok";
+  verdict(isWatch ? "warn" : kind, isWatch ? "Watch" : word, words);
   sync($("reasons"), picture.reasons, (one) => `${one.code} ${one.subject}`, makeReason, drawReason);
-  const mark = { ok: "✓", warn: "▲", bad: "✕" }[kind] ?? "?";
-  document.title = `${mark} ${word}${reasons ? ` (${reasons})` : ""} · ws-gateway`;
+  const mark = isWatch ? "▲" : { ok: "✓", warn: "▲", bad: "✕" }[kind] ?? "?";
+  document.title = `${mark} ${isWatch ? "Watch" : word}${reasons ? ` (${reasons})` : ""} · ws-gateway`;
 }
 
 /** Say what is known when no picture is: green is never left standing. */
@@ -83,12 +85,13 @@ export function drawVitals(picture) {
       value: micros(isFlowing ? flow.latency_p99_us : null),
       note: `p99 · p50 ${micros(flow.latency_p50_us)}`,
     },
-    { name: "Not delivered", value: count(flow.lost), note: "since the start, all marked" },
+    { name: "Not delivered", value: count(flow.lost), note: "since the start" },
     {
       name: "RabbitMQ",
       kind: broker.status === "ready" ? "ok" : "bad",
       value: broker.status.replace("_", " "),
     },
+    { name: "Private data", ...privateState(picture) },
     { name: "PostgreSQL", kind: database.status === "ok" ? "ok" : "bad", value: database.status },
   ];
   sync($("vitals"), vitals, (one) => one.name, makeVital, drawVital);
@@ -211,14 +214,18 @@ export function drawQueues(picture) {
     ["Queue", "head"], ["State", "state"], ["Backlog", "number"], ["Filled", "bar-cell"],
     ["Growth", "number"], ["Oldest", "number"], ["Consumers", "number"], ["Unread, gone", "number"],
   ];
-  sync($("queues"), queues, (one) => one.name, () => makeRow(columns), (row, one) => {
+  const still = queues.filter(isStill);
+  const busy = queues.filter((one) => !isStill(one));
+  show($("queues-still"), still.length > 0);
+  say($("queues-still"), `${plural(still.length, "further queue")}, empty and without a consumer: ${still.map((one) => one.name).join(", ")}`);
+  sync($("queues"), busy, (one) => one.name, () => makeRow(columns), (row, one) => {
     const cells = row.children;
     const alarm = [...one.alerts.map((alert) => alert.detail), one.problem].filter(Boolean).join(" · ");
     const looked = since(one.looked_at, at);
     const whose = one.services.length ? `for ${one.services.join(", ")}` : one.kind;
     const late = looked !== null && looked > 12 ? ` · of ${duration(looked)} ago` : "";
     drawHead(cells[0], one.name, whose + late, alarm);
-    let [kind, word] = ["ok", one.consumers ? "read" : "idle"];
+    let [kind, word] = one.consumers ? ["ok", "read"] : ["unknown", "nobody reads"];
     if (!one.is_current) [kind, word] = ["unknown", "not known"];
     else if (one.alerts.length) [kind, word] = ["warn", one.alerts.map((a) => ALERTS[a.code] ?? a.code).join(", ")];
     else if (one.problem) [kind, word] = ["warn", "problem"];
@@ -235,6 +242,11 @@ export function drawQueues(picture) {
   });
 }
 
+function isStill(one) {
+  return one.is_current && one.depth === 0 && one.consumers === 0 && !one.alerts.length && !one.problem
+    && !one.dropped_at_most;
+}
+
 function drawBar(cell, depth, length) {
   if (!cell.firstChild) cell.append(make("meter", { min: "0", max: "1", low: "0.6", high: "0.8", optimum: "0" }), make("span"));
   const share = depth === null || !length ? null : depth / length;
@@ -248,13 +260,18 @@ function drawBar(cell, depth, length) {
 
 // ── private data ──
 
+function privateState(picture) {
+  const { status, has_key: hasKey } = picture.private;
+  if (picture.reasons.some((one) => one.code === "login_refused")) return { kind: "bad", value: "login refused" };
+  if (status === "none") return { kind: "unknown", value: hasKey ? "not asked for" : "no Bybit key" };
+  return { kind: CONNECTION_KINDS[status] ?? "unknown", value: status.replace("_", " ") };
+}
+
 export function drawPrivate(picture) {
   const { private: mine, at } = picture;
-  let [kind, word] = [CONNECTION_KINDS[mine.status] ?? "unknown", mine.status.replace("_", " ")];
-  if (mine.status === "none") word = mine.has_key ? "nothing subscribed" : "no Bybit key is set";
-  if (picture.reasons.some((one) => one.code === "login_refused")) [kind, word] = ["bad", "login refused"];
+  const { kind, value } = privateState(picture);
   set($("private-state"), "class", "state");
-  state($("private-state"), kind, word);
+  state($("private-state"), kind, value);
   show($("private-empty"), mine.classes.length === 0);
   say($("private-empty"), mine.has_key ? "No private topic is subscribed." : "Without WSG_BYBIT_API_KEY there are public data only.");
   const columns = [["Class", "head"], ["Active", "number"], ["Events", "number"], ["Newest", "number"]];

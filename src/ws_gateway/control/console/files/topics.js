@@ -5,6 +5,7 @@ import { makeRow } from "./draw.js";
 
 const KEPT = 60;
 const MOST_KEPT = 1000;
+const LONG_SECONDS = 12; // as long as the gateway itself waits before it is a reason
 
 const KINDS = { active: "ok", stalled: "bad", requested: "wait", pending: "wait", rejected: "warn" };
 const COLUMNS = [
@@ -59,7 +60,7 @@ function drawTopic(row, one) {
   say(cells[0].children[0], one.topic);
   say(cells[0].children[1], one.endpoint);
   say(cells[0].children[2], one.error ?? "");
-  const kind = one.is_quiet ? "warn" : KINDS[one.state] ?? "unknown";
+  const kind = kindOf(one);
   set(row, "data-kind", kind);
   state(cells[1], kind, wordOf(one));
   say(cells[2], rate(one.per_second));
@@ -67,6 +68,13 @@ function drawTopic(row, one) {
   drawSpark(cells[4].firstChild, minutes.get(nameOf(one)).values, `events of ${one.topic} in the last minute`);
   say(cells[5], count(one.events));
   say(cells[6], count(one.services));
+}
+
+function kindOf(one) {
+  const kind = one.is_quiet ? "warn" : KINDS[one.state] ?? "unknown";
+  // One that flowed before is missed at once, one that is new only when it takes too long.
+  const isMissed = one.events > 0 || one.state_seconds >= LONG_SECONDS;
+  return kind === "wait" && isMissed ? "warn" : kind;
 }
 
 export function wordOf(one) {
