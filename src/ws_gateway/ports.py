@@ -228,6 +228,12 @@ class Feed(Protocol):
     def state(self, topic: Topic) -> SubscriptionState | None:
         """Return the state of one topic, None if it is not asked for."""
 
+    def take_changed(self) -> set[Topic]:
+        """Return the topics whose `state` may be another than when this was last asked.
+
+        There is one who asks. Others' topics may be among them.
+        """
+
     def carriers(self, topic: Topic) -> Sequence[str]:
         """Name the connections that were asked for a topic and did not refuse it."""
 

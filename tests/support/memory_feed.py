@@ -36,6 +36,7 @@ class MemoryFeed:
         self.statuses: list[ConnectionStatus] = []
         self.silent: dict[tuple[Endpoint, Channel], float] = {}
         self._topics: dict[Topic, SubscriptionState] = {}
+        self._changed: set[Topic] = set()
 
     def want(self, topics: Sequence[Topic]) -> None:
         """Take topics in as pending."""
@@ -48,6 +49,7 @@ class MemoryFeed:
         self.calls.append(("drop", [topic.key for topic in topics]))
         for topic in topics:
             del self._topics[topic]
+            self._changed.add(topic)
             self._tell(topic, SubscriptionState.REMOVED, None)
 
     def wanted(self) -> Mapping[Topic, SubscriptionState]:
@@ -57,6 +59,11 @@ class MemoryFeed:
     def state(self, topic: Topic) -> SubscriptionState | None:
         """Return the state of one topic, None if it is not asked for."""
         return self._topics.get(topic)
+
+    def take_changed(self) -> set[Topic]:
+        """Return the topics that got another state since this was last asked."""
+        changed, self._changed = self._changed, set()
+        return changed
 
     def carriers(self, topic: Topic) -> Sequence[str]:
         """Name one connection per endpoint, as if there were no more."""
@@ -80,6 +87,7 @@ class MemoryFeed:
     def answer(self, topic: Topic, state: SubscriptionState, error: str | None = None) -> None:
         """Let the venue say what it made of a topic."""
         self._topics[topic] = state
+        self._changed.add(topic)
         self._tell(topic, state, error)
 
     def _tell(self, topic: Topic, state: SubscriptionState, error: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
+from itertools import islice
 
 import structlog
 
@@ -16,7 +17,7 @@ from ws_gateway.domain.topic import Category, Channel, Topic
 from ws_gateway.errors import Rejected
 from ws_gateway.ports import Feed
 
-_PIECE_TOPICS = 500  # how many topics are compared at once: events wait meanwhile
+_PIECE_TOPICS = 250  # how many topics are compared at once: events wait meanwhile
 
 _log = structlog.get_logger(__name__)
 
@@ -62,6 +63,7 @@ class Alignment:
         """Ask for a topic although the venue refused it."""
         self._asked_again.add(topic)
         self._unserved.discard(topic)
+        self._states.changed([topic])
         self.touch([topic])
 
     def is_asked_again(self, topic: Topic) -> bool:
@@ -78,12 +80,19 @@ class Alignment:
     def _close_soon(self) -> None:
         self._closing = None
         if not self._is_stopped:
-            self.close_touched()
+            self._close_some()
+            self.touch(())  # the rest, if there is any, has its turn after what else is due
 
-    def close_touched(self) -> None:
-        """Close the difference of what was touched."""
-        touched, self._touched = self._touched, set()
-        self._close(_in_order(touched))
+    async def close_touched(self) -> None:
+        """Close the difference of what was touched, in pieces."""
+        while self._touched:
+            self._close_some()
+            await asyncio.sleep(0)
+
+    def _close_some(self) -> None:
+        some = list(islice(self._touched, _PIECE_TOPICS))
+        self._touched.difference_update(some)
+        self._close(_in_order(some))
 
     async def close_all(self) -> None:
         """Close every difference there is, in pieces."""
@@ -124,6 +133,7 @@ class Alignment:
     def _want(self, topics: list[Topic]) -> None:
         if topics:
             self._asked_again.difference_update(topics)
+            self._states.changed(topics)
             for topic in topics:
                 self._states.asked(topic)
             self._feed.want(topics)
@@ -155,6 +165,7 @@ class Alignment:
         self._states.forget(topic)
         self._unserved.discard(topic)
         self._asked_again.discard(topic)
+        self._states.changed([topic])
 
 
 def _in_order(topics: Iterable[Topic]) -> list[Topic]:

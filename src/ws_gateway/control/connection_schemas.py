@@ -153,16 +153,15 @@ class EndpointAnswer(BaseModel):
     @classmethod
     def of(cls, view: EndpointView) -> Self:
         """Count what an endpoint has."""
-        counts = view.counts
         return cls(
             endpoint=view.endpoint,
             connections=len(view.connections),
             streaming=view.streaming,
-            desired=len(view.topics),
-            active=counts[SubscriptionState.ACTIVE],
-            pending=counts[SubscriptionState.REQUESTED] + counts[SubscriptionState.PENDING],
-            rejected=counts[SubscriptionState.REJECTED],
-            stalled=counts[SubscriptionState.STALLED],
+            desired=view.desired,
+            active=view.count(SubscriptionState.ACTIVE),
+            pending=view.count(SubscriptionState.REQUESTED, SubscriptionState.PENDING),
+            rejected=view.count(SubscriptionState.REJECTED),
+            stalled=view.count(SubscriptionState.STALLED),
             breaker=view.breaker,
             maintenance=view.maintenance is not None,
         )

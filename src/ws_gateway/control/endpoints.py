@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from heapq import nsmallest
 
+from ws_gateway.control.board import ByState
 from ws_gateway.control.topic_states import TopicStatus
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint
@@ -19,7 +21,7 @@ GRACE_SECONDS = 12.0
 Longer than the venue room waits for acks and first data (10 s each): where an ack proves nothing
 it decides by then whether a topic is only quiet or does not exist, and neither is a reason."""
 
-_COMING = frozenset({SubscriptionState.REQUESTED, SubscriptionState.PENDING})
+_COMING = (SubscriptionState.REQUESTED, SubscriptionState.PENDING)
 _ONGOING = "ongoing"
 _NAMED_TOPICS = 5  # how many topics a reason names
 
@@ -50,19 +52,27 @@ class EndpointView:
 
     Attributes:
         connections: all that exist to it.
-        topics: what the ledger wants of it.
+        topics: what the ledger wants of it, by state; true until something is awaited.
         maintenance: what takes data from it right now, None if nothing does that was announced.
     """
 
     endpoint: Endpoint
     connections: tuple[ConnectionStatus, ...]
-    topics: tuple[TopicStatus, ...]
+    topics: ByState
     maintenance: MaintenanceNotice | None
 
+    def of(self, *states: SubscriptionState) -> list[TopicStatus]:
+        """Return its wanted topics in these states."""
+        return [one for state in states for one in self.topics.get(state, ())]
+
+    def count(self, *states: SubscriptionState) -> int:
+        """Say how many of its wanted topics are in these states."""
+        return sum(len(self.topics.get(state, ())) for state in states)
+
     @property
-    def counts(self) -> Counter[SubscriptionState]:
-        """Say how many of its topics are in each state."""
-        return Counter(one.state for one in self.topics)
+    def desired(self) -> int:
+        """Say how many topics are wanted of it."""
+        return self.count(*self.topics)
 
     @property
     def streaming(self) -> int:
@@ -78,7 +88,7 @@ class EndpointView:
     @property
     def is_flowing(self) -> bool:
         """Say whether anything that is wanted can come."""
-        return self.streaming > 0 and any(_is_active(one) for one in self.topics)
+        return self.streaming > 0 and self.count(SubscriptionState.ACTIVE) > 0
 
     def reasons(self, now: float) -> list[Reason]:
         """Tell what is wrong with it; `now` is monotonic seconds.
@@ -96,9 +106,8 @@ class EndpointView:
         if refused := self._refused_login():
             yield self._login_refused(refused)
             return
-        expected = [one for one in self.topics if one.state is not SubscriptionState.REJECTED]
         lost = [one for one in self.connections if _is_lost(one)]
-        if not expected:
+        if self.desired == self.count(SubscriptionState.REJECTED):
             # Nobody misses anything; but what keeps a login from being taken will not mend itself.
             if self.endpoint is Endpoint.PRIVATE:
                 yield from self._not_streaming(lost, is_blocking=False)
@@ -107,13 +116,12 @@ class EndpointView:
             detail = "topics are wanted, no connection exists yet"
             yield Reason("connection_missing", self.endpoint.value, detail)
             return
-        coming = [one for one in expected if one.state in _COMING]
-        overdue = [one for one in coming if now - one.since >= GRACE_SECONDS]
         if self.streaming == 0:
             yield from self._not_streaming(self.connections, is_blocking=True)
             return
+        overdue = [one for one in self.of(*_COMING) if now - one.since >= GRACE_SECONDS]
         # The feed takes topics back to `requested` where no other connection carries them.
-        unsent = any(one.state is SubscriptionState.REQUESTED for one in coming)
+        unsent = self.count(SubscriptionState.REQUESTED) > 0
         is_blocking = bool(lost) and (unsent or bool(overdue))
         yield from self._not_streaming(lost, is_blocking=is_blocking)
         if overdue and not is_blocking:
@@ -123,9 +131,9 @@ class EndpointView:
     def _not_streaming(
         self, connections: Iterable[ConnectionStatus], *, is_blocking: bool
     ) -> Iterator[Reason]:
-        waiting = sum(one.state in _COMING for one in self.topics)
+        waiting = self.count(*_COMING)
         if is_blocking:
-            consequence = f"{waiting} of {len(self.topics)} topics of {self.endpoint} wait"
+            consequence = f"{waiting} of {self.desired} topics of {self.endpoint} wait"
         else:
             consequence = "no wanted topic is missing for it"
         for one in connections:
@@ -143,8 +151,8 @@ class EndpointView:
         """
         if self.endpoint is not Endpoint.PRIVATE or self.streaming:
             return None
-        errors = {one.error for one in self.topics if one.error is not None}
-        is_kept = any(one.error and one.state is SubscriptionState.REQUESTED for one in self.topics)
+        errors = {one.error for one in self.of(*self.topics) if one.error is not None}
+        is_kept = any(one.error for one in self.of(SubscriptionState.REQUESTED))
         for one in self.connections:
             if one.last_error is not None and (is_kept or one.last_error in errors):
                 return one
@@ -157,16 +165,17 @@ class EndpointView:
         return Reason("login_refused", subject, detail)
 
     def _stalled(self) -> Iterator[Reason]:
-        stalled = [one for one in self.topics if one.state is SubscriptionState.STALLED]
+        stalled = self.of(SubscriptionState.STALLED)
         if stalled:
             detail = f"no data although acknowledged: {_named(stalled)}"
             yield Reason("topics_stalled", self.endpoint.value, detail)
 
     def _bringing_nothing(self) -> Iterator[Reason]:
         """Tell what is connected and brings nothing, although readiness does not hang on it."""
-        if self.topics and all(one.state is SubscriptionState.REJECTED for one in self.topics):
-            words = self.topics[0].error or "no reason given"
-            detail = f"every wanted topic was refused ({words}): {_named(self.topics)}"
+        refused = self.of(SubscriptionState.REJECTED)
+        if refused and len(refused) == self.desired:
+            words = refused[0].error or "no reason given"
+            detail = f"every wanted topic was refused ({words}): {_named(refused)}"
             yield Reason("topics_refused", self.endpoint.value, detail, is_blocking=False)
         for one in self.connections:
             lived = one.connection_duration_seconds or 0.0
@@ -177,7 +186,7 @@ class EndpointView:
 
 
 def view_endpoints(
-    topics: Iterable[TopicStatus],
+    wanted: Callable[[Endpoint], ByState],
     connections: Iterable[ConnectionStatus],
     notices: VenueNotices | None,
     only: Endpoint | None = None,
@@ -185,15 +194,11 @@ def view_endpoints(
     """Sort what there is by endpoint; tells of those that something is wanted of or known of.
 
     Args:
-        topics: those whose wish was withdrawn are left out.
+        wanted: answers the wanted topics of an endpoint.
         connections: all that exist.
         notices: None if nobody listens to the venue's announcements.
         only: tell of this one, whether or not there is anything to tell.
     """
-    of_topics: dict[Endpoint, list[TopicStatus]] = defaultdict(list)
-    for topic in topics:
-        if topic.is_desired:
-            of_topics[topic.topic.endpoint].append(topic)
     of_connections: dict[str, list[ConnectionStatus]] = defaultdict(list)
     for connection in connections:
         of_connections[connection.category].append(connection)
@@ -202,10 +207,10 @@ def view_endpoints(
         view = EndpointView(
             endpoint,
             tuple(of_connections.get(endpoint.value, ())),
-            tuple(of_topics.get(endpoint, ())),
+            wanted(endpoint),
             None if notices is None else _ongoing(notices, endpoint),
         )
-        if only is not None or view.topics or view.connections or view.maintenance:
+        if only is not None or view.desired or view.connections or view.maintenance:
             views.append(view)
     return views
 
@@ -235,11 +240,10 @@ def _retry(connection: ConnectionStatus) -> str:
     return due
 
 
-def _named(topics: Iterable[TopicStatus]) -> str:
-    names = sorted(one.topic.key for one in topics)
-    more = len(names) - _NAMED_TOPICS
-    rest = f" and {more} more" if more > 0 else ""
-    return ", ".join(names[:_NAMED_TOPICS]) + rest
+def _named(topics: Collection[TopicStatus]) -> str:
+    names = nsmallest(_NAMED_TOPICS, (one.topic.key for one in topics))
+    more = len(topics) - _NAMED_TOPICS
+    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 
 
 def _time(moment: datetime) -> str:
@@ -257,7 +261,3 @@ def _is_lost(connection: ConnectionStatus) -> bool:
         or connection.last_error is not None
         or connection.breaker is not BreakerState.CLOSED
     )
-
-
-def _is_active(topic: TopicStatus) -> bool:
-    return topic.state is SubscriptionState.ACTIVE

@@ -42,6 +42,9 @@ MAX_DIFFERENCES = 1000
 """How many topics one look at the connections names; all are counted."""
 
 
+_LACKING = tuple(state for state in SubscriptionState if state is not SubscriptionState.ACTIVE)
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """Everything `/health` shows; `status` is ok, degraded or down."""
@@ -87,7 +90,7 @@ class VenueReport:
     @property
     def desired(self) -> int:
         """Say how many topics are wanted."""
-        return sum(len(view.topics) for view in self.endpoints)
+        return sum(view.desired for view in self.endpoints)
 
 
 def _utc_now() -> datetime:
@@ -147,7 +150,7 @@ class HealthReporter:
         delivery = self._delivery.status()
         connections = self._feed.connections()
         subscriptions = self._reconciler.status()
-        endpoints = view_endpoints(subscriptions.topics, connections, self._notices)
+        endpoints = view_endpoints(self._reconciler.board.wanted, connections, self._notices)
         now = self._monotonic()
         of_venue = [reason for view in endpoints for reason in view.reasons(now)]
         reasons = [
@@ -190,14 +193,9 @@ class HealthReporter:
         """Compare what the ledger wants with what is active, at one endpoint or at all."""
         subscriptions = self._reconciler.status()
         endpoints = view_endpoints(
-            subscriptions.topics, self._feed.connections(), self._notices, only
+            self._reconciler.board.wanted, self._feed.connections(), self._notices, only
         )
-        lacking = [
-            one
-            for view in endpoints
-            for one in view.topics
-            if one.state is not SubscriptionState.ACTIVE
-        ]
+        lacking = [one for view in endpoints for one in view.of(*_LACKING)]
         # Of one moment, so that what began together is told of one time.
         zero = self._utc_now() - timedelta(seconds=self._monotonic())
         return VenueReport(

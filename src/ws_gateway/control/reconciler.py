@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 
 from ws_gateway.control.alignment import Alignment
+from ws_gateway.control.board import TopicBoard
 from ws_gateway.control.leases import Leases
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.register import Register
@@ -66,6 +67,7 @@ class Reconciler:
 
     Attributes:
         register: the ledger's copy in memory.
+        board: every topic with its state now, which is what the feed says now.
     """
 
     def __init__(
@@ -80,7 +82,8 @@ class Reconciler:
         backoff: Callable[[], Iterator[float]] = _default_backoff,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.register = Register()
+        self.board = TopicBoard(self._status, feed.take_changed)
+        self.register = Register(self.board.doubt)
         self._store = store
         self._feed = feed
         self._policy = policy
@@ -89,7 +92,7 @@ class Reconciler:
         self._linger_seconds = linger_seconds
         self._backoff = backoff
         self._monotonic = monotonic
-        self._states = TopicStates(monotonic)
+        self._states = TopicStates(monotonic, self.board.doubt)
         self._settling = Settling()
         self._wake = asyncio.Event()
         self._stopping = False
@@ -130,10 +133,9 @@ class Reconciler:
 
     def state(self, topic: Topic) -> tuple[SubscriptionState, str | None, float] | None:
         """Return a topic's state now, its words, and since when, in monotonic seconds."""
-        if topic not in self.register.topics:
+        status = self.board.get(topic)
+        if status is None or not status.is_desired:
             return None
-        now = self._monotonic()
-        status = self._status_of(topic, self._feed.state(topic), now)
         return status.state, status.error, status.since
 
     def carriers(self, topic: Topic) -> Sequence[str]:
@@ -228,7 +230,8 @@ class Reconciler:
         return ReconcilerStatus(
             is_restored=self._is_restored,
             database_error=self._database_error,
-            topics=tuple(self._topics()),
+            counts=self.board.counts(),
+            wanted=self.board.wanted_counts(),
         )
 
     @property
@@ -246,27 +249,20 @@ class Reconciler:
         """Why the database cannot be reached now, None while it can."""
         return self._database_error
 
-    def _topics(self) -> Iterator[TopicStatus]:
-        """Tell each topic once; its state is what the feed says now, not what it said last."""
-        now = self._monotonic()
-        wanted = self._feed.wanted()
-        desired = self.register.topics
-        for topic in desired:
-            yield self._status_of(topic, wanted.get(topic), now)
-        for topic, state in wanted.items():
-            if topic not in desired:
-                yield TopicStatus(
-                    topic, state, None, self._states.since(topic, now), is_desired=False
-                )
-
-    def _status_of(self, topic: Topic, actual: SubscriptionState | None, now: float) -> TopicStatus:
+    def _status(self, topic: Topic) -> TopicStatus | None:
+        """Tell a topic's state; it is what the feed says now, not what it said last."""
+        actual = self._feed.state(topic)
+        since = self._states.since(topic, self._monotonic())
+        if topic not in self.register.topics:
+            if actual is None:
+                return None
+            return TopicStatus(topic, actual, None, since, is_desired=False)
         state, error = self._states.known(topic) or (SubscriptionState.REQUESTED, None)
         is_news = actual is not None and not self._alignment.is_asked_again(topic)
         if is_news and actual is not state:
             # A topic that is wanted anew before its end was confirmed will be asked for again.
             state = actual if actual and actual not in LEAVING else SubscriptionState.REQUESTED
             error = None
-        since = self._states.since(topic, now)
         return TopicStatus(topic, state, error, since, is_desired=True)
 
     async def _sleep(self, seconds: float) -> None:
@@ -291,8 +287,9 @@ class Reconciler:
             await self._look()
             await self._alignment.close_all()
             self._look_at = self._monotonic() + self._interval_seconds
-        self._alignment.close_touched()
+        await self._alignment.close_touched()
         self._is_restored = True
+        await self.board.catch_up()
         await self._write_news()
 
     # ── what is desired ──────────────────────────────────────────────────────────────────────

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from uuid import UUID
@@ -22,15 +22,19 @@ class Register:
     A topic is wanted as long as one row wants it. `put` and `drop` answer the topics whose wish
     began or ended; what is heard twice changes nothing.
 
+    Args:
+        changed: told of the topics whose wish began or ended, and of others at times.
+
     Attributes:
         is_complete: the whole ledger was read at least once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[Iterable[Topic]], None] = lambda _: None) -> None:
         self.is_complete = False
+        self._changed = changed
         self._rows: dict[UUID, Subscription] = {}
         self._ids: list[UUID] = []
-        self._of_topic: dict[Topic, set[UUID]] = {}
+        self._of_topic: dict[Topic, list[UUID]] = {}  # in order, as `_ids`
         self._of_service: dict[str, dict[Topic, UUID]] = {}
         self._gone: dict[UUID, None] = {}
         # As the database counts: rows that nobody can read included.
@@ -40,7 +44,7 @@ class Register:
     # ── what is wanted ───────────────────────────────────────────────────────────────────────
 
     @property
-    def topics(self) -> Mapping[Topic, set[UUID]]:
+    def topics(self) -> Mapping[Topic, Sequence[UUID]]:
         """Every topic that is wanted, with the rows that want it."""
         return self._of_topic
 
@@ -77,9 +81,21 @@ class Register:
         self, fits: Callable[[Subscription], bool], *, after: UUID | None, limit: int
     ) -> list[Subscription]:
         """Return up to `limit` in order of creation, beginning behind `after`."""
+        return list(islice((row for row in self.behind(after) if fits(row)), limit))
+
+    def behind(self, after: UUID | None) -> Iterator[Subscription]:
+        """Tell every row in order of creation, beginning behind `after`."""
         first = 0 if after is None else bisect_right(self._ids, after)
-        behind = (self._rows[one] for one in islice(self._ids, first, None))
-        return list(islice((row for row in behind if fits(row)), limit))
+        return (self._rows[one] for one in islice(self._ids, first, None))
+
+    def of_topic(self, topic: Topic, after: UUID) -> Iterator[Subscription]:
+        """Tell every row of a topic in order of creation, beginning behind `after`."""
+        ids = self._of_topic.get(topic, [])
+        return (self._rows[one] for one in islice(ids, bisect_right(ids, after), None))
+
+    def of_service(self, service: str) -> Mapping[Topic, UUID]:
+        """Return every topic that a service wants, with the row that says so."""
+        return self._of_service.get(service, {})
 
     # ── what changes ─────────────────────────────────────────────────────────────────────────
 
@@ -102,8 +118,10 @@ class Register:
             self._rows[row.id] = row
             if not self._of_topic.get(row.topic):
                 touched.add(row.topic)
-            self._of_topic.setdefault(row.topic, set()).add(row.id)
+            if before is None or before.topic != row.topic:
+                insort(self._of_topic.setdefault(row.topic, []), row.id)
             self._of_service.setdefault(row.requesting_service, {})[row.topic] = row.id
+        self._changed(touched)
         return touched
 
     def drop(self, ids: Iterable[UUID]) -> set[Topic]:
@@ -119,6 +137,7 @@ class Register:
             if row is not None:
                 touched |= self._forget(row)
                 self._count(row, None)
+        self._changed(touched)
         return touched
 
     def begin_reading(self) -> None:
@@ -132,18 +151,20 @@ class Register:
         meanwhile, self._meanwhile = self._meanwhile or {}, None
         if read is None:
             return set(), set()
-        before = set(self._rows)
+        before, topics = set(self._rows), self._of_topic.keys()
         self._fingerprint, rows = read
         self._rows, self._ids, self._of_topic, self._of_service = {}, [], {}, {}
         self._gone = {}  # an older copy of the ledger may have them again
         for row in rows:
             self._rows[row.id] = row
-            self._of_topic.setdefault(row.topic, set()).add(row.id)
             self._of_service.setdefault(row.requesting_service, {})[row.topic] = row.id
         self._ids = sorted(self._rows)
+        for one in self._ids:
+            self._of_topic.setdefault(self._rows[one].topic, []).append(one)
         self.put(row for row in meanwhile.values() if row is not None)
         self.drop(one for one, row in meanwhile.items() if row is None)
         self.is_complete = True
+        self._changed(topics ^ self._of_topic.keys())
         after = set(self._rows)
         return after - before, before - after
 
@@ -158,7 +179,7 @@ class Register:
             if not own:
                 del self._of_service[row.requesting_service]
         wanting = self._of_topic[row.topic]
-        wanting.discard(row.id)
+        del wanting[bisect_right(wanting, row.id) - 1]
         if wanting:
             return set()
         del self._of_topic[row.topic]

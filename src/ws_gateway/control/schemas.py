@@ -177,7 +177,7 @@ class Health(BaseModel):
                 for one in report.connections
             ],
             maintenance=[MaintenanceAnswer.of(one) for one in report.maintenance],
-            subscriptions=report.subscriptions.counts,
+            subscriptions=dict(report.subscriptions.counts),
             delivery=dict(report.counters),
         )
 

@@ -12,9 +12,11 @@ from uuid import UUID
 import structlog
 
 from ws_gateway.control.access import require, require_service
+from ws_gateway.control.board import TopicBoard
 from ws_gateway.control.live import LiveSubscription, LiveView, TopicReport
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.register import Register
+from ws_gateway.control.state_pages import page_in_state
 from ws_gateway.control.topic_states import StateNews
 from ws_gateway.control.wishes import EXPLICIT, TopicChoice, Wish
 from ws_gateway.domain.caller import Caller, Scope
@@ -29,6 +31,7 @@ from ws_gateway.ports import (
     SubscriptionStore,
     Wanted,
 )
+from ws_gateway.runtime.slices import one_by_one, slices
 from ws_gateway.runtime.tracing import note
 
 __all__ = ["Page", "SetOutcome", "SubscriptionService", "Wish", "WishListener"]
@@ -51,9 +54,11 @@ class WishListener(TopicReport, Protocol):
 
     Attributes:
         register: what is wanted, as far as it was read.
+        board: each topic's state.
     """
 
     register: Register
+    board: TopicBoard
 
     @property
     def is_current(self) -> bool:
@@ -221,8 +226,10 @@ class SubscriptionService:
             await self._settle_queues(fresh)
             self._queues_changed()
             self._note_trace(caller, fresh)
-            self._listener.wishes_removed(change.removed)
-            self._listener.wishes_added(fresh)
+            async for gone in slices(change.removed):
+                self._listener.wishes_removed(gone)
+            async for rows in slices(fresh):
+                self._listener.wishes_added(rows)
             _log.info(
                 "control.service_set_replaced",
                 requesting_service=requesting_service,
@@ -234,11 +241,14 @@ class SubscriptionService:
         if wait_seconds:
             await self._listener.settled([one.topic for one in wanted], wait_seconds)
         return SetOutcome(
-            [self._view.of(row) for row in change.added],
+            await self._live(change.added),
             [LiveSubscription(row) for row in change.removed],
-            [self._view.of(row) for row in change.changed],
+            await self._live(change.changed),
             change.unchanged,
         )
+
+    async def _live(self, rows: Sequence[Subscription]) -> list[LiveSubscription]:
+        return [self._view.of(row) async for row in one_by_one(rows)]
 
     async def renew(self, caller: Caller, requesting_service: str) -> tuple[int, datetime | None]:
         """Begin a service's leases anew; answers how many it has, and when the first ends."""
@@ -279,7 +289,9 @@ class SubscriptionService:
         is_here = self._listener.is_current or self._listener.database_error is None
         if wanted.state is not None and register.is_complete and is_here:
             # What the column says may have been written by others.
-            rows = register.page(fits, after=after, limit=limit + 1)
+            rows = page_in_state(
+                register, self._listener.board, wanted.state, wanted, after=after, limit=limit + 1
+            )
         else:
             rows = await self._read(
                 lambda: self._store.page(wanted, after=after, limit=limit + 1),
@@ -358,7 +370,7 @@ class SubscriptionService:
     async def _distinct(self, wishes: Sequence[Wish]) -> list[Wanted]:
         """Find the topics of a whole set; the same wish twice is one."""
         found: dict[Topic, tuple[int, Wanted]] = {}
-        for place, wish in enumerate(wishes):
+        async for place, wish in one_by_one(list(enumerate(wishes))):
             try:
                 wanted = await self._wanted(wish)
             except Rejected as exc:

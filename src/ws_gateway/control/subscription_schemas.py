@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, StringConstraints
 
 from ws_gateway.control.live import LiveSubscription
-from ws_gateway.control.schemas import ServiceName, Symbol, encode_cursor
-from ws_gateway.control.service import Page, SetOutcome
+from ws_gateway.control.schemas import ServiceName, Symbol
 from ws_gateway.control.wishes import Wish
 from ws_gateway.domain.subscription import Delivery, SubscriptionState
 from ws_gateway.domain.topic import Category, Channel
@@ -168,9 +167,39 @@ class ServiceSetRequest(BaseModel):
         },
     )
 
-    subscriptions: list[WishFields] = Field(
+    # Thousands are judged piece by piece, in between which events go on: see `set_wishes`.
+    subscriptions: list[Annotated[WishFields, SkipValidation]] = Field(
         max_length=MAX_SET, description="Each as for `POST`, less the service; in any order."
     )
+
+
+def fields_of(live: LiveSubscription) -> dict[str, Any]:
+    """Tell a subscription as it is now, in the fields of `SubscriptionAnswer`."""
+    subscription = live.subscription
+    topic = subscription.topic
+    is_book = topic.channel is Channel.ORDERBOOK
+    return {
+        "id": subscription.id,
+        "topic": topic.name,
+        "channel": topic.channel,
+        "category": topic.category,
+        "symbol": topic.symbol,
+        "depth": int(topic.parameter) if is_book and topic.parameter else None,
+        "interval": topic.parameter if topic.channel is Channel.KLINE else None,
+        "delivery": subscription.delivery,
+        "requesting_service": subscription.requesting_service,
+        "chosen_by": subscription.chosen_by,
+        "state": subscription.state,
+        "last_error": subscription.last_error,
+        "created_at": subscription.created_at,
+        "state_since": subscription.state_since,
+        "connections": live.connections,
+        "events": live.events,
+        "last_event_at": live.last_event_at,
+        "services": live.services,
+        "ttl_seconds": subscription.ttl_seconds,
+        "expires_at": subscription.expires_at,
+    }
 
 
 class SubscriptionAnswer(BaseModel):
@@ -240,31 +269,7 @@ class SubscriptionAnswer(BaseModel):
     @classmethod
     def of(cls, live: LiveSubscription) -> Self:
         """Show a subscription as it is now."""
-        subscription = live.subscription
-        topic = subscription.topic
-        is_book = topic.channel is Channel.ORDERBOOK
-        return cls(
-            id=subscription.id,
-            topic=topic.name,
-            channel=topic.channel,
-            category=topic.category,
-            symbol=topic.symbol,
-            depth=int(topic.parameter) if is_book and topic.parameter else None,
-            interval=topic.parameter if topic.channel is Channel.KLINE else None,
-            delivery=subscription.delivery,
-            requesting_service=subscription.requesting_service,
-            chosen_by=subscription.chosen_by,
-            state=subscription.state,
-            last_error=subscription.last_error,
-            created_at=subscription.created_at,
-            state_since=subscription.state_since,
-            connections=list(live.connections),
-            events=live.events,
-            last_event_at=live.last_event_at,
-            services=live.services,
-            ttl_seconds=subscription.ttl_seconds,
-            expires_at=subscription.expires_at,
-        )
+        return cls(**fields_of(live))
 
 
 class SubscriptionList(BaseModel):
@@ -272,13 +277,6 @@ class SubscriptionList(BaseModel):
 
     items: list[SubscriptionAnswer]
     next_cursor: str | None = Field(description="Give it as `cursor` to go on; null at the end.")
-
-    @classmethod
-    def of(cls, page: Page) -> Self:
-        """Show a page."""
-        items = [SubscriptionAnswer.of(one) for one in page.items]
-        after = page.next_after
-        return cls(items=items, next_cursor=None if after is None else encode_cursor(after))
 
 
 class ListQuery(BaseModel):
@@ -326,17 +324,6 @@ class ServiceSetAnswer(BaseModel):
         "a snapshot, for every reader of it; else data flow on undisturbed."
     )
     unchanged: int = Field(description="How many stood as wanted; their leases were renewed.")
-
-    @classmethod
-    def of(cls, requesting_service: str, outcome: SetOutcome) -> Self:
-        """Show what changed."""
-        return cls(
-            requesting_service=requesting_service,
-            added=[SubscriptionAnswer.of(one) for one in outcome.added],
-            removed=[SubscriptionAnswer.of(one) for one in outcome.removed],
-            changed=[SubscriptionAnswer.of(one) for one in outcome.changed],
-            unchanged=outcome.unchanged,
-        )
 
 
 class RenewalAnswer(BaseModel):

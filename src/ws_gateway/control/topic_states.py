@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from ws_gateway.control.topic_times import TopicTimes
 from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.domain.topic import Topic
+from ws_gateway.domain.topic import Endpoint, Topic
 
 StateNews = tuple[SubscriptionState, str | None]
 """A topic's state, and the words that go with a refusal."""
@@ -51,17 +50,14 @@ class ReconcilerStatus:
     Attributes:
         is_restored: the stored wishes were read at least once since the start.
         database_error: why the database cannot be reached now, or None.
-        topics: every topic that the ledger wants or the venue has, in no order.
+        counts: how many topics, which the ledger wants or the venue has, are in each state.
+        wanted: how many of those that the ledger wants each endpoint has in each state.
     """
 
     is_restored: bool
     database_error: str | None
-    topics: tuple[TopicStatus, ...]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Say how many topics are in each state."""
-        return dict(Counter(one.state.value for one in self.topics))
+    counts: Mapping[str, int]
+    wanted: Mapping[tuple[Endpoint, SubscriptionState], int]
 
 
 class TopicStates:
@@ -69,14 +65,19 @@ class TopicStates:
 
     Args:
         monotonic: clock in seconds.
+        changed: told of each topic of which something else is known now.
 
     Attributes:
+        changed: as given, for who knows more of topics.
         times: how long topics took to become active.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, monotonic: Callable[[], float], changed: Callable[[Iterable[Topic]], None]
+    ) -> None:
         self.times = TopicTimes()
         self._monotonic = monotonic
+        self.changed = changed
         self._known: dict[Topic, StateNews] = {}
         self._unwritten: dict[Topic, StateNews] = {}
         self._since: dict[Topic, float] = {}
@@ -112,6 +113,7 @@ class TopicStates:
         self.times.changed(topic, before, news[0], now)
         self._known[topic] = news
         self._unwritten[topic] = news
+        self.changed((topic,))
 
     def write_again(self, topic: Topic) -> None:
         """Let the newest of a topic be written for a row that was not there before."""
@@ -136,17 +138,19 @@ class TopicStates:
         if topic not in self._since:
             now = self._since[topic] = self._monotonic()
             self.times.asked(topic, now)
+            self.changed((topic,))
 
     def left(self, topic: Topic) -> None:
         """Take note that the venue has no more of a topic; its time goes on if it is wanted."""
         self._known.pop(topic, None)
         self._unwritten.pop(topic, None)
         self.times.forget(topic)
+        self.changed((topic,))
 
     def forget(self, topic: Topic) -> None:
         """Forget a topic nobody wants."""
-        self.left(topic)
         self._since.pop(topic, None)
+        self.left(topic)
 
     def take_unwritten(self, desired: Container[Topic]) -> Iterator[dict[Topic, StateNews]]:
         """Hand out what is to be written, piece by piece; whoever fails gives it back."""

@@ -9,6 +9,7 @@ from uuid import UUID
 from ws_gateway.domain.caller import Caller
 from ws_gateway.domain.subscription import Delivery, Subscription
 from ws_gateway.ports import SetChange, Wanted
+from ws_gateway.runtime.slices import slices
 from ws_gateway.storage.audit import Entry, Facts, record_all
 from ws_gateway.storage.rows import COLUMNS, facts, facts_of, readable, subscription_of
 from ws_gateway.storage.statements import Statements
@@ -92,21 +93,28 @@ async def replace(
             [one.topic.name for one in wanted],
             [one.topic.category or "" for one in wanted],
         )
-        removed = sorted(readable(gone), key=lambda one: one.id)
-        stood = await fetch(_STANDING, requesting_service)
-        before = {one.id: one for one in readable(stood)}
+        removed: list[Subscription] = []
+        was: dict[UUID, Facts] = {}
+        async for rows in slices(gone):
+            removed += readable(rows)
+            was |= {UUID(int=row["id"].int): facts_of(row) for row in rows}
+        ended = sorted(was)
+        before: set[UUID] = set()
+        async for rows in slices(await fetch(_STANDING, requesting_service)):
+            before |= {one.id for one in readable(rows)}
+            was |= {UUID(int=row["id"].int): facts_of(row) for row in rows}
         put: list[Subscription] = []
-        if wanted:
-            trace_id = None if by is None else by.trace_id
-            columns = _columns(next_id, wanted)
-            rows = await fetch(_PUT, requesting_service, trace_id, *columns)
-            put = [subscription_of(row) for row in rows]
+        trace_id = None if by is None else by.trace_id
+        async for piece in slices(wanted):
+            rows = await fetch(_PUT, requesting_service, trace_id, *_columns(next_id, piece))
+            put += [subscription_of(row) for row in rows]
         added = [one for one in put if one.id not in before]
-        changed = [one for one in put if one.id in before and facts(one) != facts(before[one.id])]
+        changed = [one for one in put if one.id in before and facts(one) != was[one.id]]
         if by is not None:
-            was = {UUID(int=row["id"].int): facts_of(row) for row in (*gone, *stood)}
-            ended = [UUID(int=row["id"].int) for row in gone]
-            await record_all(fetch, by, _entries(ended, [*added, *changed], was))
+            entries = _entries(ended, [*added, *changed], was)
+            async for some in slices(entries):
+                await record_all(fetch, by, some)
+    removed.sort(key=lambda one: one.id)
     unchanged = len(wanted) - len(added) - len(changed)
     return SetChange(added, removed, changed, unchanged)
 

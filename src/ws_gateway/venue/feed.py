@@ -75,6 +75,7 @@ class BybitFeed:
         self._budget = context.spacing.new_budget()
         self._lines: dict[Endpoint, _Line] = {}
         self._shard_of: dict[Topic, Shard] = {}
+        self._changed: set[Topic] = set()
         self._group: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
 
@@ -115,6 +116,7 @@ class BybitFeed:
             shard = self._shard_of.get(topic)
             if shard is None:
                 shard = self._shard_of[topic] = self._place(topic)
+                self._changed.add(topic)
             batches.setdefault(shard, []).append(topic)
         for shard, batch in batches.items():
             shard.want(batch)
@@ -125,6 +127,7 @@ class BybitFeed:
         for topic in topics:
             shard = self._shard_of.pop(topic, None)
             if shard is not None:
+                self._changed.add(topic)
                 batches.setdefault(shard, []).append(topic)
         for shard, batch in batches.items():
             shard.drop(batch)
@@ -148,12 +151,17 @@ class BybitFeed:
     def state(self, topic: Topic) -> SubscriptionState | None:
         """Return the state of one topic, None if it is not asked for."""
         shard = self._shard_of.get(topic)
-        return None if shard is None else shard.told(topic)[0]
+        return None if shard is None else shard.state(topic)
+
+    def take_changed(self) -> set[Topic]:
+        """Return the topics whose state may be another than when this was last asked."""
+        changed, self._changed = self._changed, set()
+        return changed
 
     def carriers(self, topic: Topic) -> list[str]:
         """Name the connections that were asked for a topic and did not refuse it."""
         shard = self._shard_of.get(topic)
-        return [] if shard is None else shard.told(topic)[1]
+        return [] if shard is None else shard.carriers(topic)
 
     def connections(self) -> list[ConnectionStatus]:
         """Return one status per connection that exists."""
@@ -217,6 +225,7 @@ class BybitFeed:
         self, shard: Shard, topic: Topic, state: SubscriptionState, error: str | None
     ) -> None:
         """Pass a topic's state on, unless another shard has taken the topic over meanwhile."""
+        self._changed.add(topic)
         if self._shard_of.get(topic, shard) is shard:
             self._context.observer.topic_changed(topic, state, error)
 

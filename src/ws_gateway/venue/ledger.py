@@ -5,6 +5,7 @@ Pure bookkeeping: wishes and answers in, requests and state changes out; no cloc
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from ws_gateway.domain.subscription import SubscriptionState
@@ -49,6 +50,7 @@ class TopicLedger:
         self._endpoint = endpoint
         self._is_open = False
         self._entries: dict[str, Entry] = {}
+        self._counts: Counter[SubscriptionState] = Counter()
         self._left: dict[str, None] = {}
         self._requests = OpenRequests(endpoint, next_id)
         self.changes: list[TopicChange] = []
@@ -64,6 +66,9 @@ class TopicLedger:
             entry = self._entries.get(topic.name)
             if entry is not None and entry.state not in _ASKED_ANEW:
                 continue
+            if entry is not None:
+                self._counts[entry.state] -= 1
+            self._counts[SubscriptionState.REQUESTED] += 1
             self._entries[topic.name] = Entry(
                 topic, SubscriptionState.REQUESTED, Pace(expectation_of(topic))
             )
@@ -127,6 +132,11 @@ class TopicLedger:
             for entry in self._entries.values()
             if entry.state is not SubscriptionState.REMOVING
         }
+
+    def counts(self) -> tuple[int, int]:
+        """Say how many topics the intent has, and how many of them are active."""
+        wanted = len(self._entries) - self._counts[SubscriptionState.REMOVING]
+        return wanted, self._counts[SubscriptionState.ACTIVE]
 
     # ── the socket ────────────────────────────────────────────────────────────────────────────
 
@@ -393,11 +403,14 @@ class TopicLedger:
     def set_state(self, entry: Entry, state: SubscriptionState, error: str | None = None) -> None:
         """Give a topic a state, and report it if it is new."""
         if entry.state is not state or entry.error != error:
+            self._counts[entry.state] -= 1
+            self._counts[state] += 1
             entry.state, entry.error = state, error
             self.changes.append(TopicChange(entry.topic, state, error))
 
     def _forget(self, entry: Entry) -> None:
         del self._entries[entry.topic.name]
+        self._counts[entry.state] -= 1
         self._left[entry.topic.name] = None
         if len(self._left) > _REMEMBERED:
             del self._left[next(iter(self._left))]

@@ -140,6 +140,10 @@ class Conversation:
         """Return every topic of the intent with its state."""
         return self._ledger.states()
 
+    def counts(self) -> tuple[int, int]:
+        """Say how many topics the intent has, and how many of them are active."""
+        return self._ledger.counts()
+
     # ── the socket's life ─────────────────────────────────────────────────────────────────────
 
     def silences(self, now: float) -> Iterator[tuple[Topic, float]]:

@@ -412,7 +412,7 @@ class Session:
     def status(self) -> ConnectionStatus:
         """Return the full `websocket_state` of this connection."""
         now = time.monotonic()
-        states = self._conversation.states()
+        wanted, active = self._conversation.counts()
         return ConnectionStatus(
             name=self.name,
             connection_status=self._state,
@@ -424,11 +424,9 @@ class Session:
             last_heartbeat_at=_wall_time(self._conversation.last_pong_at, now),
             reconnection_count=max(0, self._lives - 1),
             last_error=self._last_error,
-            active_subscriptions=sum(
-                state is SubscriptionState.ACTIVE for state in states.values()
-            ),
+            active_subscriptions=active,
             breaker=self._attempts.breaker.state(now),
-            wanted_subscriptions=len(states),
+            wanted_subscriptions=wanted,
             last_event_at=_wall_time(self._conversation.last_data_at, now),
             retry_at=_wall_time(self._retry_at, now),
             is_login_refused=self._is_login_refused,

@@ -117,10 +117,13 @@ class Shard:
         """Return every topic with its state."""
         return {topic: self._told.get(topic, _NEW)[0] for topic in self._topics.values()}
 
-    def told(self, topic: Topic) -> tuple[SubscriptionState, list[str]]:
-        """Return a topic's state, and the names of the sockets that carry it."""
-        carriers = [name for name, leg in self._legs.items() if leg.carries(topic)]
-        return self._told.get(topic, _NEW)[0], carriers
+    def state(self, topic: Topic) -> SubscriptionState:
+        """Return a topic's state."""
+        return self._told.get(topic, _NEW)[0]
+
+    def carriers(self, topic: Topic) -> list[str]:
+        """Return the names of the sockets that carry a topic."""
+        return [name for name, leg in self._legs.items() if leg.carries(topic)]
 
     def connections(self) -> list[ConnectionStatus]:
         """Return one status per socket."""

@@ -439,7 +439,7 @@ class Watched:
         """Return what is told of a topic."""
         return next(
             (one.state, one.error, one.since)
-            for one in self.reconciler.status().topics
+            for one in self.reconciler.board.topics()
             if one.topic == topic
         )
 
@@ -513,7 +513,7 @@ async def test_what_nobody_wants_any_more_is_told_apart() -> None:
     await watched.want(A)
     watched.feed.observer = None
     watched.feed.answer(B, State.ACTIVE)
-    topics = watched.reconciler.status().topics
+    topics = watched.reconciler.board.topics()
     assert {(one.topic, one.is_desired) for one in topics} == {(A, True), (B, False)}
 
 

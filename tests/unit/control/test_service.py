@@ -10,6 +10,7 @@ import pytest
 from support.callers import ADMIN
 from support.memory_store import MemorySubscriptions
 from ws_gateway.config import load_settings
+from ws_gateway.control.board import TopicBoard
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.register import Register
 from ws_gateway.control.service import SubscriptionService, Wish
@@ -28,6 +29,7 @@ class NotedWishes:
 
     def __init__(self) -> None:
         self.register = Register()
+        self.board = TopicBoard(lambda _: None, list)
         self.database_error: str | None = None
         self.is_current = False
         self.added: list[Topic] = []

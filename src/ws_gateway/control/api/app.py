@@ -27,6 +27,7 @@ from ws_gateway.control.metrics.scrape import Scrape
 from ws_gateway.control.operations import Operations
 from ws_gateway.control.schemas import Problem
 from ws_gateway.control.service import SubscriptionService
+from ws_gateway.control.subscription_schemas import ServiceSetRequest, WishFields
 
 DESCRIPTION = """
 Ask for data of Bybit, and see what became of it.
@@ -118,10 +119,20 @@ class _DescribedApp(FastAPI):
         """Return the OpenAPI document."""
         if self.openapi_schema is None:
             document = super().openapi()
+            _name_wishes(document)
             document["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
             document["components"]["schemas"] |= live.shapes()
             document_edge(document)
         return super().openapi()
+
+
+def _name_wishes(document: dict[str, Any]) -> None:
+    """Describe a wish of a set under its name; what is judged later is described in place."""
+    schemas = document["components"]["schemas"]
+    wishes = schemas[ServiceSetRequest.__name__]["properties"]["subscriptions"]
+    schemas[WishFields.__name__] = wishes["items"]
+    wishes["items"] = {"$ref": f"#/components/schemas/{WishFields.__name__}"}
+    document["components"]["schemas"] = dict(sorted(schemas.items()))
 
 
 def _routed() -> FastAPI:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from ws_gateway.control.api.answers import problems_of
 from ws_gateway.control.api.calling import SubscriptionReader, SubscriptionWriter
 from ws_gateway.control.api.problems import NotFound
+from ws_gateway.control.api.rows import page_answer, set_answer, set_wishes
 from ws_gateway.control.schemas import ServiceName, decode_cursor
 from ws_gateway.control.service import SubscriptionService
 from ws_gateway.control.subscription_schemas import (
@@ -115,19 +116,24 @@ async def add_subscription(
     return SubscriptionAnswer.of(live)
 
 
-@router.get("", summary="List subscriptions", responses={200: _READ, **problems_of(422, 503)})
+@router.get(
+    "",
+    summary="List subscriptions",
+    response_model=SubscriptionList,
+    responses={200: _READ, **problems_of(422, 503)},
+)
 async def list_subscriptions(
     query: Annotated[ListQuery, Query()],
     caller: SubscriptionReader,
     service: Service,
-) -> SubscriptionList:
+) -> Response:
     """List in order of creation; what is added or removed meanwhile disturbs no page.
 
     A page may hold fewer than `limit` although more follow: go on while there is a `next_cursor`.
     """
     after = decode_cursor(query.cursor) if query.cursor else None
     page = await service.page(caller, query.to_filter(), after=after, limit=query.limit)
-    return SubscriptionList.of(page)
+    return await page_answer(page)
 
 
 @router.get(
@@ -175,6 +181,7 @@ async def remove_subscription(
 @sets.put(
     "/{service_name}/subscriptions",
     summary="Say all that a service wants",
+    response_model=ServiceSetAnswer,
     responses=problems_of(400, 409, 413, 415, 422, 429, 503),
 )
 async def replace_service_subscriptions(
@@ -183,16 +190,16 @@ async def replace_service_subscriptions(
     caller: SubscriptionWriter,
     service: Service,
     wait: WaitForAll = 0.0,
-) -> ServiceSetAnswer:
+) -> Response:
     """Make these the whole set of a service, in one step: all of it counts, or nothing.
 
     What stands and is named here as it is keeps its `id` and flows on undisturbed; what is missing
     here is removed; what is new is asked for. Sending the same again changes nothing but that
     leases begin anew. The same topic twice in different ways is refused with 409.
     """
-    wishes = [one.to_wish(service_name) for one in body.subscriptions]
+    wishes = await set_wishes(service_name, body)
     outcome = await service.replace(caller, service_name, wishes, wait_seconds=wait)
-    return ServiceSetAnswer.of(service_name, outcome)
+    return await set_answer(service_name, outcome)
 
 
 @sets.post(

@@ -137,11 +137,8 @@ def is_streaming(connection: ConnectionStatus) -> bool:
 
 def subscriptions(sight: Sight) -> Iterator[Sample]:
     """Count the wanted topics by endpoint and state."""
-    counts = Counter(
-        (one.topic.endpoint.value, one.state.value)
-        for one in sight.report.subscriptions.topics
-        if one.is_desired
-    )
+    wanted = sight.report.subscriptions.wanted
+    counts = {(endpoint.value, state.value): count for (endpoint, state), count in wanted.items()}
     # An endpoint's usual states stay there at 0, so that a graph of them has no holes.
     for endpoint in {endpoint for endpoint, _ in counts}:
         for state in ("requested", "pending", "active", "stalled", "rejected"):
