@@ -130,7 +130,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
             )
             sources = Sources(
                 health=reporter,
-                carriers=reconciler,
+                topics=reconciler,
                 streams=path.runner,
                 markers=path.runner.marks,
                 troubles=telemetry.troubles,

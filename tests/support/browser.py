@@ -140,7 +140,7 @@ class Page:
         answer = await self.call(
             "Page.captureScreenshot", format="png", captureBeyondViewport=whole
         )
-        path.write_bytes(base64.b64decode(answer["data"]))
+        path.write_bytes(base64.b64decode(answer["data"]))  # noqa: ASYNC240 - moments
 
     # ── acting ────────────────────────────────────────────────────────────────────────────────
 
@@ -195,6 +195,39 @@ class Page:
         raise AssertionError(f"no Tab leads to {holds}; the focus is at {where}")
 
 
+CONTRAST = """(() => {
+  const channels = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
+  const luminance = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((v) => v / 255)
+      .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const ground = (node) => {
+    for (let one = node; one; one = one.parentElement) {
+      const colour = channels(getComputedStyle(one).backgroundColor);
+      if (colour.length === 3 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const poor = [];
+  let looked = 0;
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !node.checkVisibility()) continue;
+    const style = getComputedStyle(node);
+    const size = parseFloat(style.fontSize);
+    const isLarge = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
+    const [a, b] = [luminance(channels(style.color)), luminance(ground(node))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    looked += 1;
+    if (ratio < (isLarge ? 3 : 4.5)) poor.push(`${ratio.toFixed(2)} ${walker.currentNode.data}`);
+  }
+  return { looked, poor };
+})()"""
+"""Finds text that stands out too little from what is behind it (WCAG 2.2, level AA)."""
+
+
 @asynccontextmanager
 async def browsing(folder: Path) -> AsyncIterator[Page]:
     """Run a browser meanwhile; answers its one page. Skips where there is no browser."""
@@ -205,15 +238,7 @@ async def browsing(folder: Path) -> AsyncIterator[Page]:
             f"none of {', '.join(BROWSERS)} is on the PATH"
         )
     profile = folder / "browser"
-    profile.mkdir()
-    process = subprocess.Popen(
-        [path, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"],
-        env={**os.environ, "HOME": str(profile)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = _start(path, profile)
     try:
 
         async def listening() -> list[str] | None:
@@ -238,6 +263,18 @@ async def browsing(folder: Path) -> AsyncIterator[Page]:
         await asyncio.to_thread(process.wait)
 
 
+def _start(path: str, profile: Path) -> subprocess.Popen[bytes]:
+    profile.mkdir()
+    return subprocess.Popen(
+        [path, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"],
+        env={**os.environ, "HOME": str(profile)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
 async def _first_page(socket: ClientConnection) -> Page:
     async def asked(number: int, method: str, **parameters: Any) -> dict[str, Any]:
         await socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
@@ -249,7 +286,5 @@ async def _first_page(socket: ClientConnection) -> Page:
         raise AssertionError("the browser hung up")
 
     target = await asked(1, "Target.createTarget", url="about:blank")
-    session = await asked(
-        2, "Target.attachToTarget", targetId=target["targetId"], flatten=True
-    )
+    session = await asked(2, "Target.attachToTarget", targetId=target["targetId"], flatten=True)
     return Page(socket, session["sessionId"])

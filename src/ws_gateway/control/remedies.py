@@ -7,8 +7,7 @@ from types import MappingProxyType
 
 REMEDIES: Mapping[str, str] = MappingProxyType(
     {
-        "broker_blocked": "Free memory or disk of RabbitMQ: it takes nothing until its alarm "
-        "ends.",
+        "broker_blocked": "Free memory or disk of RabbitMQ: it takes nothing until its alarm ends.",
         "broker_lost": "Bring RabbitMQ back, or the way to it. Private events go to disk "
         "meanwhile; the gateway connects again by itself.",
         "broker_refuses": "Empty or delete the queue it names, or let it drop its oldest messages.",

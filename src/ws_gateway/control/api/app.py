@@ -34,8 +34,8 @@ Ask for data of Bybit, and see what became of it.
 
 What is subscribed here arrives in RabbitMQ, on the AMQP exchange `ws-gateway.events`. A topic that
 several services want is subscribed once and dropped when the last of them leaves. Subscriptions
-survive restarts. `GET /asyncapi.json` and `GET /schemas/{event_class}.json` say what arrives. A page
-for people is at `/console`.
+survive restarts. `GET /asyncapi.json` and `GET /schemas/{event_class}.json` say what arrives. A
+page for people is at `/console`.
 
 Everything below `/api` needs a key in the header `X-API-Key`: the administrator's of `WSG_API_KEY`,
 or one made with it or with `ws-gateway keys create`. Each operation names the scope it needs;
@@ -121,7 +121,8 @@ class _DescribedApp(FastAPI):
             document = super().openapi()
             _name_wishes(document)
             document["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
-            document["components"]["schemas"] |= live.shapes()
+            schemas = {**live.shapes(), **document["components"]["schemas"]}
+            document["components"]["schemas"] = dict(sorted(schemas.items()))
             document_edge(document)
         return super().openapi()
 

@@ -8,12 +8,11 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
 
 from pydantic import BaseModel
 
 from ws_gateway.control.connection_schemas import MaintenanceAnswer
-from ws_gateway.control.console.board import Sight, TopicBoard, TopicRow
+from ws_gateway.control.console.lookout import Lookout, Sight, TopicRow
 from ws_gateway.control.console.schemas import (
     ConnectionPicture,
     Flow,
@@ -33,9 +32,10 @@ from ws_gateway.control.console.schemas import (
 from ws_gateway.control.health import HealthReporter, Report
 from ws_gateway.control.metrics.metric import Meters
 from ws_gateway.control.queue_schemas import QueueAnswer
+from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.remedies import remedy
 from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.domain.topic import Endpoint, EventClass, Topic
+from ws_gateway.domain.topic import Endpoint, EventClass
 from ws_gateway.ports import (
     ConnectionStatus,
     MarkerReport,
@@ -61,23 +61,13 @@ DATABASE_PATIENCE_SECONDS = 0.25
 _RATE_LOOKS = 5
 
 
-class Carriers(Protocol):
-    """What is known of a topic beside its state; the reconciler."""
-
-    def carriers(self, topic: Topic) -> Sequence[str]:
-        """Name the connections that carry a topic."""
-
-    def services(self, topic: Topic) -> int:
-        """Say how many services want a topic."""
-
-
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Where a picture is read.
 
     Attributes:
         health: what `/health` and `/api/v1/queues` are told from, so that nothing is told twice.
-        carriers: who carries a topic; None if nobody says.
+        topics: every topic, who wants it and who carries it; None shows none.
         streams: what came of each topic; None if nobody counts.
         markers: those made last; None if nobody keeps them.
         troubles: the newest warnings and errors.
@@ -86,7 +76,7 @@ class Sources:
     """
 
     health: HealthReporter
-    carriers: Carriers | None = None
+    topics: Reconciler | None = None
     streams: StreamReport | None = None
     markers: MarkerReport | None = None
     troubles: RecentTroubles = field(default_factory=RecentTroubles)
@@ -106,7 +96,7 @@ class Shot:
     at: float
     picture: str
     sight: Sight
-    carriers: Carriers | None
+    known: Reconciler | None
     _topics: dict[tuple[str, int], str] = field(default_factory=dict)
 
     async def topics(self, search: str, most: int) -> str:
@@ -127,7 +117,7 @@ class Shot:
         return self._topics[wanted]
 
     def _topic(self, row: TopicRow) -> TopicPicture:
-        topic, known = row.status.topic, self.carriers
+        topic, known = row.status.topic, self.known
         services = 0 if known is None else known.services(topic)
         carriers = () if known is None else tuple(known.carriers(topic))
         return TopicPicture.of(row, self.sight.monotonic, services, carriers)
@@ -146,7 +136,7 @@ class Pictures:
     ) -> None:
         self._sources = sources
         self._monotonic = monotonic
-        self._board = TopicBoard(sources.streams, monotonic=monotonic, clock_us=clock_us)
+        self._lookout = Lookout(sources.streams, monotonic=monotonic, clock_us=clock_us)
         self._lock = asyncio.Lock()
         self._shot: Shot | None = None
         self._asking: asyncio.Task[None] | None = None
@@ -197,9 +187,10 @@ class Pictures:
     async def _take(self, viewers: int) -> Shot:
         await self._ask_database()
         report = self._sources.health.now()
-        sight = await self._board.look(report.subscriptions.topics)
+        known = self._sources.topics
+        sight = await self._lookout.look([] if known is None else list(known.board.topics()))
         picture = self._picture(report, sight, viewers)
-        return Shot(sight.monotonic, _json(picture), sight, self._sources.carriers)
+        return Shot(sight.monotonic, _json(picture), sight, self._sources.topics)
 
     async def _ask_database(self) -> None:
         """Ask without waiting for a database that hangs: a late picture would tell less."""

@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from ws_gateway.control.connection_schemas import MaintenanceAnswer, WebsocketState
-from ws_gateway.control.console.board import MOST_ROWS, TopicRow
+from ws_gateway.control.console.lookout import MOST_ROWS, TopicRow
 from ws_gateway.control.queue_schemas import QueueAnswer
 from ws_gateway.control.schemas import ReasonAnswer
 from ws_gateway.domain.event import GapReason, Kind

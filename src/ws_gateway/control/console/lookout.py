@@ -6,9 +6,8 @@ there are; and nothing is looked at while nobody watches.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,9 +15,7 @@ from ws_gateway.control.topic_states import TopicStatus
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Channel, Topic
 from ws_gateway.ports import StreamReport
-
-SLICE_TOPICS = 250
-"""How many topics are looked at before others have their turn, well under a millisecond."""
+from ws_gateway.runtime.slices import one_by_one, slices
 
 MOST_ROWS = 500
 """How many topics one viewer may see at once."""
@@ -29,10 +26,10 @@ RATE_LOOKS = 5
 STALE_SECONDS = 5.0
 """Looks further apart than this say nothing of how fast a topic comes now."""
 
-QUIET_SECONDS = 3.0
+QUIET_SECONDS = 2.5
 """Shortest silence that is pointed out; whether a topic has stalled is for the feed to judge."""
 
-QUIET_EVENTS = 30.0
+QUIET_EVENTS = 20.0
 """How many events have to be missing by the topic's own pace before its silence is."""
 
 NAMED = 3
@@ -50,7 +47,7 @@ _RANKS = {
     SubscriptionState.PENDING: 2,
     SubscriptionState.REJECTED: 3,
 }
-_QUIET_RANK, _WELL_RANK = 1, 4
+_QUIET_RANK, _WELL_RANK, _RANK_COUNT = 1, 4, 5
 
 
 class TopicRow(NamedTuple):
@@ -72,8 +69,11 @@ class TopicRow(NamedTuple):
 
 
 class _Pass(NamedTuple):
+    """What one look found, by key of the topic: events so far, and how fast they usually come."""
+
     at: float
     events: dict[str, int]
+    usual: dict[str, float]
 
 
 @dataclass(slots=True)
@@ -86,6 +86,7 @@ class Sight:
         quiet: how many are active and silent although they come all the time.
         quiet_names: the first of them, with their endpoints.
         private: those of the account.
+        ranked: all, the worst first.
     """
 
     monotonic: float
@@ -94,25 +95,21 @@ class Sight:
     quiet: int = 0
     quiet_names: list[str] = field(default_factory=list)
     private: list[TopicRow] = field(default_factory=list)
-    _ranked: list[list[TopicStatus]] = field(default_factory=lambda: [[] for _ in range(5)])
+    ranked: list[list[TopicStatus]] = field(
+        default_factory=lambda: [[] for _ in range(_RANK_COUNT)]
+    )
 
     @property
     def total(self) -> int:
         """Say how many are wanted."""
         return self.counts.total()
 
-    def put(self, row: TopicRow) -> None:
-        """Sort a topic in."""
-        state = row.status.state
-        self.counts[state.value] += 1
-        if row.is_quiet:
-            self.quiet += 1
-            if len(self.quiet_names) < NAMED:
-                self.quiet_names.append(row.status.topic.key)
-        if row.status.topic.is_private:
-            self.private.append(row)
-        rank = _QUIET_RANK if row.is_quiet else _RANKS.get(state, _WELL_RANK)
-        self._ranked[rank].append(row.status)
+    def put_quiet(self, status: TopicStatus) -> None:
+        """Sort in a topic that is silent against its habit."""
+        self.quiet += 1
+        if len(self.quiet_names) < NAMED:
+            self.quiet_names.append(status.topic.key)
+        self.ranked[_QUIET_RANK].append(status)
 
     async def rows(self, search: str, most: int) -> tuple[list[TopicRow], int]:
         """Return the worst topics first, and how many there are that fit.
@@ -123,25 +120,23 @@ class Sight:
         """
         words = search.lower().split()
         if not words:
-            everything = (one for ranked in self._ranked for one in ranked)
+            everything = (one for ranked in self.ranked for one in ranked)
             return [self.read(one) for one, _ in zip(everything, range(most), strict=False)], (
                 self.total
             )
         found: list[TopicStatus] = []
         fitting = 0
-        for ranked in self._ranked:
-            for part in _slices(ranked):
-                for one in part:
-                    text = f"{one.topic.key} {one.state}".lower()
-                    if all(word in text for word in words):
-                        fitting += 1
-                        if len(found) < most:
-                            found.append(one)
-                await asyncio.sleep(0)
+        for ranked in self.ranked:
+            async for one in one_by_one(ranked):
+                text = f"{one.topic.key} {one.state}".lower()
+                if all(word in text for word in words):
+                    fitting += 1
+                    if len(found) < most:
+                        found.append(one)
         return [self.read(one) for one in found], fitting
 
 
-class TopicBoard:
+class Lookout:
     """Looks at every topic.
 
     Args:
@@ -161,65 +156,79 @@ class TopicBoard:
         self._monotonic = monotonic
         self._clock_us = clock_us
         self._passes: deque[_Pass] = deque(maxlen=RATE_LOOKS)
-        self._usual: dict[str, float] = {}
 
     async def look(self, topics: Sequence[TopicStatus]) -> Sight:
         """Look at all of them; others have their turn after every few hundred."""
         now = self._monotonic()
         if self._passes and now - self._passes[-1].at > STALE_SECONDS:
             self._passes.clear()
-            self._usual = {}
-        before = self._passes[0] if self._passes else None
-        usual_before, usual, events = self._usual, {}, {}
-
-        def read(status: TopicStatus) -> TopicRow:
-            return self._row(status, now, before, usual_before)
-
-        sight = Sight(now, read)
-        for part in _slices(topics):
-            for status in part:
-                if not status.is_desired:
-                    continue
-                row = read(status)
-                key = status.topic.key
-                events[key] = row.events
-                if row.rate is not None:
-                    usual[key] = max(row.rate, usual_before.get(key, 0.0) * _USUAL_FADES)
-                sight.put(row)
-            await asyncio.sleep(0)
-        self._passes.append(_Pass(now, events))
-        self._usual = usual
+        passed = _Pass(now, {}, {})
+        before = self._passes[0] if self._passes else passed
+        usual = self._passes[-1].usual if self._passes else {}
+        sight = Sight(now, lambda status: self._row(status, before, passed))
+        async for part in slices(topics):
+            self._look_at(part, sight, before, passed, usual)
+        self._passes.append(passed)
         return sight
 
-    def _row(
-        self, status: TopicStatus, now: float, before: _Pass | None, usual: dict[str, float]
-    ) -> TopicRow:
+    def _look_at(
+        self,
+        topics: Sequence[TopicStatus],
+        sight: Sight,
+        before: _Pass,
+        passed: _Pass,
+        usual_before: Mapping[str, float],
+    ) -> None:
+        """Look at one slice; nothing is built here that nobody may see, for it is done for all."""
+        stream_of = self._streams.stream if self._streams is not None else _nothing_came
+        span, now_us = passed.at - before.at, self._clock_us()
+        for status in topics:
+            if not status.is_desired:
+                continue
+            topic, state = status.topic, status.state
+            key = topic.key
+            sight.counts[state.value] += 1
+            if topic.is_private:
+                sight.private.append(sight.read(status))
+            stream = stream_of(topic)
+            rank = _RANKS.get(state, _WELL_RANK)
+            if stream is not None:
+                passed.events[key] = stream.events
+                usual = usual_before.get(key, 0.0) * _USUAL_FADES
+                if span > 0:
+                    came = stream.events - before.events.get(key, stream.events)
+                    usual = max(usual, came / span)
+                passed.usual[key] = usual
+                age = (now_us - stream.last_event_at_us) / 1e6
+                if rank == _WELL_RANK and _is_missed(topic, age, usual):
+                    sight.put_quiet(status)
+                    continue
+            sight.ranked[rank].append(status)
+
+    def _row(self, status: TopicStatus, before: _Pass, passed: _Pass) -> TopicRow:
+        """Tell all of one topic, as it was at that look."""
         topic = status.topic
         stream = None if self._streams is None else self._streams.stream(topic)
-        events = 0 if stream is None else stream.events
-        age = None
-        if stream is not None:
-            age = max(0.0, (self._clock_us() - stream.last_event_at_us) / 1e6)
-        rate = None
-        if before is not None and now > before.at and topic.key in before.events:
-            rate = max(0, events - before.events[topic.key]) / (now - before.at)
-        is_quiet = (
-            status.state is SubscriptionState.ACTIVE
-            and age is not None
-            and age >= QUIET_SECONDS
-            and _is_missed(topic, age, usual.get(topic.key, 0.0))
-        )
+        if stream is None:
+            return TopicRow(status, 0, None, None, is_quiet=False)
+        age = max(0.0, (self._clock_us() - stream.last_event_at_us) / 1e6)
+        events, rate = passed.events.get(topic.key, stream.events), None
+        span = passed.at - before.at
+        if span > 0 and topic.key in before.events:
+            rate = max(0, events - before.events[topic.key]) / span
+        is_active = status.state is SubscriptionState.ACTIVE
+        is_quiet = is_active and _is_missed(topic, age, passed.usual.get(topic.key, 0.0))
         return TopicRow(status, events, rate, age, is_quiet)
+
+
+def _nothing_came(_topic: Topic) -> None:
+    return None
 
 
 def _is_missed(topic: Topic, age_seconds: float, usual_rate: float) -> bool:
     return (
-        topic.channel in _STEADY
+        age_seconds >= QUIET_SECONDS
+        and topic.channel in _STEADY
         and usual_rate >= _QUIET_RATE
         and age_seconds * usual_rate >= QUIET_EVENTS
     )
-
-
-def _slices(topics: Sequence[TopicStatus]) -> Iterator[Iterable[TopicStatus]]:
-    for first in range(0, len(topics), SLICE_TOPICS):
-        yield topics[first : first + SLICE_TOPICS]
