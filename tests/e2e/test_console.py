@@ -235,57 +235,69 @@ async def test_a_gateway_that_vanishes_is_never_shown_as_well(site: Site, free_p
 
 async def test_everything_can_be_done_with_the_keyboard_alone(site: Site) -> None:
     """Key, a wish that is refused with what is allowed, one that is taken, and taking it back."""
+    async with (
+        site.venue() as venue,
+        site.gateway(venue.url) as gateway,
+        browsing(site.folder) as page,
+    ):
+        await page.go(f"{gateway.http.base_url}/console")
+        await page.until("document.activeElement.id === 'key-input'")
+        assert "keys create" in await page.text("#key")
+        await page.write("no-such-key")
+        await page.press("Enter")
+        await page.until_text("#key-problem", "is no key of this gateway")
+        await page.write(API_KEY)
+        await page.press("Enter")
+        await page.until("document.body.dataset.link === 'live'")
+
+        await page.tab_to("it.id === 'subscribe-open'")
+        await page.press("Enter")
+        await page.until("document.activeElement.id === 'f-channel'")
+        await _fill(page, symbol="BTCUSDT", depth="7")
+        await page.press("Enter")
+        await page.until_text("#subscribe-problem", "has no order book of depth 7")
+        words = await page.text("#subscribe-problem")
+        assert "Field: depth" in words
+        assert "Found: 7" in words
+        await page.tab_to("it.matches('.choice') && it.innerText === '200'")
+        await page.press("Enter")
+        await page.until("document.activeElement.id === 'f-depth'")
+        await page.press("Enter")
+        await page.until_text("#subscribe-done", "orderbook.200.BTCUSDT", seconds=20)
+        assert "is active" in await page.text("#subscribe-done")
+        await page.press("Escape")
+        assert "orderbook.200.BTCUSDT" in await gateway.subscriptions()
+
+        await page.until_text("#topics", "orderbook.200.BTCUSDT")
+        await page.tab_to("it.innerText === 'orderbook.200.BTCUSDT'")
+        await page.press("Enter")
+        await page.until_text("#topic-services", "console")
+        await page.tab_to("it.innerText === 'Unsubscribe'")
+        await page.press("Enter")
+        assert "orderbook.200.BTCUSDT" in await gateway.subscriptions()  # the first may slip
+        await page.until("document.activeElement.innerText.startsWith('Yes, unsubscribe')")
+        await page.press("Enter")
+        await page.until_text("#topic-done", "does not want orderbook.200.BTCUSDT any more")
+        assert await gateway.subscriptions() == {}
+        await page.press("Escape")
+
+
+async def test_a_key_that_may_only_look_is_told_so_and_nothing_of_another_is_left(
+    site: Site,
+) -> None:
+    """The form says which scope is missing; a key that is forgotten takes its words with it."""
     async with site.venue() as venue, site.gateway(venue.url) as gateway:
         made = await gateway.http.post(
             "/api/v1/keys", json={"name": "eyes", "scopes": ["subscriptions:read"]}
         )
         eyes = made.json()["key"]
-        async with browsing(site.folder) as page:
-            await page.go(f"{gateway.http.base_url}/console")
-            await page.until("document.activeElement.id === 'key-input'")
-            assert "keys create" in await page.text("#key")
-            await page.write("no-such-key")
-            await page.press("Enter")
-            await page.until_text("#key-problem", "is no key of this gateway")
-            await page.write(API_KEY)
-            await page.press("Enter")
-            await page.until("document.body.dataset.link === 'live'")
-
-            await page.tab_to("it.id === 'subscribe-open'")
-            await page.press("Enter")
-            await page.until("document.activeElement.id === 'f-channel'")
-            await _fill(page, symbol="BTCUSDT", depth="7")
-            await page.press("Enter")
-            await page.until_text("#subscribe-problem", "has no order book of depth 7")
-            words = await page.text("#subscribe-problem")
-            assert "Field: depth" in words
-            assert "Found: 7" in words
-            await page.tab_to("it.matches('.choice') && it.innerText === '200'")
-            await page.press("Enter")
-            await page.until("document.activeElement.id === 'f-depth'")
-            await page.press("Enter")
-            await page.until_text("#subscribe-done", "orderbook.200.BTCUSDT", seconds=20)
-            assert "is active" in await page.text("#subscribe-done")
-            await page.press("Escape")
-            assert "orderbook.200.BTCUSDT" in await gateway.subscriptions()
-
-            await page.until_text("#topics", "orderbook.200.BTCUSDT")
-            await page.tab_to("it.innerText === 'orderbook.200.BTCUSDT'")
-            await page.press("Enter")
-            await page.until_text("#topic-services", "console")
-            await page.tab_to("it.innerText === 'Unsubscribe'")
-            await page.press("Enter")
-            assert "orderbook.200.BTCUSDT" in await gateway.subscriptions()  # the first may slip
-            await page.until("document.activeElement.innerText.startsWith('Yes, unsubscribe')")
-            await page.press("Enter")
-            await page.until_text("#topic-done", "does not want orderbook.200.BTCUSDT any more")
-            assert await gateway.subscriptions() == {}
-            await page.press("Escape")
-
+        async with looking(site, gateway) as page:
+            await page.value("document.getElementById('f-symbol').value = 'ETHUSDT'")
             await page.tab_to("it.id === 'forget'")
             await page.press("Enter")
             await page.until("document.activeElement.id === 'key-input'")
             assert await page.value("sessionStorage.length") == 0
+            assert await page.value("document.getElementById('f-symbol').value") == ""
             await page.write(eyes)
             await page.press("Enter")
             await page.until("document.body.dataset.link === 'live'")

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from support.programs import until
 
@@ -250,9 +251,12 @@ async def browsing(folder: Path) -> AsyncIterator[Page]:
 
         port, way = await until(listening, seconds=START_SECONDS, what="the browser listens")
         url = f"ws://127.0.0.1:{port}{way}"
-        async with asyncio.TaskGroup() as group, connect(url, max_size=None) as socket:
+        async with (
+            asyncio.TaskGroup() as group,
+            connect(url, max_size=None, ping_interval=None) as socket,
+        ):
             page = await _first_page(socket)
-            reading = group.create_task(page.read())
+            reading = group.create_task(_read(page))
             for room in ("Page", "Runtime", "Log", "Network"):
                 await page.call(f"{room}.enable")
             yield page
@@ -261,6 +265,11 @@ async def browsing(folder: Path) -> AsyncIterator[Page]:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await asyncio.to_thread(process.wait)
+
+
+async def _read(page: Page) -> None:
+    with suppress(ConnectionClosed):  # then whoever waits for an answer says which
+        await page.read()
 
 
 def _start(path: str, profile: Path) -> subprocess.Popen[bytes]:

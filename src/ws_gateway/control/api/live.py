@@ -95,7 +95,7 @@ _OK: dict[int | str, dict[str, Any]] = {
 @router.get(
     "/live",
     summary="Watch everything",
-    response_class=EventStream,
+    response_class=Response,
     responses={**_OK, **problems_of(422)},
 )
 async def watch_live(

@@ -92,6 +92,8 @@ function askForKey(problem = null) {
   [picture, seenAt, lost] = [null, null, null];
   forgetTopics();
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+  for (const form of document.forms) form.reset(); // nothing of one person's is left for the next
+  search = "";
   set(document.body, "data-link", "nokey");
   show($("live"), false);
   show($("key"), true);
@@ -112,7 +114,7 @@ function begin() {
   show($("subscribe-open"), true);
   set(document.body, "data-link", "lost");
   say($("link"), "Connecting…");
-  stream.start();
+  stream.start(search);
 }
 
 $("key-form").addEventListener("submit", (submitted) => {
