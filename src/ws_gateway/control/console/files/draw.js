@@ -81,9 +81,9 @@ export function drawVitals(picture) {
     { name: "Confirmed", value: `${rate(flow.confirmed_per_second)}/s`, spark: flows.confirmed },
     { name: "In flight", value: count(flow.in_flight), note: "not confirmed yet" },
     {
-      name: "Receive → confirm",
+      name: "Latency, p99",
       value: micros(isFlowing ? flow.latency_p99_us : null),
-      note: `p99 · p50 ${micros(flow.latency_p50_us)}`,
+      note: `p50 ${micros(flow.latency_p50_us)}, to the confirm`,
     },
     { name: "Not delivered", value: count(flow.lost), note: "since the start" },
     {
