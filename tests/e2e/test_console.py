@@ -27,7 +27,8 @@ pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(180)]
 SHOWN_SECONDS = 5.0
 """How soon a fault is on the page."""
 
-KEY = {"X-API-Key": API_KEY}
+SHOTS = Path(__file__).resolve().parents[2] / ".dev" / "shots"
+"""Where pictures of the page are left for people to look at."""
 
 
 def in_time(seconds: float) -> bool:
@@ -71,6 +72,12 @@ async def verdict(page: Page, word: str, *, seconds: float = 20) -> float:
     )
 
 
+async def shoot(page: Page, name: str) -> None:
+    """Leave a picture of the whole page."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    await page.picture(SHOTS / f"{name}.png", whole=True)
+
+
 # ── faults ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -92,6 +99,7 @@ async def test_a_silent_topic_and_a_socket_that_cannot_come_back_are_shown(site:
             assert "silent" in await page.text("#topics tr:first-child .state")
             assert "tickers.ETHUSDT" in await page.text("#topics tr:first-child th")
             assert await page.value("document.title.startsWith('▲')")
+            await shoot(page, "topic-silent")
 
             await fault(venue, "refuse_handshake", path="/v5/public/linear")
             await fault(venue, "drop", path="/v5/public/linear")
@@ -107,6 +115,7 @@ async def test_a_silent_topic_and_a_socket_that_cannot_come_back_are_shown(site:
             await page.until_text("#connections tr:nth-child(2)", "streaming")
             await page.until_text("#markers li:first-child", "disconnect")
             await page.until_text("#errors", "venue.connection_lost")
+            await shoot(page, "socket-refused")
 
 
 @pytest.mark.xdist_group("dev_stack")
@@ -122,13 +131,15 @@ async def test_a_killed_broker_is_shown_and_so_is_its_return(
         await gateway.until_ready()
         async with looking(site, gateway) as page:
             await verdict(page, "OK")
+            await page.until_text(".queues tr", "nobody reads")
             stopping = asyncio.create_task(asyncio.to_thread(own_broker.stop))
             assert in_time(await verdict(page, "Down"))
             words = await page.text("#reasons")
             assert "broker_lost" in words
             assert "Bring RabbitMQ back" in words
             assert "ready" not in await page.text("#vitals")
-            await page.until_text("#queues", "not known")
+            await page.until_text(".queues", "not known")
+            await shoot(page, "broker-down")
             await stopping
             await asyncio.to_thread(own_broker.start, server)
             await verdict(page, "OK", seconds=40)
@@ -152,6 +163,7 @@ async def test_a_slow_consumer_is_shown_with_its_backlog_and_its_service(site: S
             words = await page.text("#reasons")
             assert "service sloth" in words
             assert "no data are missing" in await page.text("#verdict-line")
+            await shoot(page, "slow-consumer")
             depth = "document.querySelector('#queues tr').children[2].innerText.replace(',', '')"
             await page.until(f"Number({depth}) > 100")
 
@@ -193,7 +205,9 @@ async def test_a_lost_database_and_a_refused_login_are_shown_side_by_side(
             await page.until_text("#reasons", "database_lost")
             assert in_time(time.monotonic() - began)
             assert "Bring PostgreSQL back" in await page.text("#reasons")
+            assert "nothing can be changed" in await page.text("#reasons")
             assert "lost" in await page.text("#vitals")
+            await shoot(page, "database-lost-login-refused")
             await page.until_text("#topics tr", "active")
             await page.value("document.getElementById('subscribe-open').click()")
             await page.value("document.getElementById('f-symbol').value = 'ETHUSDT'")
@@ -219,6 +233,7 @@ async def test_a_gateway_that_vanishes_is_never_shown_as_well(site: Site, free_p
             await page.until_text("#link", "Not connected since")
             await gateway.kill()
             await page.until_text("#verdict-line", "cannot be reached")
+            await shoot(page, "gateway-gone")
             assert await page.value("document.getElementById('verdict').dataset.status") == (
                 "unknown"
             )
@@ -343,6 +358,7 @@ async def test_it_is_readable_on_a_phone_in_the_dark_and_in_the_light(
                     seen = await page.value(CONTRAST)
                     assert seen["looked"] > 50
                     assert seen["poor"] == [], (width, scheme)
+                    await shoot(page, f"{width}-{scheme}")
             bare = (
                 "[...document.querySelectorAll('[data-kind].state')].filter((one) =>"
                 " !one.querySelector('svg use') || !one.innerText.trim()).length"

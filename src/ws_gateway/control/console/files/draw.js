@@ -17,11 +17,11 @@ const VERDICTS = {
 
 export function drawVerdict(picture) {
   const [kind, word, line] = VERDICTS[picture.status] ?? ["unknown", picture.status, ""];
-  const blocking = picture.reasons.filter((one) => one.is_blocking).length;
+  const missing = picture.reasons.some((one) => costsData(one));
   const reasons = picture.reason_total;
   let words = line;
   if (reasons) {
-    const blocks = blocking ? "data are missing" : "no data are missing";
+    const blocks = missing ? "data are missing" : "no data are missing";
     words = `${line} ${plural(reasons, "reason")}, ${blocks}.`.trim();
   }
   const quiet = picture.quiet_topics;
@@ -34,6 +34,11 @@ export function drawVerdict(picture) {
   sync($("reasons"), picture.reasons, (one) => `${one.code} ${one.subject}`, makeReason, drawReason);
   const mark = isWatch ? "▲" : { ok: "✓", warn: "▲", bad: "✕" }[kind] ?? "?";
   document.title = `${mark} ${isWatch ? "Watch" : word}${reasons ? ` (${reasons})` : ""} · ws-gateway`;
+}
+
+// It makes the gateway unready, for nothing can be changed; but data flow on.
+function costsData(one) {
+  return one.is_blocking && one.code !== "database_lost";
 }
 
 /** Say what is known when no picture is: green is never left standing. */
@@ -60,7 +65,8 @@ function drawReason(row, one) {
   const kind = one.is_blocking ? "bad" : "warn";
   set(row, "data-kind", kind);
   const announced = one.is_announced ? ", announced" : "";
-  state(head.children[0], kind, (one.is_blocking ? "data missing" : "warning") + announced);
+  const word = costsData(one) ? "data missing" : one.is_blocking ? "nothing can be changed" : "warning";
+  state(head.children[0], kind, word + announced);
   say(head.children[1], one.subject);
   say(head.children[2], one.code);
   say(detail, one.detail);
@@ -77,13 +83,13 @@ export function drawVitals(picture) {
   keep(flows.confirmed, flow.confirmed_per_second ?? 0);
   const isFlowing = flow.received_per_second !== null;
   const vitals = [
-    { name: "Received", value: `${rate(flow.received_per_second)}/s`, spark: flows.received },
-    { name: "Confirmed", value: `${rate(flow.confirmed_per_second)}/s`, spark: flows.confirmed },
+    { name: "Received", value: perSecond(flow.received_per_second), spark: flows.received },
+    { name: "Confirmed", value: perSecond(flow.confirmed_per_second), spark: flows.confirmed },
     { name: "In flight", value: count(flow.in_flight), note: "not confirmed yet" },
     {
       name: "Latency, p99",
       value: micros(isFlowing ? flow.latency_p99_us : null),
-      note: `p50 ${micros(flow.latency_p50_us)}, to the confirm`,
+      note: `p50 ${micros(flow.latency_p50_us)}`,
     },
     { name: "Not delivered", value: count(flow.lost), note: "since the start" },
     {
@@ -103,6 +109,10 @@ export function drawVitals(picture) {
     `${plural(picture.viewers, "viewer")}`,
     "times are UTC",
   ].join(" · "));
+}
+
+function perSecond(value) {
+  return value === null ? NONE : `${rate(value)}/s`;
 }
 
 function makeVital(one) {
@@ -199,6 +209,8 @@ export function drawConnections(picture) {
 
 // ── queues ──
 
+const BEGINNING_SECONDS = 15; // until then queues may not have been declared
+
 const ALERTS = {
   capacity_near: "nearly full", no_consumer: "no consumer", slow_consumer: "slow consumer",
   refusing: "refuses",
@@ -206,7 +218,7 @@ const ALERTS = {
 
 export function drawQueues(picture) {
   const { queues, at } = picture;
-  const troubled = queues.filter((one) => one.alerts.length || one.problem).length;
+  const troubled = queues.filter((one) => one.is_current && (one.alerts.length || (one.problem && isSeen(one)))).length;
   const total = picture.queue_total;
   say($("queues-count"), total ? `${total}${troubled ? `, ${troubled} with an alert` : ""}` : "");
   show($("queues-empty"), total === 0);
@@ -215,12 +227,17 @@ export function drawQueues(picture) {
     ["Growth", "number"], ["Oldest", "number"], ["Consumers", "number"], ["Unread, gone", "number"],
   ];
   const still = queues.filter(isStill);
-  const busy = queues.filter((one) => !isStill(one));
+  const unseen = queues.filter((one) => !isSeen(one));
+  const busy = queues.filter((one) => isSeen(one) && !isStill(one));
+  show($("queues-unseen"), unseen.length > 0);
+  const why = picture.uptime_seconds > BEGINNING_SECONDS && unseen[0]?.problem ? `: ${unseen[0].problem}` : " yet";
+  say($("queues-unseen"), `${plural(unseen.length, "queue")} could not be looked at${why}`);
   show($("queues-still"), still.length > 0);
   say($("queues-still"), `${plural(still.length, "further queue")}, empty and without a consumer: ${still.map((one) => one.name).join(", ")}`);
   sync($("queues"), busy, (one) => one.name, () => makeRow(columns), (row, one) => {
     const cells = row.children;
-    const alarm = [...one.alerts.map((alert) => alert.detail), one.problem].filter(Boolean).join(" · ");
+    const problem = one.is_current ? one.problem : null;
+    const alarm = [...one.alerts.map((alert) => alert.detail), problem].filter(Boolean).join(" · ");
     const looked = since(one.looked_at, at);
     const whose = one.services.length ? `for ${one.services.join(", ")}` : one.kind;
     const late = looked !== null && looked > 12 ? ` · of ${duration(looked)} ago` : "";
@@ -240,6 +257,10 @@ export function drawQueues(picture) {
     const [least, most] = [one.dropped_at_least, one.dropped_at_most];
     say(cells[7], least === null ? NONE : least === most ? count(least) : `${count(least)}–${count(most)}`);
   });
+}
+
+function isSeen(one) {
+  return one.looked_at !== null && one.depth !== null;
 }
 
 function isStill(one) {

@@ -73,7 +73,7 @@ function drawTopic(row, one) {
 function kindOf(one) {
   const kind = one.is_quiet ? "warn" : KINDS[one.state] ?? "unknown";
   // One that flowed before is missed at once, one that is new only when it takes too long.
-  const isMissed = one.events > 0 || one.state_seconds >= LONG_SECONDS;
+  const isMissed = one.error !== null || one.events > 0 || one.state_seconds >= LONG_SECONDS;
   return kind === "wait" && isMissed ? "warn" : kind;
 }
 
