@@ -7,7 +7,6 @@ import base64
 import itertools
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -20,9 +19,9 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from chromium import BROWSERS, find_browser
 from support.programs import until
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 START_SECONDS = 30.0
 ANSWER_SECONDS = 20.0
 
@@ -41,11 +40,6 @@ _OPTIONS = (
     "--hide-scrollbars",
     "--remote-debugging-port=0",
 )
-
-
-def find_browser() -> str | None:
-    """Return the path of a Chromium, None if this machine has none."""
-    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
 class Page:
@@ -235,7 +229,7 @@ async def browsing(folder: Path) -> AsyncIterator[Page]:
     path = find_browser()
     if path is None:
         pytest.skip(
-            "needs Chromium to look at the page with (`apt-get install chromium`); "
+            "needs Chromium to look at the page with (`make browser` installs it as root); "
             f"none of {', '.join(BROWSERS)} is on the PATH"
         )
     profile = folder / "browser"

@@ -220,7 +220,10 @@ export function drawQueues(picture) {
   const { queues, at } = picture;
   const troubled = queues.filter((one) => one.is_current && (one.alerts.length || (one.problem && isSeen(one)))).length;
   const total = picture.queue_total;
-  say($("queues-count"), total ? `${total}${troubled ? `, ${troubled} with an alert` : ""}` : "");
+  const away = queues.find((one) => !one.is_current && isSeen(one));
+  const words = [count(total), troubled ? `${troubled} with an alert` : null,
+    away ? `as they were at ${clock(away.looked_at)}: RabbitMQ is away` : null];
+  say($("queues-count"), total ? words.filter(Boolean).join(", ") : "");
   show($("queues-empty"), total === 0);
   const columns = [
     ["Queue", "head"], ["State", "state"], ["Backlog", "number"], ["Filled", "bar-cell"],
@@ -233,7 +236,7 @@ export function drawQueues(picture) {
   const why = picture.uptime_seconds > BEGINNING_SECONDS && unseen[0]?.problem ? `: ${unseen[0].problem}` : " yet";
   say($("queues-unseen"), `${plural(unseen.length, "queue")} could not be looked at${why}`);
   show($("queues-still"), still.length > 0);
-  say($("queues-still"), `${plural(still.length, "further queue")}, empty and without a consumer: ${still.map((one) => one.name).join(", ")}`);
+  say($("queues-still"), `${plural(still.length, "further queue")}, empty and without a consumer${away ? " when last looked at" : ""}: ${still.map((one) => one.name).join(", ")}`);
   sync($("queues"), busy, (one) => one.name, () => makeRow(columns), (row, one) => {
     const cells = row.children;
     const problem = one.is_current ? one.problem : null;
@@ -264,8 +267,8 @@ function isSeen(one) {
 }
 
 function isStill(one) {
-  return one.is_current && one.depth === 0 && one.consumers === 0 && !one.alerts.length && !one.problem
-    && !one.dropped_at_most;
+  return one.depth === 0 && one.consumers === 0 && !one.alerts.length && !one.dropped_at_most
+    && !(one.is_current && one.problem);
 }
 
 function drawBar(cell, depth, length) {
