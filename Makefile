@@ -13,7 +13,7 @@ UV_COMPILE := $(BIN)/uv pip compile --no-config --universal --python-version 3.1
 	--custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format fuzz bench bench-venue bench-control outages soak reconcile-drill contract lock up down clean
+.PHONY: help demo run test browser check format fuzz bench bench-venue bench-control outages soak reconcile-drill contract lock up down clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 13
@@ -26,6 +26,9 @@ run: $(VENV)  ## serve against the real exchange
 
 test: check  ## check, then every test; ARGS="-k topic" narrows
 	@$(DEVSTACK) run -- $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+browser:  ## have a Chromium, for the tests of the console
+	@$(PYTHON) tools/chromium.py
 
 check: $(VENV)  ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check .

@@ -28,6 +28,8 @@ from ws_gateway.control.api.app import create_app
 from ws_gateway.control.api.edge import OpenRequests
 from ws_gateway.control.api.server import HttpServer, listening
 from ws_gateway.control.balances import BalanceService
+from ws_gateway.control.console.audience import Audience
+from ws_gateway.control.console.pictures import Pictures, Sources
 from ws_gateway.control.figures import Figures
 from ws_gateway.control.guard import Guard, Limits
 from ws_gateway.control.health import HealthReporter
@@ -132,6 +134,16 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 backlog=care.monitor,
                 accounts=[path.account],
             )
+            sources = Sources(
+                health=reporter,
+                topics=reconciler,
+                streams=path.runner,
+                markers=path.runner.marks,
+                troubles=telemetry.troubles,
+                meters=meters,
+                has_key=policy.has_credentials,
+            )
+            audience = Audience(Pictures(sources))
             app = create_app(
                 subscriptions=SubscriptionService(
                     store,
@@ -148,13 +160,14 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 operations=Operations(reporter, PostgresAudit(store.statements), telemetry.levels),
                 keys=KeyService(PostgresKeys(store.statements), ring),
                 guard=Guard(settings.api_key, ring, _limits(settings)),
+                audience=audience,
                 requests=requests,
                 contract=render(_site(settings)),
                 balances=BalanceService([path.account]),
             )
             server = HttpServer(app, settings.http_trusted_proxies)
             control = _Control(
-                store, changes, reconciler, ring, care, meters.loop, requests, server
+                store, changes, reconciler, ring, care, meters.loop, audience, requests, server
             )
             try:
                 is_drained = await _run_rooms(path, desk, control, listener, stop)
@@ -202,6 +215,7 @@ class _Control:
     ring: KeyRing
     care: QueueCare
     loop: LoopLag
+    audience: Audience
     requests: OpenRequests
     http: HttpServer
 
@@ -209,6 +223,7 @@ class _Control:
         """Begin nothing new."""
         self.reconciler.stop()
         self.ring.stop()
+        self.audience.end()
         self.http.stop()
 
     def give_up(self) -> None:

@@ -23,6 +23,7 @@ from ws_gateway.runtime.tracing import current_trace_id
 GUARDED_PATH = "/api"
 
 _KEY_HEADER = KEY_HEADER.lower().encode()
+_EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _log = structlog.get_logger(__name__)
@@ -66,16 +67,24 @@ class OpenRequests:
 
 
 class _Answer:
-    """Sends what the app answers, and remembers whether that has begun."""
+    """Sends what the app answers, and remembers when that began.
+
+    Attributes:
+        took: until it began, in seconds, of an answer that goes on; None of any other.
+    """
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        self._asked_at = time.monotonic()
         self.has_started = False
         self.status = 0
+        self.took: float | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.has_started, self.status = True, message["status"]
+            if _EVENT_STREAM in message.get("headers", ()):
+                self.took = time.monotonic() - self._asked_at
         await self._send(message)
 
 
@@ -119,7 +128,8 @@ class Edge:
                 await _stopping(scope)(scope, receive, answer)
         finally:
             route = getattr(scope.get("route"), "path", None)
-            self._times.answered(scope["method"], route, answer.status, time.monotonic() - began)
+            took = time.monotonic() - began if answer.took is None else answer.took
+            self._times.answered(scope["method"], route, answer.status, took)
 
     async def _respond(self, scope: Scope, receive: Receive, send: _Answer) -> None:
         refusal = bounds.refusal(scope) or await self._refusal(scope)
@@ -150,7 +160,10 @@ class Edge:
 
     async def _serve(self, scope: Scope, receive: Receive, send: _Answer) -> None:
         # What is asked by HEAD is answered as by GET; the server leaves out the body.
-        served = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        served = scope
+        if scope["method"] == "HEAD":
+            state = {**scope.get("state", {}), "is_bare": True}
+            served = {**scope, "method": "GET", "state": state}
         try:
             await self._app(served, receive, send)
         except Exception as exc:

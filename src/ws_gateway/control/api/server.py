@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import socket
@@ -22,6 +23,9 @@ from ws_gateway.errors import ConfigError
 
 _READ_BYTES = 2 * (MAX_HEADER_BYTES + MAX_TARGET_BYTES)
 """How much is read of a request that does not come to its body; the edge's bounds come before."""
+
+UNREAD_SECONDS = 20.0
+"""How long what was sent may lie unread: a browser that vanished holds nothing for longer."""
 
 _log = structlog.get_logger(__name__)
 
@@ -65,6 +69,15 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 class _Protocol(H11Protocol):
     """HTTP whose every refusal is a problem, also of what is no HTTP."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Let the system end a connection whose other side takes nothing any more."""
+        connection = transport.get_extra_info("socket")
+        if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+            connection.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNREAD_SECONDS * 1000)
+            )
+        super().connection_made(transport)
 
     def _should_upgrade(self) -> bool:
         return False  # there are no WebSockets here; who asks for one is answered by HTTP
