@@ -216,7 +216,7 @@ DASHBOARDS = (
             ),
             Panel(
                 "Receive to confirm by class, 99 %",
-                [(p99("ws_gateway_delivery_latency_seconds", "event_class"), "{{event_class}}")],
+                [(p99("ws_gateway_event_delivery_seconds", "event_class"), "{{event_class}}")],
                 "s",
             ),
             Panel(

@@ -112,6 +112,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 counters=path.counters,
                 tally=path.tally,
                 hops=path.times.latency,
+                deliveries=path.times.whole,
                 topics=reconciler.times,
                 clock=desk.clock,
                 spool_max_bytes=settings.spool_max_bytes,
