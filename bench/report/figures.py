@@ -62,6 +62,13 @@ def shares(rates: dict[str, Samples]) -> Spread:
     return spread([gateway["rate"] / ceiling["rate"] for gateway, ceiling in pairs])
 
 
+def share_of_ceiling(rates: dict[str, Samples], who: str) -> float:
+    """Compare the medians of one contender and the ceiling; the gateway's by rounds."""
+    if who == GATEWAY:
+        return shares(rates).median
+    return of(rates[who], "rate").median / of(rates[CEILING], "rate").median
+
+
 def times_plain(rates: dict[str, Samples]) -> float:
     """Compare the medians of the gateway and the plain stack."""
     return of(rates[GATEWAY], "rate").median / of(rates[PLAIN], "rate").median

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from parts.starting import CEILING, CRYPTOFEED, GATEWAY, NAMES, PLAIN
-from report.figures import growth_curve, of
+from report.figures import growth_curve, of, share_of_ceiling
 
 WIDTH, PANEL_HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 240, 60, 200, 34, 34
 COLOURS = {CEILING: "#8a8f98", GATEWAY: "#1f6feb", CRYPTOFEED: "#d29922", PLAIN: "#cf5a4e"}
@@ -57,7 +57,7 @@ def draw(parts: dict[str, Any]) -> str:
 
 def _bars(title: str, rate: dict[str, Any]) -> str:
     rows = [
-        (queue_type, who, of(rates[who], "rate").median / of(rates[CEILING], "rate").median)
+        (queue_type, who, share_of_ceiling(rates, who))
         for queue_type, rates in rate.items()
         for who in (CEILING, GATEWAY, CRYPTOFEED, PLAIN)
         if who in rates

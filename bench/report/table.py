@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from parts.starting import CEILING, CRYPTOFEED, GATEWAY, NAMES, PLAIN
-from report.figures import growth_curve, of, shares, verdicts
+from report.figures import growth_curve, of, share_of_ceiling, verdicts
 
 RATES = ("1000", "5000", "10000")
 ORDER = (CEILING, GATEWAY, CRYPTOFEED, PLAIN)
@@ -68,9 +68,7 @@ def _speed(rates: dict[str, Any], who: str) -> tuple[str, ...]:
     if who not in rates:
         return (NOTHING,) * 6
     rate, samples = of(rates[who], "rate"), rates[who]
-    share = rate.median / of(rates[CEILING], "rate").median
-    if who == GATEWAY:
-        share = shares(rates).median
+    share = share_of_ceiling(rates, who)
     times = rate.median / of(rates[PLAIN], "rate").median if PLAIN in rates else None
     return (
         f"{share:.1%}" if share < 0.1 else f"{share:.0%}",

@@ -156,7 +156,7 @@ async def test_filter_brings_only_what_is_wanted(desk: Desk) -> None:
 
 
 async def test_part_of_a_private_stream_raises_no_alarm(desk: Desk) -> None:
-    """Orders of one symbol are numbered with those of others: the steps say nothing."""
+    """Orders of one symbol are numbered with those of others, which are followed unseen."""
     gaps: list[Gap] = []
     events = desk.consume("order", category="linear", symbol="BTCUSDT", on_gap=gaps.append)
     reader = asyncio.create_task(take(events, 10))
@@ -420,6 +420,48 @@ async def test_hole_shown_by_an_order_of_another_symbol_is_told(desk: Desk) -> N
     assert told == [("restart", None, None), ("unexplained", 5, 6)]
 
 
+async def test_orders_that_the_own_queue_had_no_room_for_are_told(
+    desk: Desk, open_proxy: OpenProxy
+) -> None:
+    """A filter by symbol hides no overflow of the consumer's own queue during a reconnect."""
+    proxy = await open_proxy(*address(desk.url, 5672))
+    gaps: list[Gap] = []
+    events = desk.consume(
+        "order",
+        amqp_url=through(desk.url, proxy),
+        symbol="BTCUSDT",
+        kept_events=5,
+        on_gap=gaps.append,
+    )
+    numbers: list[Any] = []
+
+    async def read() -> None:
+        async with aclosing(events):
+            async for event in events:
+                numbers.extend([] if event.is_marker else [event.payload])
+
+    reader = asyncio.create_task(read())
+    number = 0
+    async with asyncio.timeout(SECONDS):
+        while not numbers:  # until the own queue stands
+            desk.feed(number := number + 1, number, topic=ORDERS, symbol="BTCUSDT")
+            await asyncio.sleep(0.02)
+    await desk.rig.until_delivered()
+    await eventually(lambda: numbers[-1] == number)
+    await proxy.cut()
+    for symbol in ("BTCUSDT", "ETHUSDT") * 10:
+        desk.feed(number := number + 1, number, topic=ORDERS, symbol=symbol)
+    await desk.rig.until_delivered()
+    await proxy.restore()
+    await eventually(lambda: numbers[-1] == number - 1)
+    reader.cancel()
+    await asyncio.gather(reader, return_exceptions=True)
+    (told,) = [gap for gap in gaps if gap.reason == "unexplained"]
+    assert told.to_sequence is not None
+    assert told.from_sequence is not None
+    assert told.to_sequence - told.from_sequence + 1 == 20 - 5
+
+
 # ── connections ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -455,7 +497,7 @@ async def test_reconnect_loses_and_repeats_nothing(
 
 
 async def test_own_queue_that_expired_meanwhile_is_told(desk: Desk, open_proxy: OpenProxy) -> None:
-    """Orders of one symbol have no numbers of their own, so only the lost queue can tell."""
+    """What came while no queue stood is told at once, not when the next order comes."""
     proxy = await open_proxy(*address(desk.url, 5672))
     gaps: list[Gap] = []
     events = desk.consume(

@@ -69,7 +69,9 @@ def consume(
         event_class: `orderbook`, `trade`, …
         amqp_url: the broker.
         category: only events of this product line.
-        symbol: only events of this instrument. Markers that are about all of them come too.
+        symbol: only events of this instrument. Markers that are about all of them come too. An own
+            queue of a private class holds all of them, for they share one numbering, which alone
+            shows that one is missing; they are sorted out here.
         queue: a durable queue that stands, shared with whoever else reads it; what the filter
             leaves out is acknowledged. Without it, a queue of the consumer's own is bound to the
             exchange, takes nothing from anyone, and holds what comes during a reconnect.
@@ -102,17 +104,12 @@ def consume(
     if event_class not in set(EventClass):
         raise ValueError(f"{event_class!r} is no event class; use one of {', '.join(EventClass)}")
     if queue is None:
-        keys = binding_keys(event_class, category, symbol)
+        keys = _own_keys(EventClass(event_class), category, symbol)
         source = own_queue(prefix, keys, prefetch, kept_seconds, kept_events)
     else:
         source = Source(queue, prefetch)
-    is_part_of_streams = (
-        queue is None
-        and (category, symbol) != (None, None)
-        and LANE_OF[EventClass(event_class)] is Lane.PRIVATE
-    )
     position = Position(None if since is None else since.astimezone(UTC))
-    watch = _Watch(on_gap, follows_numbers=not (is_shared or is_part_of_streams))
+    watch = _Watch(on_gap, follows_numbers=not is_shared)
 
     async def on_lost_queue() -> None:
         detail = f"queue {source.queue} was gone when the consumer came back"
@@ -148,6 +145,13 @@ def binding_keys(event_class: str, category: str | None, symbol: str | None) -> 
     wanted = "*" if symbol is None else routing_word(symbol)
     keys = [f"{event_class}.{where}.{wanted}", f"{event_class}.{ABSENT}.{ABSENT}"]
     return keys if wanted == "*" else [*keys, f"{event_class}.{where}.{ABSENT}"]
+
+
+def _own_keys(event_class: EventClass, category: str | None, symbol: str | None) -> list[str]:
+    """Return what the own queue is bound by: whole streams, whose numbers can be followed."""
+    if LANE_OF[event_class] is Lane.PRIVATE:
+        return binding_keys(event_class, None, None)
+    return binding_keys(event_class, category, symbol)
 
 
 class _Choice:

@@ -20,7 +20,6 @@ from support.sim_client import (
     SPOT,
     Client,
     client_of,
-    eventually,
     running,
 )
 

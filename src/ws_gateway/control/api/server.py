@@ -120,8 +120,8 @@ class HttpServer(uvicorn.Server):
                 access_log=False,
                 lifespan="off",
                 timeout_graceful_shutdown=2,
-                # Longer than clients keep an idle connection (5 to 60 s): whoever closes second loses
-                # the request that is under way.
+                # Longer than clients keep an idle connection (5 to 60 s): closed by the server,
+                # it may take a request with it that is under way.
                 timeout_keep_alive=75,
             )
         )
