@@ -51,11 +51,12 @@ outages: $(VENV)  ## break everything around the gateway under load; SECONDS=60 
 bench-control: $(VENV)  ## measure pages, POST to first event, reads beside a load, a full start
 	@$(DEVSTACK) run -- $(BIN)/python bench/control.py $(ARGS)
 
-contract: $(VENV)  ## write docs/contract, docs/openapi.json and docs/metrics.md anew
+contract: $(VENV)  ## write anew what is made of the code: schemas, references, dashboards
 	@$(BIN)/python -m ws_gateway.contract docs/contract
 	@$(BIN)/python -m ws_gateway.control.api.openapi > docs/openapi.json
 	@$(BIN)/python -m ws_gateway.control.metrics > docs/metrics.md
 	@$(BIN)/python tools/dashboards.py deploy/grafana/dashboards
+	@$(BIN)/python tools/references.py docs
 
 lock: $(VENV)  ## lock the dependencies anew; UPGRADE=1 takes newer ones
 	@$(UV_COMPILE) pyproject.toml -o requirements/runtime.txt
