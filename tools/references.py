@@ -56,6 +56,8 @@ SECTIONS: Mapping[str, Sequence[str]] = {
     "HTTP API": (
         "http_host",
         "http_port",
+        "http_certificate_file",
+        "http_key_file",
         "api_key",
         "requests_per_second",
         "requests_burst",

@@ -25,6 +25,7 @@ from ws_gateway.config import Settings
 from ws_gateway.contract.asyncapi import Site
 from ws_gateway.contract.files import render
 from ws_gateway.control.api.app import create_app
+from ws_gateway.control.api.certificate import Certificate
 from ws_gateway.control.api.edge import OpenRequests
 from ws_gateway.control.api.server import HttpServer, listening
 from ws_gateway.control.figures import Figures
@@ -93,6 +94,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
         ConfigError: something outside refused at start; a person must act.
         ExceptionGroup: a defect of ours ended a room, and with it the gateway.
     """
+    shown = _certificate(settings)
     with listening(settings.http_host, settings.http_port) as listener, _unstarted_if_stopped():
         async with _database(settings, stop) as (store, changes):
             await _or_stop(_require_broker(settings), stop)
@@ -146,9 +148,11 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 requests=requests,
                 contract=render(_site(settings)),
             )
-            server = HttpServer(app, settings.http_trusted_proxies)
+            server = HttpServer(
+                app, settings.http_trusted_proxies, None if shown is None else shown.context
+            )
             control = _Control(
-                store, changes, reconciler, ring, care, meters.loop, requests, server
+                store, changes, reconciler, ring, care, meters.loop, requests, server, shown
             )
             try:
                 is_drained = await _run_rooms(path, desk, control, listener, stop)
@@ -159,6 +163,12 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
             else:
                 lost = path.publisher.in_flight
                 log.error("gateway.stopped_with_loss", lost=lost, **figures.now())
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    if settings.http_certificate_file is None or settings.http_key_file is None:
+        return None
+    return Certificate(settings.http_certificate_file, settings.http_key_file)
 
 
 async def _read_keys(ring: KeyRing, settings: Settings) -> None:
@@ -196,6 +206,12 @@ class _Control:
     loop: LoopLag
     requests: OpenRequests
     http: HttpServer
+    shown: Certificate | None
+
+    def url_of(self, listener: socket.socket) -> str:
+        """Say where the HTTP API is."""
+        scheme = "http" if self.shown is None else "https"
+        return "{}://{}:{}".format(scheme, *listener.getsockname()[:2])
 
     def stop(self) -> None:
         """Begin nothing new."""
@@ -236,13 +252,15 @@ async def _run_rooms(
             rooms.create_task(control.care.run(), name="queues"),
             rooms.create_task(control.changes.run(control.reconciler), name="changes"),
         ]
+        if control.shown is not None:
+            aside.append(rooms.create_task(control.shown.run(), name="certificate"))
         if path.credential_files is not None:
             aside.append(rooms.create_task(path.credential_files.run(), name="credentials"))
         log.info(
             "gateway.started",
             version=__version__,
             epoch=path.epoch,
-            url="http://{}:{}".format(*listener.getsockname()[:2]),
+            url=control.url_of(listener),
         )
         try:
             await stop.wait()

@@ -23,9 +23,7 @@ class RequestTimes:
         self.latency = Histograms(QUICK_SECONDS)
         self.answers: Counter[tuple[str, str, str]] = Counter()
 
-    def answered(
-        self, method: str, route: str | None, status: int, seconds: float | None
-    ) -> None:
+    def answered(self, method: str, route: str | None, status: int, seconds: float | None) -> None:
         """Take note of one answer.
 
         Args:

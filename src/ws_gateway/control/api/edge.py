@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ws_gateway.control.api import bounds
+from ws_gateway.control.api.headers import protect
 from ws_gateway.control.api.problems import RETRY_AFTER_SECONDS, problem, problem_of
 from ws_gateway.control.guard import KEY_HEADER, Guard
 from ws_gateway.control.request_times import RequestTimes
@@ -71,14 +72,16 @@ class OpenRequests:
 class _Answer:
     """Sends what the app answers, and remembers whether that has begun."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, *, is_tls: bool) -> None:
         self._send = send
+        self._is_tls = is_tls
         self.has_started = False
         self.status = 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.has_started, self.status = True, message["status"]
+            protect(message, is_tls=self._is_tls)
         await self._send(message)
 
 
@@ -113,7 +116,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer, began = _Answer(send), time.monotonic()
+        answer, began = _Answer(send, is_tls=scope.get("scheme") == "https"), time.monotonic()
         try:
             async with self._requests.one_more():
                 await self._respond(scope, receive, answer)
@@ -122,7 +125,9 @@ class Edge:
                 await _stopping(scope)(scope, receive, answer)
         finally:
             route = getattr(scope.get("route"), "path", None)
-            took = None if _WAIT.search(scope["query_string"]) else time.monotonic() - began
+            took = (
+                None if _WAIT.search(scope.get("query_string", b"")) else time.monotonic() - began
+            )
             self._times.answered(scope["method"], route, answer.status, took)
 
     async def _respond(self, scope: Scope, receive: Receive, send: _Answer) -> None:

@@ -55,7 +55,7 @@ LOGIN_FAULTS = (
     "wrong_signature",
 )
 LOSSES = ("ack", "closed", "connect", "handshake", "login", "login_deadline", "pong", "refused")
-"""Likewise, because a counter that begins at 1 has not risen: an alert on it would miss the first."""
+"""Likewise: a counter that begins at 1 has not risen, and an alert on its rise would miss it."""
 
 GAPS = tuple(reason.value for reason in GapReason)
 

@@ -168,8 +168,8 @@ _SERVICE = (
            "a second.", lambda s: [((), s.meters.loop.lateness)]),
     Metric("loop_lag_max_seconds", _G, "Longest such lateness of the last minute.",
            _one(lambda s: s.meters.loop.most_seconds)),
-    Metric("http_request_seconds", _H, "Time our REST took to answer, by endpoint of the API; calls "
-           "with `wait` are not timed.",
+    Metric("http_request_seconds", _H, "Time our REST took to answer, by endpoint of the API; "
+           "calls with `wait` are not timed.",
            read.histograms(lambda s: s.meters.requests.latency), ("method", "route")),
     Metric("http_requests_total", _C, "Answers of our REST; status 0 if the caller went away.",
            lambda s: iter(s.meters.requests.answers.items()), ("method", "route", "status")),
