@@ -12,7 +12,7 @@ UV_COMPILE := $(BIN)/uv pip compile --no-config --universal --python-version 3.1
 	--custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format fuzz bench bench-venue bench-control outages contract lock up down clean
+.PHONY: help demo run test check format fuzz bench bench-venue bench-control outages contract audit lock up down clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 13
@@ -57,6 +57,9 @@ contract: $(VENV)  ## write anew what is made of the code: schemas, references, 
 	@$(BIN)/python -m ws_gateway.control.metrics > docs/metrics.md
 	@$(BIN)/python tools/dashboards.py deploy/grafana/dashboards
 	@$(BIN)/python tools/references.py docs
+
+audit:  ## ask whether anything locked has a known weakness; ARGS="--source FOLDER"
+	@$(PYTHON) tools/audit.py $(ARGS)
 
 lock: $(VENV)  ## lock the dependencies anew; UPGRADE=1 takes newer ones
 	@$(UV_COMPILE) pyproject.toml -o requirements/runtime.txt
