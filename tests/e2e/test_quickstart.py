@@ -1,4 +1,4 @@
-"""The quickstart is run as it stands: every shell line of it, in the terminals it names."""
+"""What a stranger is told to type is run as it stands: every line, in the terminals it names."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from support.programs import clean_environ
 from support.site import Site
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-QUICKSTART = CHECKOUT / "docs" / "quickstart.md"
+READ_IN_TURN = [CHECKOUT / "docs" / name for name in ("quickstart.md", "http-api.md")]
 TERMINALS = ("gateway", "exchange", "you")
 PORTS = ("8080", "8899")
 
 
 def scripts() -> dict[str, str]:
     """Join the blocks of each terminal; ports others may have are replaced by free ones."""
-    text = QUICKSTART.read_text(encoding="utf-8")
+    text = "\n".join(file.read_text(encoding="utf-8") for file in READ_IN_TURN)
     blocks = re.findall(r"^```(\S+) ?(\S*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert {language for language, _, _ in blocks} == {"sh"}
     joined = dict.fromkeys(TERMINALS, "")
@@ -73,7 +73,9 @@ async def terminal(
 
 
 @pytest.mark.timeout(120)
-async def test_every_line_of_the_quickstart_does_what_it_says(site: Site, tmp_path: Path) -> None:
+async def test_every_line_of_quickstart_and_http_api_does_what_it_says(
+    site: Site, tmp_path: Path
+) -> None:
     """Three terminals; the third's commands all succeed, and events are printed."""
     made = scripts()
     environ = clean_environ({**site.settings, "WSG_DATA_DIR": str(tmp_path / "data")})
@@ -85,13 +87,16 @@ async def test_every_line_of_the_quickstart_does_what_it_says(site: Site, tmp_pa
     ):
         code = await asyncio.wait_for(you.wait(), 90)
     told = {name: out.read_text(encoding="utf-8", errors="replace") for name, out in outs.items()}
-    assert code == 0, told
+    assert code == 0, told["you"]
     words = told["you"]
     assert words.count('"state":"active"') >= 2, words
     assert '"status":"ready"' in words
     assert words.count('"event_type": "order"') + words.count('"event_type":"order"') == 2, words
     assert "ws_gateway_events_received_total" in words
     assert re.search(r'"(deleted|removed)":\s*2', words), words
+    assert '"code":"foreign_service"' in words, words
+    assert '"field":"depth"' in words, words
+    assert words.count('"channel":"trades"') >= 1
     assert '"event":"gateway.stopped"' in told["gateway"].replace(": ", ":"), told["gateway"]
 
 
