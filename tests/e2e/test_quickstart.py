@@ -72,7 +72,7 @@ async def terminal(
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_every_line_of_quickstart_and_http_api_does_what_it_says(
     site: Site, tmp_path: Path
 ) -> None:
@@ -85,7 +85,7 @@ async def test_every_line_of_quickstart_and_http_api_does_what_it_says(
         terminal(made["exchange"], environ, outs["exchange"]),
         terminal(made["you"], environ, outs["you"]) as you,
     ):
-        code = await asyncio.wait_for(you.wait(), 90)
+        code = await asyncio.wait_for(you.wait(), 180)
     told = {name: out.read_text(encoding="utf-8", errors="replace") for name, out in outs.items()}
     assert code == 0, told["you"]
     words = told["you"]
