@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from support.programs import Gateway, run_command, until
 from support.proxy import address
 from support.site import Site
 from support.tls import Authority, tls_before, tls_before_postgres
+from ws_gateway.delivery.management import ManagementApi
 
 
 @pytest.fixture
@@ -143,3 +145,30 @@ def test_the_authority_is_believed_by_nobody_else(authority: Authority) -> None:
     """Else the tests above would show nothing."""
     assert isinstance(ssl.create_default_context(), ssl.SSLContext)
     assert authority.client().cert_store_stats()["x509_ca"] == 1
+
+
+async def test_the_management_api_is_believed_by_the_brokers_authority(
+    authority: Authority, tmp_path: Path
+) -> None:
+    """It is asked over TLS with the login; one whom somebody else vouches for learns nothing."""
+    asked: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(EOFError):
+            asked.append(await reader.readuntil(b"\r\n\r\n"))
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+            writer.write(head + b"Content-Length: 2\r\nConnection: close\r\n\r\n[]")
+            await writer.drain()
+        writer.close()
+
+    stranger = Authority.made(tmp_path / "stranger")
+    plain = await asyncio.start_server(answer, "127.0.0.1", 0)
+    own_port = plain.sockets[0].getsockname()[1]
+    async with plain, tls_before("127.0.0.1", own_port, authority.server()) as port:
+        for believed, requests in ((stranger, 0), (authority, 2)):
+            amqp = f"amqps://user:word@localhost/?cafile={believed.ca_file}"
+            api = ManagementApi(f"https://localhost:{port}", amqp, "x")
+            assert await api.queues() == {}
+            await api.close()
+            assert len(asked) == requests
+    assert all(b"Authorization: Basic" in one for one in asked)
