@@ -25,6 +25,7 @@ from ws_gateway.config import Settings
 from ws_gateway.contract.asyncapi import Site
 from ws_gateway.contract.files import render
 from ws_gateway.control.api.app import create_app
+from ws_gateway.control.api.certificate import Certificate
 from ws_gateway.control.api.edge import OpenRequests
 from ws_gateway.control.api.server import HttpServer, listening
 from ws_gateway.control.balances import BalanceService
@@ -97,6 +98,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
         ConfigError: something outside refused at start; a person must act.
         ExceptionGroup: a defect of ours ended a room, and with it the gateway.
     """
+    shown = _certificate(settings)
     with listening(settings.http_host, settings.http_port) as listener, _unstarted_if_stopped():
         async with _database(settings, stop) as (store, changes):
             await _or_stop(_require_broker(settings), stop)
@@ -116,6 +118,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 counters=path.counters,
                 tally=path.tally,
                 hops=path.times.latency,
+                deliveries=path.times.whole,
                 topics=reconciler.times,
                 clock=desk.clock,
                 spool_max_bytes=settings.spool_max_bytes,
@@ -165,9 +168,20 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 contract=render(_site(settings)),
                 balances=BalanceService([path.account]),
             )
-            server = HttpServer(app, settings.http_trusted_proxies)
+            server = HttpServer(
+                app, settings.http_trusted_proxies, None if shown is None else shown.context
+            )
             control = _Control(
-                store, changes, reconciler, ring, care, meters.loop, audience, requests, server
+                store,
+                changes,
+                reconciler,
+                ring,
+                care,
+                meters.loop,
+                audience,
+                requests,
+                server,
+                shown,
             )
             try:
                 is_drained = await _run_rooms(path, desk, control, listener, stop)
@@ -180,6 +194,12 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
             else:
                 lost = path.publisher.in_flight
                 log.error("gateway.stopped_with_loss", lost=lost, **figures.now())
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    if settings.http_certificate_file is None or settings.http_key_file is None:
+        return None
+    return Certificate(settings.http_certificate_file, settings.http_key_file)
 
 
 async def _read_keys(ring: KeyRing, settings: Settings) -> None:
@@ -218,6 +238,12 @@ class _Control:
     audience: Audience
     requests: OpenRequests
     http: HttpServer
+    shown: Certificate | None
+
+    def url_of(self, listener: socket.socket) -> str:
+        """Say where the HTTP API is."""
+        scheme = "http" if self.shown is None else "https"
+        return "{}://{}:{}".format(scheme, *listener.getsockname()[:2])
 
     def stop(self) -> None:
         """Begin nothing new."""
@@ -260,7 +286,7 @@ async def _run_rooms(
             "gateway.started",
             version=__version__,
             epoch=path.epoch,
-            url="http://{}:{}".format(*listener.getsockname()[:2]),
+            url=control.url_of(listener),
         )
         try:
             await stop.wait()
@@ -303,6 +329,8 @@ def _begin_aside(
         rooms.create_task(path.account.reconciliation.run(), name="reconciliation"),
         rooms.create_task(path.account.marks.run(), name="marks"),
     ]
+    if control.shown is not None:
+        aside.append(rooms.create_task(control.shown.run(), name="certificate"))
     if path.credential_files is not None:
         aside.append(rooms.create_task(path.credential_files.run(), name="credentials"))
     return aside

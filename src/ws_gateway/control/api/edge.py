@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ws_gateway.control.api import bounds
+from ws_gateway.control.api.headers import protect
 from ws_gateway.control.api.problems import RETRY_AFTER_SECONDS, problem, problem_of
 from ws_gateway.control.guard import KEY_HEADER, Guard
 from ws_gateway.control.request_times import RequestTimes
@@ -25,6 +27,8 @@ GUARDED_PATH = "/api"
 _KEY_HEADER = KEY_HEADER.lower().encode()
 _EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_WAIT = re.compile(rb"(?:^|&)wait=")
+"""Such a call takes as long as Bybit does, which says nothing of ours."""
 
 _log = structlog.get_logger(__name__)
 
@@ -73,9 +77,10 @@ class _Answer:
         took: until it began, in seconds, of an answer that goes on; None of any other.
     """
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, *, is_tls: bool) -> None:
         self._send = send
         self._asked_at = time.monotonic()
+        self._is_tls = is_tls
         self.has_started = False
         self.status = 0
         self.took: float | None = None
@@ -83,6 +88,7 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.has_started, self.status = True, message["status"]
+            protect(message, is_tls=self._is_tls)
             if _EVENT_STREAM in message.get("headers", ()):
                 self.took = time.monotonic() - self._asked_at
         await self._send(message)
@@ -119,7 +125,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer, began = _Answer(send), time.monotonic()
+        answer, began = _Answer(send, is_tls=scope.get("scheme") == "https"), time.monotonic()
         try:
             async with self._requests.one_more():
                 await self._respond(scope, receive, answer)
@@ -128,7 +134,9 @@ class Edge:
                 await _stopping(scope)(scope, receive, answer)
         finally:
             route = getattr(scope.get("route"), "path", None)
-            took = time.monotonic() - began if answer.took is None else answer.took
+            took: float | None = answer.took or time.monotonic() - began
+            if _WAIT.search(scope.get("query_string", b"")):
+                took = None
             self._times.answered(scope["method"], route, answer.status, took)
 
     async def _respond(self, scope: Scope, receive: Receive, send: _Answer) -> None:

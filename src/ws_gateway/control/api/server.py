@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
@@ -117,9 +118,15 @@ class HttpServer(uvicorn.Server):
     Args:
         app: what is served.
         trusted_proxies: addresses and networks whose word on where a request came from is believed.
+        tls: what callers are shown; None speaks plain HTTP.
     """
 
-    def __init__(self, app: Callable[..., Any], trusted_proxies: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        app: Callable[..., Any],
+        trusted_proxies: Sequence[str] = (),
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -131,6 +138,8 @@ class HttpServer(uvicorn.Server):
                 h11_max_incomplete_event_size=_READ_BYTES,
                 log_config=None,
                 access_log=False,
+                server_header=False,
+                ssl_context_factory=None if tls is None else lambda _config, _default: tls,
                 lifespan="off",
                 timeout_graceful_shutdown=2,
                 # Longer than clients keep an idle connection (5 to 60 s): closed by the server,

@@ -27,6 +27,7 @@ class Meters:
         counters: what became of events.
         tally: what connecting to the venue met.
         hops: latency by hop and event class.
+        deliveries: time from our socket to the confirm, by event class.
         topics: how long topics took to become active.
         requests: how long our REST took.
         loop: how late the event loop is.
@@ -40,6 +41,7 @@ class Meters:
     counters: Counters = field(default_factory=Counters)
     tally: VenueTally = field(default_factory=VenueTally)
     hops: Histograms = field(default_factory=lambda: Histograms(QUICK_SECONDS))
+    deliveries: Histograms = field(default_factory=lambda: Histograms(QUICK_SECONDS))
     topics: TopicTimes = field(default_factory=TopicTimes)
     requests: RequestTimes = field(default_factory=RequestTimes)
     loop: LoopLag = field(default_factory=LoopLag)
