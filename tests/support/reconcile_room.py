@@ -47,7 +47,7 @@ class Room:
     ) -> None:
         self.lists, self.marks = lists, marks
         self.outlet, self.counters, self.receipts = MemoryOutlet(), Counters(), Receipts()
-        self.unreadable = MemoryPipeline()
+        self.unreadable = MemoryPipeline(self.counters)
         self.runner = Runner(
             outlet=self.outlet,
             resync=MemoryResync(),

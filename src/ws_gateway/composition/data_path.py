@@ -10,6 +10,7 @@ import structlog
 
 from ws_gateway.composition.account import Account
 from ws_gateway.composition.desk import Desk
+from ws_gateway.composition.recording import build_recorder
 from ws_gateway.config import Settings
 from ws_gateway.delivery.hop_times import HopTimes
 from ws_gateway.delivery.line import PublisherSettings
@@ -24,6 +25,7 @@ from ws_gateway.domain.topic import Topic
 from ws_gateway.pipeline.backfill import Backfill
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports import TopicObserver
+from ws_gateway.recording.recorder import Recorder
 from ws_gateway.runtime.clock import clock_us
 from ws_gateway.runtime.counters import BackfillTally, Counters, VenueTally
 from ws_gateway.runtime.identity import TraceIds, new_epoch
@@ -53,6 +55,7 @@ class DataPath:
         account: balances, positions and reconciliation of private facts.
         backfill: fills gaps of trades and candles; None where that is switched off.
         filling: what became of such gaps.
+        recorder: takes raw frames; None if nothing is recorded.
     """
 
     feed: BybitFeed
@@ -68,6 +71,7 @@ class DataPath:
     account: Account
     backfill: Backfill | None
     filling: BackfillTally
+    recorder: Recorder | None
 
 
 def build_data_path(
@@ -143,6 +147,7 @@ def build_data_path(
     if settings.backfill:
         past = MarketPast(desk.rest, clock_us=clock_us, new_trace_id=new_trace_id)
         backfill = Backfill(runner, past, tally=filling)
+    recorder = build_recorder(settings)
     feed = BybitFeed(
         Endpoints(settings.public_ws_url, settings.private_ws_url),
         SessionContext(
@@ -160,6 +165,7 @@ def build_data_path(
             sampling=telemetry.sampling,
             asked_by=asked_by,
             private_sink=account.front,
+            recorder=recorder,
         ),
         credentials=credentials,
         redundancy=settings.redundancy,
@@ -187,6 +193,7 @@ def build_data_path(
         account,
         backfill,
         filling,
+        recorder,
     )
 
 

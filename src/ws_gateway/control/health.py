@@ -145,7 +145,12 @@ class HealthReporter:
 
     async def report(self) -> Report:
         """Look at everything now; the database's answer may be a second old."""
-        database_error = await self._ping()
+        await self.ask_database()
+        return self.now()
+
+    def now(self) -> Report:
+        """Look at everything now; of the database, what `ask_database` learned last."""
+        database_error = self._database_error
         delivery = self._delivery.status()
         connections = self._feed.connections()
         subscriptions = self._reconciler.status()
@@ -210,13 +215,13 @@ class HealthReporter:
             difference_total=len(lacking),
         )
 
-    async def _ping(self) -> str | None:
+    async def ask_database(self) -> None:
+        """Learn whether the database answers; asks it at most once a second."""
         async with self._ping_lock:
             now = self._monotonic()
             if self._pinged_at is None or now - self._pinged_at >= PING_AGE_SECONDS:
                 self._database_error = await self._ask_database()
                 self._pinged_at = self._monotonic()
-            return self._database_error
 
     async def _ask_database(self) -> str | None:
         try:
