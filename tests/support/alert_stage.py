@@ -221,7 +221,6 @@ async def machine_fails(site: Site, proof: Proof) -> None:
         await fault(venue, "lose_private", topic="execution")
         await crossed(gateway, before, proof, "WsGatewayStreamDiffers")
         await fault(venue, "rest_failure", status=500)
-        await crossed(gateway, before, proof, "WsGatewayNotReconciled")
         gateway.process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(1.2)
         os.kill(gateway.process.pid, signal.SIGCONT)
@@ -229,7 +228,7 @@ async def machine_fails(site: Site, proof: Proof) -> None:
         await proxy.reset()
         for _ in range(3):
             await gateway.post("ticker", "ETHUSDT", category="linear")
-        await crossed(gateway, before, proof, *SLOW)
+        await crossed(gateway, before, proof, *SLOW, "WsGatewayNotReconciled")
         await proxy.cut()
         await _ask(venue, "orders", {"count": 5_000, "rate": 300})
         await crossed(gateway, before, proof, *UNSTORED)
@@ -296,8 +295,8 @@ SCENES: Mapping[Scene, tuple[str, ...]] = {
     broker_fails: (*QUEUES, "WsGatewayConfirmSlow", *AWAY, *BACK),
     machine_fails: (
         "WsGatewayStreamDiffers",
-        "WsGatewayNotReconciled",
         *SLOW,
+        "WsGatewayNotReconciled",
         *UNSTORED,
         "WsGatewayBalancesSlow",
         "WsGatewayAbsent",
