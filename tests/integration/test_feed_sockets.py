@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bybit_sim import Simulator
 from support.feed_stage import QUICK, FeedStage, feeding
 from support.scripted_venue import book, ticker
 from support.sim_client import KEY, LINEAR, PRIVATE, SECRET, eventually, running
+from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
 from ws_gateway.venue.auth import Credentials
 
@@ -216,3 +219,17 @@ async def test_a_stop_during_a_replacement_is_not_slept_through() -> None:
         await eventually(lambda: logins(venue) == [KEY])
         stage.feed.renew_credentials(Credentials("renewed", SECRET))
         await eventually(lambda: logins(venue)[-1] == "renewed")
+
+
+async def test_trades_that_are_silent_while_their_socket_is_replaced_are_noticed_on_the_next() -> (
+    None
+):
+    """A successor knows how lively they were; that it never heard them proves no quiet market."""
+    timing = replace(QUICK, stall_scale=0.05)
+    async with running(rate=200.0) as venue, feeding(venue.ws_url, timing=timing) as stage:
+        stage.feed.want([TRADES])
+        await stage.more([TRADES], 300)
+        await venue.fault("stall", topic=TRADES.name)
+        assert stage.feed.replace("linear", "a person wished it")
+        await eventually(lambda: names(stage) == ["linear.b"])
+        await eventually(lambda: stage.feed.state(TRADES) is SubscriptionState.STALLED)

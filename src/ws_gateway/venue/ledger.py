@@ -110,6 +110,12 @@ class TopicLedger:
             if entry is not None:
                 entry.is_doubted = True
 
+    def succeed(self, former: TopicLedger) -> None:
+        """Take over how lively the topics were on a socket that this one replaces."""
+        for name, entry in former._entries.items():  # of its own kind
+            if name in self._entries:
+                self._entries[name].pace.succeed(entry.pace)
+
     def ask_again(self, entry: Entry, now: float) -> None:
         """Unsubscribe one topic and subscribe it again; its state is left as it is.
 

@@ -90,6 +90,10 @@ class Session:
         """Call these active only when data come, for they were silent on another socket."""
         self._conversation.doubt(topics)
 
+    def succeed(self, former: Session) -> None:
+        """Take over how lively the topics were on a socket that this one replaces."""
+        self._conversation.succeed(former._conversation)
+
     def drop(self, topics: Iterable[Topic]) -> None:
         """Unsubscribe from these."""
         self._conversation.drop(topics, time.monotonic())

@@ -340,6 +340,7 @@ class Shard:
             log.info("venue.replacement_pointless", connection=old_name, why=why)
             return  # it is about to open a new socket by itself
         new = self._add_leg()
+        new.session.succeed(old.session)
         stalled = [topic for topic in old.states if old.state(topic) is _State.STALLED]
         new.session.doubt(stalled)
         log.info("venue.replacement_begun", connection=old_name, by=new.name, why=why)
