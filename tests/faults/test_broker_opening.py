@@ -130,13 +130,13 @@ async def test_broker_that_falls_silent_in_the_opening_is_left_at_the_deadline(
     """A black hole in log-in or declarations costs one deadline, not a hang."""
     async with short_wire(amqp_url, freeze=True) as wire:
         whole = await _opening(wire, amqp_url, amqp_prefix)
-        monkeypatch.setattr("ws_gateway.delivery.publisher._CONNECT_DEADLINE_SECONDS", 0.7)
-        monkeypatch.setattr("ws_gateway.delivery.topology._DEADLINE_SECONDS", 0.7)
+        monkeypatch.setattr("ws_gateway.delivery.publisher._CONNECT_DEADLINE_SECONDS", 3.0)
+        monkeypatch.setattr("ws_gateway.delivery.topology._DEADLINE_SECONDS", 3.0)
         wire.limits = [1 + int(whole * share)]
         taken = wire.taken
         async with delivering(via(amqp_url, wire), amqp_prefix) as rig:
             rig.feed()
-            await rig.until_ready(5.0)
+            await rig.until_ready()
             assert wire.taken - taken == 2
             await rig.until_delivered()
 

@@ -132,11 +132,11 @@ async def test_a_quota_is_429_with_a_time_to_come_again(api: Api) -> None:
 
 async def test_a_lease_that_is_not_renewed_leaves_nothing_behind(api: Api) -> None:
     """A service that renews keeps its topic; one that died loses it, and the topic is dropped."""
-    lives = (await api.add(symbol="AUSDT", ttl_seconds=1, requesting_service="lives")).json()
-    dead = (await api.add(symbol="BUSDT", ttl_seconds=1, requesting_service="dead")).json()
-    assert dead["ttl_seconds"] == 1
+    lives = (await api.add(symbol="AUSDT", ttl_seconds=4, requesting_service="lives")).json()
+    dead = (await api.add(symbol="BUSDT", ttl_seconds=4, requesting_service="dead")).json()
+    assert dead["ttl_seconds"] == 4
     assert dead["expires_at"] > dead["created_at"]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while (await api.http.get(f"{PATH}/{dead['id']}")).status_code == 200:
             renewed = (await api.http.post(f"{SETS}/lives/renewal")).json()
             assert (renewed["renewed"], renewed["requesting_service"]) == (1, "lives")

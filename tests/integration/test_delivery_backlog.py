@@ -157,11 +157,15 @@ async def test_other_types_are_watched_as_well(
         await stage.want("s", TRADES, Delivery.DEDICATED)
         stage.rig.feed(10, TRADES)
         await stage.rig.until_delivered()
-        await asyncio.sleep(1)
+        name = f"{amqp_prefix}.s.trade"
+        await eventually(lambda: queue_type in [q.queue_type for q in stage.seen if q.name == name])
+        if queue_type is QueueType.QUORUM:
+            await eventually(lambda: stage.alerts("s.trade") == ["no_consumer"])
+        else:
+            await asyncio.sleep(1)  # several looks
         status = stage.queue("s.trade")
         assert (status.queue_type, status.problem) == (queue_type.value, None)
         if queue_type is QueueType.QUORUM:
-            assert stage.alerts("s.trade") == ["no_consumer"]
             assert status.depth == sum(stage.rig.counters.routed.values())
         else:
             assert (status.max_length, status.dropped_at_most, status.alerts) == (None, None, ())

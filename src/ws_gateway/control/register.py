@@ -110,7 +110,8 @@ class Register:
                 continue
             if self._meanwhile is not None:
                 self._meanwhile[row.id] = row
-            if before is not None and before.topic != row.topic:
+            is_moved = before is not None and _place(before) != _place(row)
+            if before is not None and is_moved:
                 touched |= self._forget(before)
             if row.id not in self._rows:
                 insort(self._ids, row.id)
@@ -118,7 +119,7 @@ class Register:
             self._rows[row.id] = row
             if not self._of_topic.get(row.topic):
                 touched.add(row.topic)
-            if before is None or before.topic != row.topic:
+            if before is None or is_moved:
                 insort(self._of_topic.setdefault(row.topic, []), row.id)
             self._of_service.setdefault(row.requesting_service, {})[row.topic] = row.id
         self._changed(touched)
@@ -193,3 +194,7 @@ class Register:
             - (0 if before is None else before.revision)
             + (0 if after is None else after.revision),
         )
+
+
+def _place(row: Subscription) -> tuple[Topic, str]:
+    return row.topic, row.requesting_service

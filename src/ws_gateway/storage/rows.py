@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from uuid import UUID
 
 import asyncpg
@@ -34,6 +35,8 @@ _MAX_TOLD_CHARS = 500
 
 _log = structlog.get_logger(__name__)
 _told: set[str] = set()
+# Many rows name one topic, and the same rows are read again and again.
+_parsed = lru_cache(maxsize=20_000)(parse_topic)
 
 
 def subscription_of(row: asyncpg.Record) -> Subscription:
@@ -95,7 +98,7 @@ def _topic_of(row: asyncpg.Record) -> Topic:
     Two rows of one text that differ in the others would be one stream at the venue and two here.
     """
     word = row["category"]
-    topic = parse_topic(row["topic"], None if word is None else Category(word))
+    topic = _parsed(row["topic"], None if word is None else Category(word))
     if topic.symbol is not None and len(topic.symbol.encode()) > MAX_SYMBOL_BYTES:
         raise ValueError(f"a symbol has at most {MAX_SYMBOL_BYTES} bytes")
     for column, meant in (

@@ -58,7 +58,7 @@ async def test_cancel_race() -> None:
 async def test_private_out_of_order() -> None:
     """`private_out_of_order` tells of results before their causes, each topic still in order."""
     async with running() as sim, private(sim) as client:
-        await sim.fault("private_out_of_order")
+        await sim.fault("private_out_of_order", delay_seconds=2)
         sim.place_market_order("BTCUSDT", "Buy", "0.001")
         seen = await events(client, 7)
         assert [topic for topic, _ in seen][-3:] == ["order", "order", "execution"]

@@ -140,3 +140,15 @@ def test_what_a_service_has_of_a_name_is_found_whatever_its_category() -> None:
     found = register.standing("s", A)
     assert found is not None
     assert found.topic == A
+
+
+def test_a_row_that_was_given_to_another_service_is_that_ones_alone() -> None:
+    """As when a person corrects it: nobody finds it under the name it had."""
+    register = Register()
+    register.put([row(1, service="s")])
+    register.put([row(1, service="t", revision=2)])
+    assert register.of_service("s") == {}
+    assert register.of_service("t") == {A: UUID(int=1)}
+    assert register.standing("s", A) is None
+    assert [one.id.int for one in register.of_topic(A, UUID(int=0))] == [1]
+    assert register.drop([UUID(int=1)]) == {A}
