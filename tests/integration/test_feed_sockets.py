@@ -233,3 +233,23 @@ async def test_trades_that_are_silent_while_their_socket_is_replaced_are_noticed
         assert stage.feed.replace("linear", "a person wished it")
         await eventually(lambda: names(stage) == ["linear.b"])
         await eventually(lambda: stage.feed.state(TRADES) is SubscriptionState.STALLED)
+
+
+async def test_a_topic_says_why_its_connection_does_not_come_up_also_if_it_is_wanted_later() -> (
+    None
+):
+    """Nobody has to look for the reason elsewhere; it is gone when data can come."""
+    async with running() as venue, feeding(venue.ws_url) as stage:
+        venue.refuse_handshakes = 503
+        stage.feed.want([TICKER])
+        await eventually(lambda: "503" in str(error_of(stage, TICKER)))
+        stage.feed.want([BOOK])
+        await eventually(lambda: "503" in str(error_of(stage, BOOK)))
+        venue.refuse_handshakes = None
+        await stage.more([TICKER, BOOK])
+        assert error_of(stage, TICKER) is error_of(stage, BOOK) is None
+
+
+def error_of(stage: FeedStage, topic: Topic) -> str | None:
+    """Return the words that were last told of a topic."""
+    return next((error for of, _, error in reversed(stage.changes) if of == topic), None)

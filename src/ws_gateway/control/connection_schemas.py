@@ -145,7 +145,9 @@ class EndpointAnswer(BaseModel):
     desired: int = Field(description="Wanted; the sum of the four counts below.")
     active: int = Field(description="Acknowledged, or bringing data.")
     pending: int = Field(description="Not asked for yet, or asked for and not acknowledged.")
-    rejected: int = Field(description="Refused by Bybit or by a setting; not asked for again.")
+    rejected: int = Field(
+        description="Refused by Bybit or by a setting; `error` says whether it is asked for again."
+    )
     stalled: int = Field(description="Acknowledged, but nothing comes although it should.")
     breaker: BreakerState = Field(description="The worst of its connections.")
     maintenance: bool = Field(description="Announced maintenance takes data from it now.")

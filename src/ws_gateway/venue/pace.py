@@ -70,7 +70,7 @@ _HALF_LIFE_SECONDS = 600.0
 
 
 class Pace:
-    """One topic's pace on one socket and on those before it, as it shows when the topic is looked at now and then.
+    """One topic's pace on one socket and those before it, as looks now and then show it.
 
     Nothing is done per frame but counting, elsewhere: a silence is known to the time between two
     looks, which is a fraction of what is ever called too long.

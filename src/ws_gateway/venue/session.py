@@ -18,10 +18,12 @@ from ws_gateway.venue.attempts import Attempts
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.connection import VenueSocket, open_socket
 from ws_gateway.venue.context import SessionContext
+from ws_gateway.venue.entry import TopicChange
 from ws_gateway.venue.frame_lines import FrameLines
 from ws_gateway.venue.observations import read_observations
 from ws_gateway.venue.owner import FactSink, SessionOwner
 from ws_gateway.venue.protocol import Conversation, Phase
+from ws_gateway.venue.refusals import explained
 from ws_gateway.venue.uptime import Uptime
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -271,7 +273,7 @@ class Session:
         self._last_error = exc.detail
         self._is_login_refused = exc.reason == "login"
         self._context.tally.losses[self._endpoint, exc.reason] += 1
-        broken = self._conversation.lost(exc.detail if exc.reason == "login" else None)
+        broken = self._conversation.lost(exc.detail)
         self._break(broken, GapReason.DISCONNECT, exc.detail)
         self._report_changes()
         tell = self._log.info if self._is_excused() else self._log.warning
@@ -344,7 +346,7 @@ class Session:
                 self._log.warning(
                     "venue.subscription_rejected", topic=change.topic.name, words=change.error
                 )
-            self._owner.topic_changed(self, change.topic, change.state, change.error)
+            self._owner.topic_changed(self, change.topic, change.state, _words_of(change))
 
     def _arm(self) -> None:
         self._disarm()
@@ -436,6 +438,18 @@ class Session:
             is_login_refused=self._is_login_refused,
             uptime_ratio=self._uptime.ratio(now),
         )
+
+
+def _words_of(change: TopicChange) -> str | None:
+    """Say what a topic's state means and what is done about it."""
+    if change.error is None:
+        return None
+    retry_at = _wall_time(change.retry_at, time.monotonic())
+    return explained(
+        change.error,
+        None if retry_at is None else retry_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        is_final=change.state is SubscriptionState.REJECTED,
+    )
 
 
 def _wall_time(at: float | None, now: float) -> datetime | None:
