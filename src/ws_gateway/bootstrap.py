@@ -29,7 +29,7 @@ from ws_gateway.control.api.edge import OpenRequests
 from ws_gateway.control.api.server import HttpServer, listening
 from ws_gateway.control.figures import Figures
 from ws_gateway.control.guard import Guard, Limits
-from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.health import HealthReporter, Places
 from ws_gateway.control.keyring import KeyRing
 from ws_gateway.control.keys import KeyService
 from ws_gateway.control.metrics.metric import Meters
@@ -46,8 +46,8 @@ from ws_gateway.runtime.loop_lag import LoopLag
 from ws_gateway.runtime.telemetry import Telemetry
 from ws_gateway.storage.audit import PostgresAudit
 from ws_gateway.storage.changes import LedgerChanges
-from ws_gateway.storage.database import migrate, open_pool
-from ws_gateway.storage.embedded import EmbeddedPostgres
+from ws_gateway.storage.database import migrate, open_pool, place_of
+from ws_gateway.storage.embedded import EmbeddedPostgres, embedded_folder
 from ws_gateway.storage.keys import PostgresKeys
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
 
@@ -125,6 +125,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 epoch=path.epoch,
                 notices=desk.maintenance,
                 backlog=care.monitor,
+                places=_places(settings),
             )
             app = create_app(
                 subscriptions=SubscriptionService(
@@ -331,9 +332,25 @@ async def database_url(settings: Settings) -> AsyncIterator[str]:
         return
     embedded = EmbeddedPostgres(settings.data_dir)
     try:
-        yield await embedded.start()
+        url = await embedded.start()
+        keeping = asyncio.create_task(embedded.keep(), name="embedded database")
+        try:
+            yield url
+        finally:
+            keeping.cancel()
+            await asyncio.wait({keeping})
     finally:
         await embedded.stop()
+
+
+def _places(settings: Settings) -> Places:
+    """Say where database and broker are, without who logs in."""
+    if settings.database_url is not None:
+        database = place_of(settings.database_url.get_secret_value())
+    else:
+        folder = embedded_folder(settings.data_dir)
+        database = f"the embedded PostgreSQL in {folder}, which the gateway starts again by itself"
+    return Places(database, f"RabbitMQ at {_host_of(settings.amqp_url.get_secret_value())}")
 
 
 async def _require_broker(settings: Settings) -> None:

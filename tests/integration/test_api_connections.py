@@ -71,7 +71,9 @@ async def test_readiness_and_connections_agree_in_an_outage(api: Api) -> None:
     await api.pool.close()
     readiness = await api.http.get("/readyz")
     assert readiness.status_code == 503
-    assert {one["code"] for one in readiness.json()["reasons"]} == {
+    assert [one["code"] for one in readiness.json()["reasons"]] == ["connection_not_streaming"]
+    health = (await api.http.get("/health")).json()
+    assert {one["code"] for one in health["reasons"]} == {
         "database_lost",
         "connection_not_streaming",
     }

@@ -46,6 +46,18 @@ _LACKING = tuple(state for state in SubscriptionState if state is not Subscripti
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """Where what the gateway needs is, for people; without any login.
+
+    Attributes:
+        database: and who brings it back, if the gateway does.
+    """
+
+    database: str = "PostgreSQL"
+    broker: str = "RabbitMQ"
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Everything `/health` shows; `status` is ok, degraded or down."""
 
@@ -106,6 +118,7 @@ class HealthReporter:
         epoch: this process's run of numbering.
         notices: what the venue announces; None if nobody listens to it.
         backlog: what the queues hold; None if nobody watches them.
+        places: where database and broker are.
         monotonic: clock in seconds.
         utc_now: the time of day, for people.
     """
@@ -121,6 +134,7 @@ class HealthReporter:
         epoch: str,
         notices: VenueNotices | None = None,
         backlog: BacklogReport | None = None,
+        places: Places | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         utc_now: Callable[[], datetime] = _utc_now,
     ) -> None:
@@ -132,6 +146,7 @@ class HealthReporter:
         self._epoch = epoch
         self._notices = notices
         self._backlog = backlog
+        self._places = places or Places()
         self._monotonic = monotonic
         self._utc_now = utc_now
         self._started_at = monotonic()
@@ -149,8 +164,8 @@ class HealthReporter:
         now = self._monotonic()
         of_venue = [reason for view in endpoints for reason in view.reasons(now)]
         reasons = [
-            *_database_reasons(database_error, subscriptions),
-            *_delivery_reasons(delivery),
+            *_database_reasons(database_error, subscriptions, self._places.database),
+            *_delivery_reasons(delivery, self._places.broker),
             *_refusal_reasons(delivery, self.queues()),
             *of_venue,
             *_queue_reasons(self.queues()),
@@ -224,25 +239,33 @@ class HealthReporter:
         return None
 
 
-def _database_reasons(error: str | None, subscriptions: ReconcilerStatus) -> list[Reason]:
+def _database_reasons(
+    error: str | None, subscriptions: ReconcilerStatus, place: str
+) -> list[Reason]:
+    """Tell of the database, which no event needs; only what is wanted has to be known once."""
+    reasons = []
     if error := error or subscriptions.database_error:
-        return [Reason("database_lost", "database", error)]
+        detail = f"{error} ({place}); data flow on, changes are answered 503 meanwhile"
+        reasons.append(Reason("database_lost", "database", detail, is_blocking=False))
     if not subscriptions.is_restored:
-        return [
-            Reason("not_restored", "subscriptions", "the stored subscriptions are still being read")
-        ]
-    return []
+        detail = "the stored subscriptions have not been read yet"
+        reasons.append(Reason("not_restored", "subscriptions", detail))
+    return reasons
 
 
-def _delivery_reasons(delivery: DeliveryStatus) -> list[Reason]:
+def _delivery_reasons(delivery: DeliveryStatus, place: str) -> list[Reason]:
     reasons = [
         Reason("queue_problem", one.subject, one.detail, is_blocking=one.is_blocking)
         for one in delivery.problems
     ]
     if delivery.state is not BrokerState.READY:
         because = f": {delivery.last_error}" if delivery.last_error else ""
-        code = "broker_blocked" if delivery.state is BrokerState.BLOCKED else "broker_lost"
-        reasons.insert(0, Reason(code, "broker", f"broker is {delivery.state}{because}"))
+        is_blocked = delivery.state is BrokerState.BLOCKED
+        code = "broker_blocked" if is_blocked else "broker_lost"
+        next_step = "" if is_blocked else ", tried again every few seconds"
+        waiting = f"{delivery.buffered_events} events wait{next_step}"
+        detail = f"broker is {delivery.state}{because} ({place}); {waiting}"
+        reasons.insert(0, Reason(code, "broker", detail))
     if delivery.spool_error is not None:
         detail = f"private events are held in memory only: {delivery.spool_error}"
         reasons.append(Reason("spool_unavailable", "spool", detail, is_blocking=False))

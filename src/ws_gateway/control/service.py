@@ -18,7 +18,7 @@ from ws_gateway.control.policy import Policy
 from ws_gateway.control.register import Register
 from ws_gateway.control.state_pages import page_in_state
 from ws_gateway.control.topic_states import StateNews
-from ws_gateway.control.wishes import EXPLICIT, TopicChoice, Wish
+from ws_gateway.control.wishes import EXPLICIT, MOST_FAULTS, TopicChoice, Wish, together, way_of
 from ws_gateway.domain.caller import Caller, Scope
 from ws_gateway.domain.subscription import Delivery, Subscription, UnreadableRow
 from ws_gateway.domain.topic import Topic
@@ -370,23 +370,29 @@ class SubscriptionService:
     async def _distinct(self, wishes: Sequence[Wish]) -> list[Wanted]:
         """Find the topics of a whole set; the same wish twice is one."""
         found: dict[Topic, tuple[int, Wanted]] = {}
+        refused: list[tuple[int, Rejected]] = []
         async for place, wish in one_by_one(list(enumerate(wishes))):
             try:
                 wanted = await self._wanted(wish)
             except Rejected as exc:
-                exc.field = ".".join(["subscriptions", str(place), *([exc.field or ""])]).strip(".")
-                raise
+                refused.append((place, exc))
+                if len(refused) > MOST_FAULTS:
+                    break
+                continue
+            if refused:
+                continue
             before, other = found.setdefault(wanted.topic, (place, wanted))
             ways = [(one.delivery or Delivery.SHARED, one.ttl_seconds) for one in (other, wanted)]
             if ways[0] != ways[1]:
                 raise Contradiction(
                     f"subscriptions {before} and {place} both want {wanted.topic.name}: one with "
-                    f"delivery {ways[0][0]} and ttl_seconds {ways[0][1]}, one with delivery "
-                    f"{ways[1][0]} and ttl_seconds {ways[1][1]}",
+                    f"{way_of(*ways[0])}, one with {way_of(*ways[1])}",
                     code="subscriptions_contradict",
                     field=f"subscriptions.{place}",
                     found=wanted.topic.name,
                 )
+        if refused:
+            raise together(refused)
         return [wanted for _, wanted in found.values()]
 
     async def _settle_queues(self, rows: Sequence[Subscription]) -> None:
