@@ -137,6 +137,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                     streams=path.runner,
                     quota=settings.quota_subscriptions,
                     asked_by=path.asked_by,
+                    queue_prefix=settings.amqp_prefix,
                 ),
                 health=reporter,
                 scrape=Scrape(reporter, meters),

@@ -250,6 +250,19 @@ async def test_a_topic_says_why_its_connection_does_not_come_up_also_if_it_is_wa
         assert error_of(stage, TICKER) is error_of(stage, BOOK) is None
 
 
+async def test_a_connection_that_waits_for_its_next_attempt_makes_it_when_it_is_asked_for() -> None:
+    """There is nothing to replace, so whoever asks for that means this."""
+    async with (
+        running() as venue,
+        feeding(venue.ws_url, secret="wrong", login_pause=600, login_pause_cap=600) as stage,
+    ):
+        stage.feed.want([ORDERS])
+        await eventually(lambda: bool(stage.connection("private").retry_at))  # type: ignore[union-attr]
+        assert logins(venue) == [KEY]
+        assert stage.feed.replace("private", "a person asked for it")
+        await eventually(lambda: logins(venue) == [KEY, KEY])
+
+
 def error_of(stage: FeedStage, topic: Topic) -> str | None:
     """Return the words that were last told of a topic."""
     return next((error for of, _, error in reversed(stage.changes) if of == topic), None)

@@ -13,7 +13,7 @@ import structlog
 
 from ws_gateway.control.access import require, require_service
 from ws_gateway.control.board import TopicBoard
-from ws_gateway.control.live import LiveSubscription, LiveView, TopicReport
+from ws_gateway.control.live import QUEUE_PREFIX, LiveSubscription, LiveView, TopicReport
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.register import Register
 from ws_gateway.control.state_pages import page_in_state
@@ -121,6 +121,7 @@ class SubscriptionService:
         streams: what came of each topic; None if nobody counts.
         quota: most subscriptions of one service, None for no bound.
         asked_by: told which request asked for a topic; None tells nobody.
+        queue_prefix: what the names of queues begin with.
     """
 
     def __init__(
@@ -134,12 +135,13 @@ class SubscriptionService:
         streams: StreamReport | None = None,
         quota: int | None = None,
         asked_by: TraceKeeper | None = None,
+        queue_prefix: str = QUEUE_PREFIX,
     ) -> None:
         self._store = store
         self._listener = listener
         self._choice = TopicChoice(policy, instruments)
         self._queues = queues
-        self._view = LiveView(listener, streams)
+        self._view = LiveView(listener, streams, queue_prefix)
         self._quota = quota
         self._asked_by = asked_by
 
@@ -221,6 +223,7 @@ class SubscriptionService:
                 retry_after_seconds=QUOTA_RETRY_SECONDS,
             )
         change = await self._store.replace(requesting_service, wanted, by=caller)
+        removed = await self._live(change.removed)
         fresh = [*change.added, *change.changed]
         if fresh or change.removed:
             await self._settle_queues(fresh)
@@ -242,7 +245,7 @@ class SubscriptionService:
             await self._listener.settled([one.topic for one in wanted], wait_seconds)
         return SetOutcome(
             await self._live(change.added),
-            [LiveSubscription(row) for row in change.removed],
+            removed,
             await self._live(change.changed),
             change.unchanged,
         )

@@ -116,6 +116,15 @@ class Session:
         self._attempts.start_anew()
         self._wake.set()
 
+    def try_now(self, why: str) -> None:
+        """Wait no longer for the next attempt to connect, if one is waited for.
+
+        The pause that the venue asked for is kept, for it is about all that come from here.
+        """
+        self._log.info("venue.attempt_hastened", why=why)
+        self._attempts.start_anew()
+        self._wake.set()
+
     def silences(self, now: float) -> Iterator[tuple[Topic, float]]:
         """Tell for how long each topic that is active or stalled has been silent, in seconds."""
         return self._conversation.silences(now)
