@@ -45,5 +45,5 @@ def explained(words: str, retry_at: str | None, *, is_final: bool) -> str:
     if retry_at is not None:
         parts.append(f"asked for again at {retry_at}")
     elif is_final:
-        parts.append("not asked for again until it is posted again or gets a new connection")
+        parts.append("not asked for again until it is posted again or its connection is replaced")
     return "; ".join(parts)
