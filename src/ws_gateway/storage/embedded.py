@@ -29,6 +29,9 @@ START_SECONDS = 60.0
 KEEP_SECONDS = 1.0
 """How often a server is looked at that may have died."""
 
+END_SECONDS = 5.0
+"""Longest wait at the end for a server that is being started again."""
+
 _POLL_SECONDS = 0.1
 _READY_LINE = 7  # line of postmaster.pid that says `ready` (PostgreSQL, pidfile.h)
 
@@ -93,8 +96,15 @@ class EmbeddedPostgres:
             if not is_told:
                 _log.warning("storage.embedded_died", folder=str(self._folder))
             is_told = True
+            starting = asyncio.ensure_future(self.start())
             try:
-                await self.start()
+                await asyncio.shield(starting)
+            except asyncio.CancelledError:
+                # It is in a thread that nothing cancels, and `stop` has to know its server.
+                await asyncio.wait({starting}, timeout=END_SECONDS)
+                if starting.done():
+                    starting.exception()  # nobody else asks, and its end is the end
+                raise
             except ConfigError as exc:
                 # What is left of the old one may hold the folder for a moment; a full disk longer.
                 _log.warning("storage.embedded_unstarted", why=str(exc))
