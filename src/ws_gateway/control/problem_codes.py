@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 CODES = {
+    "account_unknown": "No account is called so; `allowed` names those there are.",
     "admin_bound": "An administrator's key cannot be bound to services.",
     "api_key_expired": "The key was of use and has ended; use its successor.",
     "api_key_missing": "Send a key as X-API-Key.",
@@ -17,7 +18,9 @@ CODES = {
     "category_disabled": "A setting keeps this category from being served.",
     "category_missing": "The symbol does not tell the category; name one.",
     "channel_not_in_category": "This category has no such channel.",
+    "coin_unfit": "The account's totals are of no single coin.",
     "connection_not_found": "There is no connection of that name.",
+    "console_file_unknown": "The console has no such file.",
     "content_type_not_json": "Send the body as application/json.",
     "credentials_missing": "Private data need a Bybit key, and there is none.",
     "cursor_unknown": "The cursor was not made here.",
@@ -37,11 +40,14 @@ CODES = {
     "key_not_active": "The key has ended, so it cannot be rotated.",
     "key_rotated": "The key has a successor; rotate that one.",
     "key_unknown": "There is no key of that id.",
+    "live_streams": "As many live streams are open as there may be; close one.",
+    "live_streams_of_key": "The key has as many live streams open as it may; close one.",
     "method_not_allowed": "The path does not take this method.",
     "not_found": "There is no such path.",
     "pool_not_offered": "There is no such pool.",
     "public_not_served": "A setting keeps public data from being served.",
     "quota_exceeded": "The service has as many subscriptions as it may.",
+    "range_empty": "The range ends before it begins.",
     "request_not_http": "This is no HTTP request.",
     "schema_not_found": "There is no schema of that name.",
     "scope_missing": "The key lacks the scope that this needs.",
@@ -56,4 +62,7 @@ CODES = {
     "too_many_requests": "The service asks too often; wait Retry-After seconds.",
     "too_many_wrong_keys": "Too many wrong keys came from this address.",
     "unknown_topic": "There is no such topic.",
+    "venue_away": "Bybit does not answer; send the same again after Retry-After.",
+    "venue_busy": "Bybit asks to be left alone; send the same again after Retry-After.",
+    "venue_refused": "Bybit refused what was asked of it, in the words told.",
 }
