@@ -286,6 +286,7 @@ class Backfill:
     def _forget(self, gap: _Gap) -> None:
         self._gaps.pop(gap.topic.key, None)
         self._runner.detour(gap.topic, None)
+        self._runner.release([gap.topic])
 
     # ── what is said of it ────────────────────────────────────────────────────────────────────
 
