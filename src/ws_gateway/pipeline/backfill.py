@@ -299,9 +299,9 @@ class Backfill:
         self._line = None
         if not (self._filled or self._unfilled):
             return
-        line = log.warning if self._unfilled else log.info
-        line(
-            "backfill.done",
+        tell = log.warning if self._unfilled else log.info
+        tell(
+            "pipeline.backfilled",
             filled=self._filled,
             rows=self._rows,
             unfilled=dict(self._unfilled),
