@@ -249,7 +249,7 @@ class Settings(BaseSettings):
     )
     http_key_file: Path | None = Field(None, description="Private key (PEM) of that certificate.")
     data_dir: Path = Field(
-        Path(".ws-gateway"), description="Folder for the embedded database and the spool."
+        Path(".ws-gateway"), description="Folder for the embedded database and what waits on disk."
     )
     record_dir: Path | None = Field(
         None, description="Folder raw frames are recorded into, for `ws-gateway replay`."
