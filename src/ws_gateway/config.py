@@ -203,6 +203,11 @@ class Settings(BaseSettings):
         description="Orders, executions, positions and balances are compared with Bybit's REST"
         " this often, besides after every reconnect.",
     )
+    backfill: bool = Field(
+        True,
+        description="After a gap, trades and candles are fetched over Bybit's REST as far as it"
+        " reaches, and told before `resumed`.",
+    )
     api_key: SecretStr | None = Field(
         None,
         description="First administrator key of the HTTP API; without it and without a key of"

@@ -22,11 +22,12 @@ from ws_gateway.delivery.spool import Spool
 from ws_gateway.delivery.spool_records import condense
 from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.topic import Topic
+from ws_gateway.pipeline.backfill import Backfill
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports import TopicObserver
 from ws_gateway.recording.recorder import Recorder
 from ws_gateway.runtime.clock import clock_us
-from ws_gateway.runtime.counters import Counters, VenueTally
+from ws_gateway.runtime.counters import BackfillTally, Counters, VenueTally
 from ws_gateway.runtime.identity import TraceIds, new_epoch
 from ws_gateway.runtime.spool_log import SpoolLog
 from ws_gateway.runtime.telemetry import Telemetry
@@ -36,6 +37,7 @@ from ws_gateway.venue.context import SessionContext
 from ws_gateway.venue.credentials import CredentialFiles
 from ws_gateway.venue.feed import BybitFeed, Endpoints
 from ws_gateway.venue.frame_lines import AskedBy
+from ws_gateway.venue.market_past import MarketPast
 from ws_gateway.venue.succession import Replacing
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -51,6 +53,8 @@ class DataPath:
         credential_files: what renews the feed's credentials; None without any.
         asked_by: which request asked for a topic.
         account: balances, positions and reconciliation of private facts.
+        backfill: fills gaps of trades and candles; None where that is switched off.
+        filling: what became of such gaps.
         recorder: takes raw frames; None if nothing is recorded.
     """
 
@@ -65,6 +69,8 @@ class DataPath:
     credential_files: CredentialFiles | None
     asked_by: AskedBy
     account: Account
+    backfill: Backfill | None
+    filling: BackfillTally
     recorder: Recorder | None
 
 
@@ -136,13 +142,18 @@ def build_data_path(
         counters=counters,
         new_trace_id=new_trace_id,
     )
+    filling = BackfillTally()
+    backfill = None
+    if settings.backfill:
+        past = MarketPast(desk.rest, clock_us=clock_us, new_trace_id=new_trace_id)
+        backfill = Backfill(runner, past, tally=filling)
     recorder = build_recorder(settings)
     feed = BybitFeed(
         Endpoints(settings.public_ws_url, settings.private_ws_url),
         SessionContext(
             # Not to be taken for the real thing by whoever reads /health.
             environment=settings.bybit_ws_url or settings.bybit_environment.value,
-            sink=runner,
+            sink=backfill or runner,
             unreadable=unreadable,
             observer=account.front,
             rng=rng,
@@ -180,6 +191,8 @@ def build_data_path(
         files,
         asked_by,
         account,
+        backfill,
+        filling,
         recorder,
     )
 
