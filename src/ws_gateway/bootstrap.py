@@ -116,8 +116,8 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 topics=reconciler.times,
                 clock=desk.clock,
                 spool_max_bytes=settings.spool_max_bytes,
-                account=path.account.tally,
-                accounts=[path.account],
+                account=path.account_tally,
+                accounts=path.accounts,
             )
             reporter = HealthReporter(
                 store=store,
@@ -128,7 +128,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 epoch=path.epoch,
                 notices=desk.maintenance,
                 backlog=care.monitor,
-                accounts=[path.account],
+                accounts=path.accounts,
             )
             app = create_app(
                 subscriptions=SubscriptionService(
@@ -148,7 +148,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 guard=Guard(settings.api_key, ring, _limits(settings)),
                 requests=requests,
                 contract=render(_site(settings)),
-                balances=BalanceService([path.account]),
+                balances=BalanceService(path.accounts),
             )
             server = HttpServer(app, settings.http_trusted_proxies)
             control = _Control(
@@ -225,10 +225,14 @@ async def _run_rooms(
     Answers whether everything that was taken is confirmed, or on disk for the next process.
     """
     await path.spool.open()
-    await path.account.restore()
+    for account in path.accounts:
+        await account.restore()
     async with asyncio.TaskGroup() as rooms:
         spooling = rooms.create_task(path.spool.run(), name="spool")
-        storing = rooms.create_task(path.account.writer.run(), name="balances")
+        storing = [
+            (one, rooms.create_task(one.writer.run(), name=f"balances of {one.name}"))
+            for one in path.accounts
+        ]
         publishing = rooms.create_task(path.publisher.run(), name="publisher")
         feeding = rooms.create_task(path.feed.run(), name="feed")
         reconciling = rooms.create_task(control.reconciler.run(), name="reconciler")
@@ -253,7 +257,7 @@ async def _run_rooms(
         for task in aside:
             task.cancel()
         await _end_intake(control, feeding, reconciling, keying, serving)
-        await path.account.end(storing)
+        await asyncio.gather(*(account.end(task) for account, task in storing))
         left = ends_at - 2 * GOODBYE_SECONDS - asyncio.get_running_loop().time()
         drained = await path.publisher.drain(left)
         await path.publisher.close(GOODBYE_SECONDS)
@@ -278,12 +282,15 @@ def _begin_aside(
         rooms.create_task(control.loop.run(), name="loop lag"),
         rooms.create_task(control.care.run(), name="queues"),
         rooms.create_task(control.changes.run(control.reconciler), name="changes"),
-        rooms.create_task(path.account.retention.run(), name="retention"),
-        rooms.create_task(path.account.reconciliation.run(), name="reconciliation"),
-        rooms.create_task(path.account.marks.run(), name="marks"),
+        # One table for all accounts, so one of them looks after it.
+        rooms.create_task(path.accounts[0].retention.run(), name="retention"),
     ]
-    if path.credential_files is not None:
-        aside.append(rooms.create_task(path.credential_files.run(), name="credentials"))
+    for one in path.accounts:
+        aside += [
+            rooms.create_task(one.reconciliation.run(), name=f"reconciliation of {one.name}"),
+            rooms.create_task(one.marks.run(), name=f"marks of {one.name}"),
+        ]
+    aside += [rooms.create_task(one.run(), name="credentials") for one in path.credential_files]
     return aside
 
 

@@ -139,6 +139,7 @@ class ConnectionStatus:
         retry_at: when the next attempt to connect is due, None unless it waits for one.
         is_login_refused: `last_error` is about a login the venue did not take.
         uptime_ratio: share of its life in which it streamed.
+        account: whose data it brings; None on public ones, and from the feed also for the first.
     """
 
     name: str
@@ -156,6 +157,7 @@ class ConnectionStatus:
     retry_at: datetime | None = None
     is_login_refused: bool = False
     uptime_ratio: float = 0.0
+    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +302,7 @@ class SubscriptionFilter:
 
     Attributes:
         services: those whose subscriptions the caller may see at all.
+        account: whose private topics; empty is the first account.
     """
 
     requesting_service: str | None = None
@@ -308,6 +311,7 @@ class SubscriptionFilter:
     symbol: str | None = None
     state: SubscriptionState | None = None
     services: frozenset[str] | None = None
+    account: str | None = None
 
     def fits(self, row: Subscription) -> bool:
         """Say whether a subscription is among those."""
@@ -318,6 +322,12 @@ class SubscriptionFilter:
             and self.symbol in (None, row.topic.symbol)
             and self.state in (None, row.state)
             and (self.services is None or row.requesting_service in self.services)
+            and self._is_of_account(row.topic)
+        )
+
+    def _is_of_account(self, topic: Topic) -> bool:
+        return self.account is None or (
+            topic.is_private and (topic.account or "") == self.account
         )
 
 

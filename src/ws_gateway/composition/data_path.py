@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import SystemRandom
 
 import structlog
 
+from ws_gateway.account.front import PrivateFronts
 from ws_gateway.composition.account import Account
 from ws_gateway.composition.desk import Desk
 from ws_gateway.config import Settings
@@ -24,7 +26,7 @@ from ws_gateway.domain.topic import Topic
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports import TopicObserver
 from ws_gateway.runtime.clock import clock_us
-from ws_gateway.runtime.counters import Counters, VenueTally
+from ws_gateway.runtime.counters import AccountTally, Counters, VenueTally
 from ws_gateway.runtime.identity import TraceIds, new_epoch
 from ws_gateway.runtime.spool_log import SpoolLog
 from ws_gateway.runtime.telemetry import Telemetry
@@ -46,9 +48,10 @@ class DataPath:
     Attributes:
         tally: what connecting to the venue met.
         times: how long events take from hop to hop.
-        credential_files: what renews the feed's credentials; None without any.
+        credential_files: what renews the feed's credentials, per account.
         asked_by: which request asked for a topic.
-        account: balances, positions and reconciliation of private facts.
+        accounts: balances, positions and reconciliation of private facts, the first one first.
+        account_tally: what operators count of all of them.
     """
 
     feed: BybitFeed
@@ -59,9 +62,10 @@ class DataPath:
     times: HopTimes
     runner: Runner
     epoch: str
-    credential_files: CredentialFiles | None
+    credential_files: tuple[CredentialFiles, ...]
     asked_by: AskedBy
-    account: Account
+    accounts: tuple[Account, ...]
+    account_tally: AccountTally
 
 
 def build_data_path(
@@ -89,6 +93,7 @@ def build_data_path(
         outbox,
         counters,
         exchange=names.exchange,
+        account=settings.account_name,
         clock_us=clock_us,
         new_trace_id=new_trace_id,
     )
@@ -120,18 +125,24 @@ def build_data_path(
     )
     publisher.report_losses_to(runner)
     unreadable = Quarantine(publisher, counters=counters, clock_us=clock_us)
-    account = Account(
-        settings,
-        statements,
-        desk,
-        credentials,
-        sink=runner,
-        receipts=Receipts(outbox, spool),
-        observer=observer,
-        unreadable=unreadable,
-        counters=counters,
-        new_trace_id=new_trace_id,
+    account_tally = AccountTally()
+    accounts = tuple(
+        Account(
+            settings,
+            statements,
+            desk,
+            each,
+            sink=runner,
+            receipts=Receipts(outbox, spool),
+            observer=observer,
+            unreadable=unreadable,
+            counters=counters,
+            new_trace_id=new_trace_id,
+            tally=account_tally,
+        )
+        for each in credentials or (None,)
     )
+    fronts = PrivateFronts({each.key: each.front for each in accounts})
     feed = BybitFeed(
         Endpoints(settings.public_ws_url, settings.private_ws_url),
         SessionContext(
@@ -139,7 +150,7 @@ def build_data_path(
             environment=settings.bybit_ws_url or settings.bybit_environment.value,
             sink=runner,
             unreadable=unreadable,
-            observer=account.front,
+            observer=fronts,
             rng=rng,
             clock_us=clock_us,
             new_trace_id=new_trace_id,
@@ -148,7 +159,7 @@ def build_data_path(
             tally=tally,
             sampling=telemetry.sampling,
             asked_by=asked_by,
-            private_sink=account.front,
+            private_sink=fronts,
         ),
         credentials=credentials,
         redundancy=settings.redundancy,
@@ -159,11 +170,21 @@ def build_data_path(
     def renew(fresh: Credentials) -> None:
         telemetry.secrets.add(fresh.key, fresh.secret)
         feed.renew_credentials(fresh)
-        account.renew_credentials(fresh)
+        next(one for one in accounts if one.key == fresh.account).renew_credentials(fresh)
 
-    files = None if credentials is None else _credential_files(settings, credentials, renew)
     return DataPath(
-        feed, publisher, spool, counters, tally, times, runner, epoch, files, asked_by, account
+        feed,
+        publisher,
+        spool,
+        counters,
+        tally,
+        times,
+        runner,
+        epoch,
+        _credential_files(settings, credentials, renew),
+        asked_by,
+        accounts,
+        account_tally,
     )
 
 
@@ -176,23 +197,33 @@ class _LateResync:
         self.feed.resync(topic)
 
 
-def _credentials(settings: Settings) -> Credentials | None:
+def _credentials(settings: Settings) -> tuple[Credentials, ...]:
+    """Return a pair per account, the first one first."""
     if settings.bybit_api_key is None or settings.bybit_api_secret is None:
         log.info("gateway.public_only", why="WSG_BYBIT_API_KEY and WSG_BYBIT_API_SECRET are unset")
-        return None
+        return ()
     if not settings.serves_public:
         log.info("gateway.private_only", why="WSG_CONNECTION_STRATEGY is single, and a key is set")
-    return Credentials(
+    first = Credentials(
         settings.bybit_api_key.get_secret_value(), settings.bybit_api_secret.get_secret_value()
     )
+    further = (Credentials(one.key, one.secret, one.name) for one in settings.further_accounts)
+    return (first, *further)
 
 
 def _credential_files(
-    settings: Settings, credentials: Credentials, renew: Callable[[Credentials], None]
-) -> CredentialFiles:
-    return CredentialFiles(
-        key_file=settings.file_of("bybit_api_key"),
-        secret_file=settings.file_of("bybit_api_secret"),
-        current=credentials,
-        renew=renew,
+    settings: Settings, credentials: Sequence[Credentials], renew: Callable[[Credentials], None]
+) -> tuple[CredentialFiles, ...]:
+    files: dict[str | None, tuple[Path | None, Path | None]] = {
+        None: (settings.file_of("bybit_api_key"), settings.file_of("bybit_api_secret")),
+        **{one.name: (one.key_file, one.secret_file) for one in settings.further_accounts},
+    }
+    return tuple(
+        CredentialFiles(
+            key_file=files[each.account][0],
+            secret_file=files[each.account][1],
+            current=each,
+            renew=renew,
+        )
+        for each in credentials
     )

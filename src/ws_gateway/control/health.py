@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from heapq import nsmallest
 from typing import Any
@@ -65,12 +65,18 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A topic that is wanted and not active; `since` when it is in its present state."""
+    """A topic that is wanted and not active.
+
+    Attributes:
+        since: when it came to its present state.
+        account: whose it is, by name; None of a public one.
+    """
 
     topic: Topic
     state: SubscriptionState
     error: str | None
     since: datetime
+    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +153,9 @@ class HealthReporter:
         """Look at everything now; the database's answer may be a second old."""
         database_error = await self._ping()
         delivery = self._delivery.status()
-        connections = self._feed.connections()
+        connections = self._connections()
         subscriptions = self._reconciler.status()
-        endpoints = view_endpoints(self._reconciler.board.wanted, connections, self._notices)
+        endpoints = self._views(connections)
         now = self._monotonic()
         of_venue = [reason for view in endpoints for reason in view.reasons(now)]
         reasons = [
@@ -192,9 +198,7 @@ class HealthReporter:
     def venue(self, only: Endpoint | None = None) -> VenueReport:
         """Compare what the ledger wants with what is active, at one endpoint or at all."""
         subscriptions = self._reconciler.status()
-        endpoints = view_endpoints(
-            self._reconciler.board.wanted, self._feed.connections(), self._notices, only
-        )
+        endpoints = self._views(self._connections(), only)
         lacking = [one for view in endpoints for one in view.of(*_LACKING)]
         # Of one moment, so that what began together is told of one time.
         zero = self._utc_now() - timedelta(seconds=self._monotonic())
@@ -203,12 +207,36 @@ class HealthReporter:
             endpoints=endpoints,
             differences=[
                 Difference(
-                    one.topic, one.state, one.error, _to_millis(zero + timedelta(seconds=one.since))
+                    one.topic,
+                    one.state,
+                    one.error,
+                    _to_millis(zero + timedelta(seconds=one.since)),
+                    (one.topic.account or self._first) if one.topic.is_private else None,
                 )
                 for one in nsmallest(MAX_DIFFERENCES, lacking, key=_urgency)
             ],
             difference_total=len(lacking),
         )
+
+    @property
+    def _first(self) -> str | None:
+        """Name the account whose topics and connections name none."""
+        return self._accounts[0].name if self._accounts else None
+
+    def _connections(self) -> list[ConnectionStatus]:
+        """Return every connection; a private one with the name of its account."""
+        return [
+            replace(one, account=self._first)
+            if one.category == Endpoint.PRIVATE.value and one.account is None
+            else one
+            for one in self._feed.connections()
+        ]
+
+    def _views(
+        self, connections: Sequence[ConnectionStatus], only: Endpoint | None = None
+    ) -> list[EndpointView]:
+        wanted = self._reconciler.board.wanted
+        return view_endpoints(wanted, connections, self._notices, only, self._first)
 
     async def _ping(self) -> str | None:
         async with self._ping_lock:

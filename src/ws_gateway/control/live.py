@@ -26,6 +26,7 @@ class LiveSubscription:
         events: of the topic, for whomever, since the gateway started.
         last_event_at: when the newest of them was read, None before the first.
         services: how many services want the topic.
+        account: whose it is, by name; None of a public topic.
     """
 
     subscription: Subscription
@@ -33,6 +34,7 @@ class LiveSubscription:
     events: int = 0
     last_event_at: datetime | None = None
     services: int = 1
+    account: str | None = None
 
 
 class TopicReport(Protocol):
@@ -58,6 +60,7 @@ class LiveView:
     Args:
         topics: what is known of each topic.
         streams: what came of each; None if nobody counts.
+        account_of: names the account of a topic.
         utc_now: the time of day.
         monotonic: the clock of `TopicReport.state`, in seconds.
     """
@@ -66,11 +69,13 @@ class LiveView:
         self,
         topics: TopicReport,
         streams: StreamReport | None = None,
+        account_of: Callable[[Topic], str | None] = lambda topic: topic.account,
         utc_now: Callable[[], datetime] = _utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topics = topics
         self._streams = streams
+        self._account_of = account_of
         self._utc_now = utc_now
         self._monotonic = monotonic
         self._zero = utc_now() - timedelta(seconds=monotonic())
@@ -102,7 +107,12 @@ class LiveView:
             0 if stream is None else stream.events,
             None if stream is None else _moment(stream.last_event_at_us),
             max(1, self._topics.services(topic)),
+            self._account_of(topic),
         )
+
+    def gone(self, row: Subscription) -> LiveSubscription:
+        """Say what one was that stands no more."""
+        return LiveSubscription(row, account=self._account_of(row.topic))
 
 
 def _moment(at_us: int) -> datetime:

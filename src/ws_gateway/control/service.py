@@ -136,10 +136,11 @@ class SubscriptionService:
         asked_by: TraceKeeper | None = None,
     ) -> None:
         self._store = store
+        self._policy = policy
         self._listener = listener
         self._choice = TopicChoice(policy, instruments)
         self._queues = queues
-        self._view = LiveView(listener, streams)
+        self._view = LiveView(listener, streams, policy.account_of)
         self._quota = quota
         self._asked_by = asked_by
 
@@ -242,7 +243,7 @@ class SubscriptionService:
             await self._listener.settled([one.topic for one in wanted], wait_seconds)
         return SetOutcome(
             await self._live(change.added),
-            [LiveSubscription(row) for row in change.removed],
+            [self._view.gone(row) for row in change.removed],
             await self._live(change.changed),
             change.unchanged,
         )
@@ -277,6 +278,9 @@ class SubscriptionService:
         if wanted.requesting_service is not None:
             require_service(caller, wanted.requesting_service)
         wanted = replace(wanted, services=caller.services)
+        if wanted.account is not None:
+            # By its name here, and in the ledger as topics name it.
+            wanted = replace(wanted, account=self._policy.key_of_account(wanted.account) or "")
         anyhow = replace(wanted, state=None)
 
         def fits(row: Subscription) -> bool:

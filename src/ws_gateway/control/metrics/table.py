@@ -10,7 +10,7 @@ from ws_gateway.control.metrics.metric import Metric, Sample, Sight, Type
 from ws_gateway.ports import BrokerState
 
 _C, _G, _H = Type.COUNTER, Type.GAUGE, Type.HISTOGRAM
-_CONNECTION = ("connection", "endpoint")
+_CONNECTION = ("connection", "endpoint", "account")
 _one, _connection, _queue, _lane = read.one, read.per_connection, read.per_queue, read.per_lane
 
 
@@ -126,7 +126,7 @@ _VENUE = (
     Metric("login_failures_total", _C, "Logins Bybit did not take, by what was found to be wrong.",
            read.by_reason(lambda s: s.meters.tally.login_failures), ("fault",)),
     Metric("breaker_state", _G, "1 for the state an endpoint's breaker is in.",
-           read.breaker_states, ("endpoint", "state")),
+           read.breaker_states, ("endpoint", "account", "state")),
     Metric("topics", _G, "Wanted topics by state.", read.subscriptions, ("endpoint", "state")),
     Metric("subscribe_seconds", _H, "Time from the wish for a topic until it is active.",
            read.histograms(lambda s: s.meters.topics.subscribing), ("endpoint",)),
