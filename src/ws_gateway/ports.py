@@ -326,9 +326,7 @@ class SubscriptionFilter:
         )
 
     def _is_of_account(self, topic: Topic) -> bool:
-        return self.account is None or (
-            topic.is_private and (topic.account or "") == self.account
-        )
+        return self.account is None or (topic.is_private and (topic.account or "") == self.account)
 
 
 @dataclass(frozen=True, slots=True)

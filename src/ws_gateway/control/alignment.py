@@ -52,9 +52,7 @@ class Alignment:
         # Not that of whoever asks: what is opened here outlives the request, and is not its doing.
         self._context = copy_context()
         self._asked_again: set[Topic] = set()
-        self._refusals: dict[
-            tuple[Channel, Category | None, str | None], Rejected | None
-        ] = {}
+        self._refusals: dict[tuple[Channel, Category | None, str | None], Rejected | None] = {}
         self._unserved: set[Topic] = set()
 
     def stop(self) -> None:

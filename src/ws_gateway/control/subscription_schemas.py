@@ -299,9 +299,7 @@ class ListQuery(BaseModel):
     channel: Channel | None = Field(None, description="Only this kind of data.")
     category: Category | None = Field(None, description="Only this product line.")
     symbol: Symbol | None = None
-    account: AccountName | None = Field(
-        None, description="Only private data of this account."
-    )
+    account: AccountName | None = Field(None, description="Only private data of this account.")
     state: SubscriptionState | None = Field(None, description="Only what is in this state now.")
     limit: int = Field(100, ge=1, le=500, description="Most items in the answer.")
     cursor: str | None = Field(

@@ -41,9 +41,7 @@ async def check_exchange(settings: Settings) -> list[Finding]:
             return [*findings, skipped("key", why), skipped("login", why)]
         for account, each in [(None, credentials), *_further(settings)]:
             found = [
-                skipped("key", "REST is away")
-                if is_away
-                else await _check_key(rest, each, clock),
+                skipped("key", "REST is away") if is_away else await _check_key(rest, each, clock),
                 await _check_login(settings, each, clock),
             ]
             findings += found if account is None else [_of(account, one) for one in found]

@@ -13,6 +13,7 @@ from ws_gateway.venue.auth import Credentials, where_it_is_set
 from ws_gateway.venue.clock import VenueClock
 from ws_gateway.venue.observations import private_fact
 from ws_gateway.venue.rest import BybitRest, RestAway, RestRefused
+
 _SKEW = frozenset({-1, 10_002})
 
 _CODE_AND_REMEDY = {

@@ -237,8 +237,6 @@ def _diagnosis(fault: LoginFault, said: str, *, is_mended: bool = False) -> Logi
     return LoginDiagnosis(fault, f"{said}; {_REMEDY[fault]}", is_mended)
 
 
-
-
 def _by_words(words: str) -> LoginFault | None:
     lowered = words.lower()
     return next((fault for part, fault in _OF_WORDS if part in lowered), None)
