@@ -133,7 +133,7 @@ def default_env() -> None:
 
 
 @app.command()
-def tail(
+def tail(  # noqa: PLR0917 - typer reads options from parameters
     event_class: Annotated[str, typer.Argument(metavar="CLASS", help="e.g. orderbook, trade")],
     as_json: Annotated[  # noqa: FBT002 - a flag of the command line
         bool, typer.Option("--json", help="Whole envelopes, one a line.")

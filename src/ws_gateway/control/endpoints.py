@@ -225,9 +225,11 @@ def view_endpoints(
             None if notices is None else _ongoing(notices, endpoint),
         )
         parts = _by_account(whole, first_account) if endpoint is Endpoint.PRIVATE else [whole]
-        for view in parts:
-            if only is not None or view.desired or view.connections or view.maintenance:
-                views.append(view)
+        views += [
+            view
+            for view in parts
+            if only is not None or view.desired or view.connections or view.maintenance
+        ]
     return views
 
 
