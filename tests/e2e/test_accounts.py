@@ -200,7 +200,10 @@ async def test_what_one_account_misses_during_a_cut_is_read_with_its_own_key(sit
             await gateway.add("execution", account=account)
         await until_active(gateway, 2)
         await gateway.until_health(lambda health: health["delivery"]["reconciliations"])
-        placed = dict.fromkeys(BOTH, 0)
+        placed = dict.fromkeys(BOTH, 3)
+        for account in BOTH:  # the first marker of a stream would say `restart`
+            await trade(sim, account, 3)
+            await until_told(consumer, account, await executions(sim, account, 3))
         for account in BOTH:
             begin = len(consumer.events)
             assert (await sim.post("/sim/cut", json={"account": account})).json()["sockets"] > 0
