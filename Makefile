@@ -1,6 +1,7 @@
 # Every target installs what it needs; the logic lives in tools/.
 PYTHON ?= python3
 SECONDS ?=
+MINUTES ?=
 ARGS ?=
 WORKERS ?= 4
 
@@ -12,7 +13,7 @@ UV_COMPILE := $(BIN)/uv pip compile --no-config --universal --python-version 3.1
 	--custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format fuzz bench bench-venue bench-control outages reconcile-drill contract lock up down clean
+.PHONY: help demo run test browser check format fuzz bench bench-venue bench-control outages soak reconcile-drill contract audit lock up down clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 13
@@ -25,6 +26,9 @@ run: $(VENV)  ## serve against the real exchange
 
 test: check  ## check, then every test; ARGS="-k topic" narrows
 	@$(DEVSTACK) run -- $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+browser:  ## have a Chromium, for the tests of the console
+	@$(PYTHON) tools/chromium.py
 
 check: $(VENV)  ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check .
@@ -51,14 +55,21 @@ reconcile-drill: $(VENV)  ## hold a busy account through cuts and kills against 
 outages: $(VENV)  ## break everything around the gateway under load; SECONDS=60 each
 	@PYTHONPATH=tests:tools $(BIN)/python bench/outages.py --seconds $(or $(SECONDS),60) $(ARGS)
 
+soak: $(VENV)  ## fail exchange, broker and database for MINUTES=10, and see what grows
+	@PYTHONPATH=tests:tools $(BIN)/python bench/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
+
 bench-control: $(VENV)  ## measure pages, POST to first event, reads beside a load, a full start
 	@$(DEVSTACK) run -- $(BIN)/python bench/control.py $(ARGS)
 
-contract: $(VENV)  ## write docs/contract, docs/openapi.json and docs/metrics.md anew
+contract: $(VENV)  ## write anew what is made of the code: schemas, references, dashboards
 	@$(BIN)/python -m ws_gateway.contract docs/contract
 	@$(BIN)/python -m ws_gateway.control.api.openapi > docs/openapi.json
 	@$(BIN)/python -m ws_gateway.control.metrics > docs/metrics.md
 	@$(BIN)/python tools/dashboards.py deploy/grafana/dashboards
+	@$(BIN)/python tools/references.py docs
+
+audit:  ## ask whether anything locked has a known weakness; ARGS="--source FOLDER"
+	@$(PYTHON) tools/audit.py $(ARGS)
 
 lock: $(VENV)  ## lock the dependencies anew; UPGRADE=1 takes newer ones
 	@$(UV_COMPILE) pyproject.toml -o requirements/runtime.txt

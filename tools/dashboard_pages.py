@@ -123,6 +123,23 @@ DASHBOARDS = (
                 "ops",
             ),
             Panel(
+                "Objectives: 99.9 % uptime of each connection, 99.99 % delivered (30 days)",
+                [
+                    ("ws_gateway:connection_uptime:ratio30d", "{{connection}} up"),
+                    ("ws_gateway:event_success:ratio_rate30d", "delivered"),
+                ],
+                "percentunit",
+            ),
+            Panel(
+                "Objectives: 99 % in 50 ms, 200 ms, 5 s",
+                [
+                    ("ws_gateway:event_delivery:ratio_in_50ms_rate5m", "confirmed in 50 ms"),
+                    ("ws_gateway:http_request:ratio_in_200ms_rate5m", "answered in 200 ms"),
+                    ("ws_gateway:resubscribe:ratio_in_5s_rate1h", "back in 5 s"),
+                ],
+                "percentunit",
+            ),
+            Panel(
                 "Events nobody accounts for (a defect unless 0)",
                 [("ws_gateway:events_unaccounted:sum", "")],
                 bad_from=1,
@@ -211,7 +228,7 @@ DASHBOARDS = (
             ),
             Panel(
                 "Receive to confirm by class, 99 %",
-                [(p99("ws_gateway_delivery_latency_seconds", "event_class"), "{{event_class}}")],
+                [(p99("ws_gateway_event_delivery_seconds", "event_class"), "{{event_class}}")],
                 "s",
             ),
             Panel(

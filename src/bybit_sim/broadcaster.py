@@ -33,6 +33,34 @@ class StreamFault(Protocol):
         ...
 
 
+class Catalogue(Protocol):
+    """Which public topics there are."""
+
+    def find(self, category: str, name: str) -> PublicTopic | None:
+        """Return the topic of that exact name on that socket, None if there is none."""
+        ...
+
+    def feed(self, topic: PublicTopic) -> Feed:
+        """Make what a topic says."""
+        ...
+
+
+class MarketCatalogue:
+    """The topics of a market's instruments."""
+
+    def __init__(self, market: Market, config: SimulatorConfig) -> None:
+        self._market = market
+        self._config = config
+
+    def find(self, category: str, name: str) -> PublicTopic | None:
+        """Return the topic of that exact name on that socket, None if there is none."""
+        return find_topic(self._market, category, name)
+
+    def feed(self, topic: PublicTopic) -> Feed:
+        """Make what a topic says."""
+        return make_feed(topic, self._market, self._config)
+
+
 class Mute:
     """Sockets that hear nothing of a stream they are subscribed to, while it goes on for others.
 
@@ -113,8 +141,8 @@ class Broadcaster:
         slow_cut: subscribers cut off because they did not read.
     """
 
-    def __init__(self, market: Market, pulse: Pulse, config: SimulatorConfig) -> None:
-        self._market = market
+    def __init__(self, catalogue: Catalogue, pulse: Pulse, config: SimulatorConfig) -> None:
+        self._catalogue = catalogue
         self._pulse = pulse
         self._config = config
         self._period_ms = 1000.0 / config.rate
@@ -128,10 +156,10 @@ class Broadcaster:
         """Return the stream of a topic, None if the topic does not exist on that socket."""
         stream = self._streams.get((category, name))
         if stream is None:
-            topic = find_topic(self._market, category, name)
+            topic = self._catalogue.find(category, name)
             if topic is None:
                 return None
-            stream = Stream(topic, make_feed(topic, self._market, self._config))
+            stream = Stream(topic, self._catalogue.feed(topic))
             self._expose(stream)
             self._streams[category, name] = stream
         return stream

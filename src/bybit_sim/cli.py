@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,7 +33,7 @@ async def serve_until_signalled(config: SimulatorConfig, *, host: str, port: int
     Raises:
         SimulatorError: the address cannot be listened on.
     """
-    simulator = Simulator(config)
+    simulator = Simulator(config)  # reads the recording, if there is one
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -68,6 +69,9 @@ def run(
     orders: int = 0,
     order_rate: float = 100.0,
     funding_every_seconds: float | None = None,
+    recording: tuple[Path, ...] = (),
+    speed: float = 1.0,
+    patience_seconds: float = 10.0,
 ) -> int:
     """Run a simulator in the foreground; for this command and for another program's.
 
@@ -85,6 +89,9 @@ def run(
         orders: of a busy trader, 0 for none.
         order_rate: how many of those a second.
         funding_every_seconds: pace of funding, None for none.
+        recording: files or folders to play instead of a market.
+        speed: of that, 0 for as fast as the client reads.
+        patience_seconds: how long it waits for the client to subscribe.
 
     Returns:
         0 after SIGTERM or SIGINT; 2, with one sentence on stderr, if it could not start.
@@ -102,6 +109,9 @@ def run(
             orders=orders,
             order_rate=order_rate,
             funding_every_seconds=funding_every_seconds,
+            recording=recording,
+            recording_speed=speed,
+            recording_patience_seconds=patience_seconds,
         )
         asyncio.run(serve_until_signalled(config, host=host, port=port))
     except SimulatorError as exc:
@@ -150,6 +160,16 @@ def command(  # noqa: PLR0917 - typer reads options from parameters
     funding_every: Annotated[
         float | None, typer.Option(help="Seconds between fundings of open positions.")
     ] = None,
+    recording: Annotated[
+        list[Path] | None,
+        typer.Option(help="Play this file or folder instead of a market; repeat it."),
+    ] = None,
+    speed: Annotated[
+        float, typer.Option(help="Of the recording: 1 as it was, 0 as fast as it is read.", min=0)
+    ] = 1.0,
+    patience: Annotated[
+        float, typer.Option(help="Seconds a recording waits for the client to subscribe.", min=0)
+    ] = 10.0,
 ) -> None:
     """Serve a local Bybit: sockets, REST and the control endpoint on one port."""
     if context.invoked_subcommand is not None:
@@ -168,6 +188,9 @@ def command(  # noqa: PLR0917 - typer reads options from parameters
         orders=orders,
         order_rate=order_rate,
         funding_every_seconds=funding_every,
+        recording=tuple(recording or ()),
+        speed=speed,
+        patience_seconds=patience,
     )
     raise typer.Exit(code)
 

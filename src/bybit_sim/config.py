@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 FIRST_ACCOUNT = "main"
 
@@ -107,6 +108,9 @@ class SimulatorConfig:
         uid: account number in private frame ids.
         clock: Unix time in seconds.
         ssl: serve `wss://` and `https://` with this context.
+        recording: files or folders; they are played instead of a market.
+        recording_speed: 1 is as it was, 0 as fast as the client reads.
+        recording_patience_seconds: how long a playback waits for the client to subscribe.
         texts: refusal wordings that are guesses.
     """
 
@@ -138,6 +142,9 @@ class SimulatorConfig:
     uid: int = 100_000_001
     clock: Clock = time.time
     ssl: ssl.SSLContext | None = None
+    recording: tuple[Path, ...] = ()
+    recording_speed: float = 1.0
+    recording_patience_seconds: float = 10.0
     texts: Texts = field(default_factory=Texts)
 
     def __post_init__(self) -> None:

@@ -21,8 +21,6 @@ from bybit_sim.fault import (
 from bybit_sim.private_stage import PrivateEvent
 from bybit_sim.topics import PRIVATE_PATH
 
-_HEALING_MS = 100.0  # by then every event of an order has been told, to nobody
-
 
 @dataclass(kw_only=True, eq=False)
 class DuplicateOrders(LastingFault):
@@ -89,6 +87,8 @@ class PrivateLoss(Fault):
     side: Annotated[Literal["Buy", "Sell"], "of the order"] = "Buy"
     qty: Annotated[str, "of the order"] = "0.001"
     orders: Annotated[Positive, "how many such orders"] = 1
+    # By then every event of an order has been told, to nobody.
+    away_seconds: Annotated[Seconds, "until private sockets are let in again"] = 0.1
 
     def check(self) -> None:
         """Refuse a quantity that is none."""
@@ -110,7 +110,7 @@ class PrivateLoss(Fault):
         for _ in range(self.orders):
             self.venue.place_market_order(self.symbol, self.side, self.qty, self.category)
         self.hits = self.orders
-        self.venue.pulse.at(self.venue.pulse.now_ms() + _HEALING_MS, self._heal)
+        self.venue.pulse.at(self.venue.pulse.now_ms() + self.away_seconds * 1000.0, self._heal)
 
     def handshake_refusal(self, path: str, address: str) -> HandshakeRefusal | None:  # noqa: ARG002 - whoever it is
         """Keep them out for the moment."""

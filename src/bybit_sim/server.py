@@ -18,7 +18,7 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 
 from bybit_sim import wire
 from bybit_sim.account import Account
-from bybit_sim.broadcaster import Broadcaster
+from bybit_sim.broadcaster import Broadcaster, Catalogue, MarketCatalogue
 from bybit_sim.busy import OrderPlan, Runs
 from bybit_sim.config import FIRST_ACCOUNT, AccountConfig, SimulatorConfig, SimulatorError
 from bybit_sim.connection import LiveConnection
@@ -35,6 +35,7 @@ from bybit_sim.orders import Order
 from bybit_sim.party import Party, party_of_name
 from bybit_sim.private_stage import PrivateStage
 from bybit_sim.pulse import Pulse
+from bybit_sim.recorded import Playback, recording_files
 from bybit_sim.rest import RestDesk
 from bybit_sim.rest_market import MarketDesk
 from bybit_sim.rest_private import PrivateDesk
@@ -68,6 +69,7 @@ class Simulator:
         config: as given.
         faults: misbehaviour that is going on; `fault` begins one, `clear_faults` ends them.
         pulse: the agenda of everything that happens by itself.
+        playback: of a recording; None where there is a market.
         status: system notices.
         market: the books as the matching engine sees them.
         parties: all accounts, the first one first; the next four are of that.
@@ -87,7 +89,17 @@ class Simulator:
         self.connections: list[LiveConnection] = []
         self.requests: deque[ClientRequest] = deque(maxlen=self.config.request_log_size)
         self.pulse = Pulse(self.config.clock)
-        self.broadcaster = Broadcaster(self.market, self.pulse, self.config)
+        self.playback: Playback | None = None
+        catalogue: Catalogue = MarketCatalogue(self.market, self.config)
+        if self.config.recording:
+            self.playback = Playback(
+                self,
+                recording_files(self.config.recording),
+                speed=self.config.recording_speed,
+                patience_seconds=self.config.recording_patience_seconds,
+            )
+            catalogue = self.playback.catalogue
+        self.broadcaster = Broadcaster(catalogue, self.pulse, self.config)
         self.status = StatusBoard(self.config.seed)
         self.faults = Faults(self)
         first = AccountConfig(FIRST_ACCOUNT, self.config.api_key, self.config.api_secret)
@@ -112,6 +124,7 @@ class Simulator:
         self._ids = random.Random(f"{self.config.seed}:connections")
         self._server: Server | None = None
         self._market_task: asyncio.Task[None] | None = None
+        self._playing: asyncio.Task[None] | None = None
         self._address = ("127.0.0.1", 0)
 
     @property
@@ -209,6 +222,9 @@ class Simulator:
         self._address = (host, next(iter(self._server.sockets)).getsockname()[1])
         self._market_task = asyncio.create_task(self.pulse.run(), name="bybit-sim-pulse")
         self._market_task.add_done_callback(_report_death)
+        if self.playback is not None:
+            self._playing = asyncio.create_task(self.playback.run(), name="bybit-sim-playback")
+            self._playing.add_done_callback(_report_death)
         self._schedule(self.config.idle_scan_seconds, self._cut_idle)
         if self.config.trade_every_seconds is not None:
             for party in self.parties:
@@ -227,6 +243,10 @@ class Simulator:
             self._market_task.cancel()
             await asyncio.gather(self._market_task, return_exceptions=True)
             self._market_task = None
+        if self._playing is not None:
+            self._playing.cancel()
+            await asyncio.gather(self._playing, return_exceptions=True)
+            self._playing = None
         self.faults.clear()
         if self._server is not None:
             self._server.close()
@@ -395,7 +415,10 @@ class Simulator:
             fault.opened(connection)
         try:
             async for message in socket:
-                self.requests.append(ClientRequest(path, conversation.handle(message)))
+                request = conversation.handle(message)
+                self.requests.append(ClientRequest(path, request))
+                if self.playback is not None:
+                    self.playback.heard(connection, request)
         except ConnectionClosed:
             logger.debug("= %s closed without a goodbye", connection.id)
         finally:

@@ -13,7 +13,7 @@ from ws_gateway.errors import ConfigError
 SETTING = "WSG_ACCOUNTS"
 EXAMPLE = '{"hedge": {"api_key": "…", "api_secret": "…"}}'
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _FIELDS = ("api_key", "api_secret")
 _ALLOWED = (*_FIELDS, *(f"{name}_file" for name in _FIELDS))
 
@@ -70,7 +70,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _account(name: str, fields: object, first: str) -> AccountKeys:
     if not _NAME.fullmatch(name):
         raise ConfigError(
-            SETTING, f"names an account {name[:40]!r}", "use 1 to 32 letters, digits and _ . -"
+            SETTING, f"names an account {name[:40]!r}", "use 1 to 32 letters, digits, _ and -"
         )
     if name == first:
         raise _fault(

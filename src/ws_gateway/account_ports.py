@@ -136,6 +136,14 @@ class DeliveryReceipts(Protocol):
         """Return a receipt for everything taken so far."""
 
 
+class DeliveryRoom(Protocol):
+    """Who knows whether private events find room; delivery."""
+
+    @property
+    def has_ease(self) -> bool:
+        """Say whether there is room to spare, so that the stream's own events will find some."""
+
+
 class CoinOutcome(StrEnum):
     """What a reading made of a coin."""
 

@@ -25,9 +25,12 @@ from ws_gateway.config import Settings
 from ws_gateway.contract.asyncapi import Site
 from ws_gateway.contract.files import render
 from ws_gateway.control.api.app import create_app
+from ws_gateway.control.api.certificate import Certificate
 from ws_gateway.control.api.edge import OpenRequests
 from ws_gateway.control.api.server import HttpServer, listening
 from ws_gateway.control.balances import BalanceService
+from ws_gateway.control.console.audience import Audience
+from ws_gateway.control.console.pictures import Pictures, Sources
 from ws_gateway.control.figures import Figures
 from ws_gateway.control.guard import Guard, Limits
 from ws_gateway.control.health import HealthReporter
@@ -43,6 +46,7 @@ from ws_gateway.delivery.link import prove_broker
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import BrokerLost, ConfigError
+from ws_gateway.runtime.counters import RecordingTally
 from ws_gateway.runtime.loop_lag import LoopLag
 from ws_gateway.runtime.telemetry import Telemetry
 from ws_gateway.storage.audit import PostgresAudit
@@ -94,6 +98,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
         ConfigError: something outside refused at start; a person must act.
         ExceptionGroup: a defect of ours ended a room, and with it the gateway.
     """
+    shown = _certificate(settings)
     with listening(settings.http_host, settings.http_port) as listener, _unstarted_if_stopped():
         async with _database(settings, stop) as (store, changes):
             await _or_stop(_require_broker(settings), stop)
@@ -113,11 +118,13 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 counters=path.counters,
                 tally=path.tally,
                 hops=path.times.latency,
+                deliveries=path.times.whole,
                 topics=reconciler.times,
                 clock=desk.clock,
                 spool_max_bytes=settings.spool_max_bytes,
                 account=path.account_tally,
                 accounts=path.accounts,
+                recording=path.recorder.tally if path.recorder else RecordingTally(),
             )
             reporter = HealthReporter(
                 store=store,
@@ -130,6 +137,16 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 backlog=care.monitor,
                 accounts=path.accounts,
             )
+            sources = Sources(
+                health=reporter,
+                topics=reconciler,
+                streams=path.runner,
+                markers=path.runner.marks,
+                troubles=telemetry.troubles,
+                meters=meters,
+                has_key=policy.has_credentials,
+            )
+            audience = Audience(Pictures(sources))
             app = create_app(
                 subscriptions=SubscriptionService(
                     store,
@@ -146,23 +163,43 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 operations=Operations(reporter, PostgresAudit(store.statements), telemetry.levels),
                 keys=KeyService(PostgresKeys(store.statements), ring),
                 guard=Guard(settings.api_key, ring, _limits(settings)),
+                audience=audience,
                 requests=requests,
                 contract=render(_site(settings)),
                 balances=BalanceService(path.accounts),
             )
-            server = HttpServer(app, settings.http_trusted_proxies)
+            server = HttpServer(
+                app, settings.http_trusted_proxies, None if shown is None else shown.context
+            )
             control = _Control(
-                store, changes, reconciler, ring, care, meters.loop, requests, server
+                store,
+                changes,
+                reconciler,
+                ring,
+                care,
+                meters.loop,
+                audience,
+                requests,
+                server,
+                shown,
             )
             try:
                 is_drained = await _run_rooms(path, desk, control, listener, stop)
             finally:
                 await desk.close()
+                if path.recorder is not None:
+                    await asyncio.to_thread(path.recorder.close)
             if is_drained:
                 log.info("gateway.stopped", **figures.now())
             else:
                 lost = path.publisher.in_flight
                 log.error("gateway.stopped_with_loss", lost=lost, **figures.now())
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    if settings.http_certificate_file is None or settings.http_key_file is None:
+        return None
+    return Certificate(settings.http_certificate_file, settings.http_key_file)
 
 
 async def _read_keys(ring: KeyRing, settings: Settings) -> None:
@@ -198,13 +235,21 @@ class _Control:
     ring: KeyRing
     care: QueueCare
     loop: LoopLag
+    audience: Audience
     requests: OpenRequests
     http: HttpServer
+    shown: Certificate | None
+
+    def url_of(self, listener: socket.socket) -> str:
+        """Say where the HTTP API is."""
+        scheme = "http" if self.shown is None else "https"
+        return "{}://{}:{}".format(scheme, *listener.getsockname()[:2])
 
     def stop(self) -> None:
         """Begin nothing new."""
         self.reconciler.stop()
         self.ring.stop()
+        self.audience.end()
         self.http.stop()
 
     def give_up(self) -> None:
@@ -224,6 +269,8 @@ async def _run_rooms(
 
     Answers whether everything that was taken is confirmed, or on disk for the next process.
     """
+    if path.recorder is not None:
+        path.recorder.start()
     await path.spool.open()
     for account in path.accounts:
         await account.restore()
@@ -243,7 +290,7 @@ async def _run_rooms(
             "gateway.started",
             version=__version__,
             epoch=path.epoch,
-            url="http://{}:{}".format(*listener.getsockname()[:2]),
+            url=control.url_of(listener),
         )
         try:
             await stop.wait()
@@ -291,6 +338,8 @@ def _begin_aside(
             rooms.create_task(one.marks.run(), name=f"marks of {one.name}"),
         ]
     aside += [rooms.create_task(one.run(), name="credentials") for one in path.credential_files]
+    if control.shown is not None:
+        aside.append(rooms.create_task(control.shown.run(), name="certificate"))
     return aside
 
 

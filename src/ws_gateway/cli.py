@@ -26,6 +26,7 @@ from ws_gateway.demo import DemoOptions, run_demo
 from ws_gateway.domain.caller import Scope
 from ws_gateway.domain.topic import Category, EventClass
 from ws_gateway.errors import Fatal, GatewayError
+from ws_gateway.frame_commands import add_frame_commands
 from ws_gateway.key_commands import KeyWishes, create_key, list_keys, revoke_key
 from ws_gateway.runtime.redaction import Secrets
 from ws_gateway.runtime.telemetry import LogLevels, Telemetry
@@ -337,6 +338,9 @@ async def _until_signalled(
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         loop.add_signal_handler(signal.SIGHUP, stop.set)
     return await job(stop)
+
+
+add_frame_commands(app, lambda: _settings(LogFormat.CONSOLE), _run)
 
 
 def _first(exc: BaseException) -> BaseException:

@@ -244,8 +244,34 @@ class Settings(BaseSettings):
     http_port: int = Field(
         8080, ge=0, le=65535, description="Port of the HTTP API; 0 takes a free one."
     )
+    http_certificate_file: Path | None = Field(
+        None,
+        description="Certificate chain (PEM) of the HTTP API; with it and its key, only TLS is"
+        " spoken. Read again when it is renewed.",
+    )
+    http_key_file: Path | None = Field(None, description="Private key (PEM) of that certificate.")
     data_dir: Path = Field(
         Path(".ws-gateway"), description="Folder for the embedded database and the spool."
+    )
+    record_dir: Path | None = Field(
+        None, description="Folder raw frames are recorded into, for `ws-gateway replay`."
+    )
+    record_private: bool = Field(
+        False,
+        description="Record private connections too; their frames tell of orders and balances.",
+    )
+    record_file_max_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=100_000,
+        description="A file of the recording that reaches it is closed, and another one begun.",
+    )
+    record_file_max_minutes: float = Field(
+        60.0, gt=0, le=525_600, allow_inf_nan=False, description="The same, by its age."
+    )
+    record_max_bytes: int = Field(
+        4 * 1024 * 1024 * 1024,
+        ge=1_000_000,
+        description="Most bytes of all files in that folder; beyond it the oldest are removed.",
     )
     log_level: LogLevel = Field(LogLevel.INFO, description="Lowest level that is written.")
     log_format: LogFormat = Field(LogFormat.JSON, description="json or console.")
@@ -295,7 +321,9 @@ class Settings(BaseSettings):
     @field_validator("amqp_url")
     @classmethod
     def _check_amqp_url(cls, value: SecretStr) -> SecretStr:
-        _checked_url(value.get_secret_value(), ("amqp", "amqps"), "amqp://user:password@host:5672/")
+        url = value.get_secret_value()
+        _checked_url(url, ("amqp", "amqps"), "amqp://user:password@host:5672/")
+        _check_certificates(url)
         return value
 
     @field_validator("rabbitmq_management_url")
@@ -368,6 +396,11 @@ class Settings(BaseSettings):
     def has_credentials(self) -> bool:
         """Say whether private data can be had."""
         return self.bybit_api_key is not None and self.bybit_api_secret is not None
+
+    @property
+    def http_scheme(self) -> str:
+        """Say how the HTTP API is spoken to."""
+        return "http" if self.http_certificate_file is None else "https"
 
     @property
     def serves_public(self) -> bool:
@@ -502,6 +535,13 @@ def _check_pairs(settings: Settings) -> None:
         raise ConfigError(
             "WSG_ENABLED_CATEGORIES", "names no category", f"name some of {', '.join(Category)}"
         )
+    if settings.record_file_max_bytes * 2 > settings.record_max_bytes:
+        raise ConfigError(
+            "WSG_RECORD_FILE_MAX_BYTES",
+            f"found {settings.record_file_max_bytes}, of WSG_RECORD_MAX_BYTES"
+            f" {settings.record_max_bytes} in all",
+            "let at least two files fit",
+        )
     default = settings.default_category
     is_chosen = "default_category" in settings.model_fields_set
     if is_chosen and default not in settings.enabled_categories:
@@ -517,6 +557,10 @@ def _check_pairs(settings: Settings) -> None:
     key, secret = settings.bybit_api_key, settings.bybit_api_secret
     if (key is None) != (secret is None):
         missing = "WSG_BYBIT_API_SECRET" if secret is None else "WSG_BYBIT_API_KEY"
+        raise ConfigError(missing, "missing while its other half is set", "set both or neither")
+    if (settings.http_certificate_file is None) != (settings.http_key_file is None):
+        is_key = settings.http_key_file is None
+        missing = "WSG_HTTP_KEY_FILE" if is_key else "WSG_HTTP_CERTIFICATE_FILE"
         raise ConfigError(missing, "missing while its other half is set", "set both or neither")
 
 
@@ -577,6 +621,18 @@ def _check_query_hosts(url: str, example: str) -> None:
     for name, hosts in parse_qsl(urlsplit(url).query):
         if name == "host" and not all(_is_url_host(host) for host in hosts.split(",")):
             raise ValueError(f"no host can have this name; write the URL like {example}")
+
+
+def _check_certificates(url: str) -> None:
+    """Check the files that an AMQP URL names for TLS; the driver would take them for an outage."""
+    parts = urlsplit(url)
+    for name, path in parse_qsl(parts.query):
+        if name not in {"cafile", "certfile", "keyfile"}:
+            continue
+        if parts.scheme != "amqps":
+            raise ValueError(f"{name} is for TLS; write amqps:// in place of amqp://")
+        if not os.access(path, os.R_OK):
+            raise ValueError(f"the {name} {path!r} cannot be read; name a PEM file")
 
 
 def _is_url_host(value: str) -> bool:

@@ -16,7 +16,7 @@ from uuid import UUID
 from ws_gateway.domain.audit import AuditEntry, AuditFilter
 from ws_gateway.domain.caller import Caller
 from ws_gateway.domain.category import Listing
-from ws_gateway.domain.event import Event, GapReason, Observation
+from ws_gateway.domain.event import Event, GapReason, Kind, Observation
 from ws_gateway.domain.key import ApiKey, NewKey, StoredKey
 from ws_gateway.domain.subscription import (
     Delivery,
@@ -68,6 +68,26 @@ class UnreadableSink(Protocol):
         self, *, reason: str, origin: str, detail: str, raw: bytes, trace_id: str
     ) -> None:
         """Keep the bytes (bounded) with the reason; count them; log once per kind and minute."""
+
+
+class FrameLine(Protocol):
+    """One open connection in a recording; never waits."""
+
+    def received(self, raw: bytes, at_us: int) -> None:
+        """Record a frame from the venue."""
+
+    def sent(self, raw: bytes, at_us: int) -> None:
+        """Record a frame to the venue, without what is secret in it."""
+
+    def closed(self, why: str, at_us: int) -> None:
+        """Record that the connection is gone."""
+
+
+class FrameRecorder(Protocol):
+    """Where raw frames are recorded; never waits."""
+
+    def open_line(self, name: str, path: str, at_us: int, *, is_private: bool) -> FrameLine | None:
+        """Take note of a connection that was opened; None if it is not to be recorded."""
 
 
 # ── pipeline → venue ──────────────────────────────────────────────────────────────────────────
@@ -291,6 +311,39 @@ class StreamReport(Protocol):
 
     def stream(self, topic: Topic) -> StreamStatus | None:
         """Say what came of a topic, None if nothing did."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkerGroup:
+    """Markers that were put into streams of one endpoint for one reason, within moments.
+
+    Attributes:
+        kind: gap or resumed.
+        topics: the first of them.
+        count: how many markers they are.
+        began_at_us, ended_at_us: when the first and the last was made, µs.
+        detail: of the first.
+    """
+
+    kind: Kind
+    reason: GapReason
+    endpoint: Endpoint
+    topics: tuple[str, ...]
+    count: int
+    began_at_us: int
+    ended_at_us: int
+    detail: str
+
+
+class MarkerReport(Protocol):
+    """What the pipeline says of the markers it made last."""
+
+    @property
+    def revision(self) -> int:
+        """Return a number that rises with each marker."""
+
+    def markers(self) -> Sequence[MarkerGroup]:
+        """Return the newest, newest first."""
 
 
 # ── control → storage ─────────────────────────────────────────────────────────────────────────

@@ -76,6 +76,7 @@ async def test_the_demo_shows_every_class_without_a_hole(
     summary = shown.partition("\nsummary\n")[2]
     assert {line.split()[0] for line in summary.splitlines() if line.endswith("events")} == CLASSES
     assert "no stream has a hole" in summary
+    assert "kept by examples/position_manager, as the exchange has them:" in summary
     assert [process.pid for process in family if process.is_running()] == []
     assert await _queues(own_broker.url, queue_names("ws-gateway-demo")) == []
 

@@ -48,6 +48,7 @@ async def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:
         "api_keys",
         "audit_log",
         "dedicated_queues",
+        "position_streams",
         "positions",
         "reconciliation_marks",
         "schema_migrations",

@@ -26,15 +26,20 @@ NOW_MS = 1_790_000_000_000
 class MemoryPipeline:
     """Remembers what it is told, as `ObservationSink` and `UnreadableSink`."""
 
-    def __init__(self) -> None:
+    def __init__(self, counters: Counters) -> None:
+        self.has_room = True
+        self._counters = counters
         self.taken: list[Observation] = []
         self.suppressed: list[Observation] = []
         self.broken: list[tuple[list[Topic], GapReason, str]] = []
         self.quarantined: list[tuple[str, str, bytes]] = []
 
     def accept(self, observation: Observation) -> None:
-        """Take one fact."""
-        self.taken.append(observation)
+        """Take one fact, if there is room."""
+        if self.has_room:
+            self.taken.append(observation)
+        else:
+            self._counters.shed["no_room"] += 1
 
     def suppress(self, observation: Observation) -> None:
         """Take a copy."""
@@ -77,8 +82,8 @@ class Desk:
     """An account stage with everything around it in memory."""
 
     def __init__(self) -> None:
-        self.pipeline = MemoryPipeline()
         self.counters = Counters()
+        self.pipeline = MemoryPipeline(self.counters)
         self.records: list[BalanceRecord] = []
         self.stage = AccountStage(
             "main",

@@ -16,6 +16,8 @@ from pydantic import SecretStr
 
 from support.memory_feed import MemoryDelivery, MemoryFeed
 from ws_gateway.control.api.app import create_app
+from ws_gateway.control.console.audience import Audience
+from ws_gateway.control.console.pictures import Pictures, Sources
 from ws_gateway.control.figures import Figures
 from ws_gateway.control.guard import Guard, Limits
 from ws_gateway.control.health import HealthReporter
@@ -64,6 +66,7 @@ class Api:
     feed: MemoryFeed
     pool: asyncpg.Pool
     url: str
+    audience: Audience
 
     def client(self, key: str | None) -> httpx.AsyncClient:
         """Build a client that sends this key, or none at all."""
@@ -122,12 +125,14 @@ async def control_room(
     )
     ring = KeyRing(PostgresKeys(store.statements))
     await ring.read()
+    audience = Audience(Pictures(Sources(reporter, reconciler)), most=4, most_of_a_key=3)
     app = create_app(
         subscriptions=SubscriptionService(store, reconciler, policy, quota=quota),
         health=reporter,
         operations=Operations(reporter, PostgresAudit(store.statements)),
         keys=KeyService(PostgresKeys(store.statements), ring),
         guard=Guard(SecretStr(KEY), ring, limits),
+        audience=audience,
     )
     headers = {b"X-API-Key": KEY.encode()}
     async with (
@@ -138,7 +143,8 @@ async def control_room(
         group.create_task(reconciler.run())
         hearing = group.create_task(LedgerChanges(database_url, rng=Random(1)).run(reconciler))
         group.create_task(ring.run())
-        yield Api(http, feed, pool, url)
+        yield Api(http, feed, pool, url, audience)
+        audience.end()
         hearing.cancel()
         reconciler.stop()
         ring.stop()

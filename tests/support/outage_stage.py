@@ -186,7 +186,7 @@ async def staged(
             stage.ear = await stack.enter_async_context(
                 listening(venue.url, KEYS["WSG_BYBIT_API_KEY"], KEYS["WSG_BYBIT_API_SECRET"])
             )
-            await _until_flowing(stage, time.monotonic())
+            await until_flowing(stage, time.monotonic())
             yield stage
         finally:
             await stage.close_gateway()
@@ -216,14 +216,14 @@ async def run_outage(stage: OutageStage, outage: Outage, seconds: float) -> Figu
     await outage.end(stage)
     ended = time.monotonic()
     await _until_private_caught_up(stage, ended, figures)
-    await _until_flowing(stage, ended)
+    await until_flowing(stage, ended)
     figures.recovery_seconds = time.monotonic() - ended
     told = stage.ear.copy()
     await asyncio.sleep(_FLOW_SECONDS)  # what was told by then has to arrive, and is on its way
-    await _until_heard(stage, told)
+    await until_heard(stage, told)
     last = [watch.last for watch in stage.watches]
     await stage.close_gateway()
-    await _until_idle(stage.reader)
+    await until_idle(stage.reader)
     private = compare(told, stage.reader.private, killed_at_ms=stage.killed_at_ms)
     figures.private = private
     _sum_up(stage, figures, [one["delivery"] for one in last])
@@ -258,7 +258,7 @@ def _lane(health: dict[str, object], name: str) -> int:
     return next(int(lane["events"]) for lane in broker["lanes"] if lane["lane"] == name)
 
 
-async def _until_flowing(stage: OutageStage, since: float) -> None:
+async def until_flowing(stage: OutageStage, since: float) -> None:
     """Wait until the gateway is ready and every stream was read since."""
     wanted = [f"linear:{topic}" for topic in await _topics(stage)]
 
@@ -292,7 +292,7 @@ async def _topics(stage: OutageStage) -> list[str]:
             return found
 
 
-async def _until_heard(stage: OutageStage, told: dict[str, list[Told]]) -> None:
+async def until_heard(stage: OutageStage, told: dict[str, list[Told]]) -> None:
     """Give what was told time to arrive; what does not is for the comparison to say."""
     lost, since = -1, time.monotonic()
     while lost and time.monotonic() < since + _HOPE_SECONDS:
@@ -302,7 +302,7 @@ async def _until_heard(stage: OutageStage, told: dict[str, list[Told]]) -> None:
         await asyncio.sleep(0.25)
 
 
-async def _until_idle(reader: Reader) -> None:
+async def until_idle(reader: Reader) -> None:
     """Wait until nothing came for a while; what is confirmed by then is in the queues."""
 
     async def idle() -> bool:

@@ -115,7 +115,8 @@ async def start_wiped_broker(stage: OutageStage) -> None:
     await stage.proxy.restore()
 
 
-def _postmaster(folder: Path) -> psutil.Process:
+def postmaster(folder: Path) -> psutil.Process:
+    """Find the server of a database folder."""
     lines = (folder / "postmaster.pid").read_text(encoding="utf-8").splitlines()
     return psutil.Process(int(lines[0]))
 
@@ -123,7 +124,7 @@ def _postmaster(folder: Path) -> psutil.Process:
 async def kill_broker_and_database(stage: OutageStage) -> None:
     """End both by `kill -9` at once."""
     assert stage.postgres is not None
-    server = _postmaster(stage.postgres._folder)
+    server = postmaster(stage.postgres._folder)
     for process in (*server.children(recursive=True), server):
         with suppress(psutil.NoSuchProcess):
             process.kill()

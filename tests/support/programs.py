@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -254,8 +255,13 @@ def check_balance(delivery: Mapping[str, Any]) -> None:
 
 
 @asynccontextmanager
-async def gateway(folder: Path, settings: Mapping[str, str]) -> AsyncIterator[Gateway]:
-    """Run a gateway meanwhile; it must end well by SIGTERM unless the test ended it before."""
+async def gateway(
+    folder: Path, settings: Mapping[str, str], *, trusted: ssl.SSLContext | None = None
+) -> AsyncIterator[Gateway]:
+    """Run a gateway meanwhile; it must end well by SIGTERM unless the test ended it before.
+
+    Over TLS it is believed what `trusted` believes.
+    """
     environ = {
         "WSG_API_KEY": API_KEY,
         "WSG_HTTP_PORT": "0",
@@ -272,7 +278,11 @@ async def gateway(folder: Path, settings: Mapping[str, str]) -> AsyncIterator[Ga
 
         url = await until(started, seconds=START_SECONDS, what=lambda: program.words)
         async with httpx.AsyncClient(
-            base_url=url, headers={"X-API-Key": API_KEY}, timeout=5, trust_env=False
+            base_url=url,
+            headers={"X-API-Key": API_KEY},
+            timeout=5,
+            trust_env=False,
+            verify=trusted or True,
         ) as http:
             program.http = http
             # From here on the queues exist, so that consumers find them.

@@ -32,7 +32,7 @@ POSITION = build_topic(Channel.POSITION)
 class Receipts:
     """Delivery, which a test lets be done."""
 
-    is_safe = True
+    is_safe = has_ease = True
 
     def take(self) -> Receipts:
         """Return one for all."""
@@ -47,7 +47,7 @@ class Room:
     ) -> None:
         self.lists, self.marks = lists, marks
         self.outlet, self.counters, self.receipts = MemoryOutlet(), Counters(), Receipts()
-        self.unreadable = MemoryPipeline()
+        self.unreadable = MemoryPipeline(self.counters)
         self.runner = Runner(
             outlet=self.outlet,
             resync=MemoryResync(),
@@ -72,6 +72,7 @@ class Room:
             keeper=self.keeper,
             streams=self.runner,
             unreadable=self.unreadable,
+            delivery=self.receipts,
             counters=self.counters,
             option_coins=["BTC"],
             every_seconds=every_seconds,

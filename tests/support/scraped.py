@@ -10,21 +10,22 @@ from prometheus_client.parser import text_string_to_metric_families
 
 
 class Scraped:
-    """What one answer of `/metrics` says.
+    """What one answer of `/metrics` says; the identity has to hold unless a test breaks it.
 
     Attributes:
         text: as it came.
         families: by the name their samples have, histograms by that of the whole.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, adds_up: bool = True) -> None:
         self.text = text
         self.families: dict[str, Family] = {}
         for family in text_string_to_metric_families(text):
             name = f"{family.name}_total" if family.type == "counter" else family.name
             assert name not in self.families, f"{name} is told twice"
             self.families[name] = family
-        self._check_identity()
+        if adds_up:
+            self._check_identity()
 
     def values(self, name: str, **labels: str) -> dict[tuple[str, ...], float]:
         """Return the samples of a name that have these labels, by the values of the others.
@@ -32,7 +33,7 @@ class Scraped:
         These stand in the order of their names.
         """
         found: dict[tuple[str, ...], float] = {}
-        for sample in self._samples():
+        for sample in self.samples():
             if sample[0] == name and labels.items() <= sample[1].items():
                 others = tuple(value for key, value in sample[1].items() if key not in labels)
                 assert others not in found, (name, sample[1])
@@ -44,7 +45,8 @@ class Scraped:
         (value,) = self.values(name, **labels).values()
         return value
 
-    def _samples(self) -> Iterator[tuple[str, dict[str, str], float]]:
+    def samples(self) -> Iterator[tuple[str, dict[str, str], float]]:
+        """Tell every sample: its name, its labels, its value."""
         for family in self.families.values():
             for sample in family.samples:
                 yield sample.name, sample.labels, sample.value

@@ -95,8 +95,8 @@ async def client_of(simulator: Simulator, path: str) -> AsyncIterator[Client]:
         yield Client(socket)
 
 
-async def eventually(holds: Callable[[], bool]) -> None:
+async def eventually(holds: Callable[[], object], *, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait for a fact that has no event of its own."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - the simulator's state has no event to wait for
             await asyncio.sleep(0.005)

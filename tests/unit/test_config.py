@@ -429,3 +429,26 @@ def test_an_address_of_another_machine_is_the_fault_of_the_host_setting() -> Non
     """The port has nothing to do with it."""
     with pytest.raises(ConfigError, match="WSG_HTTP_HOST"), listening("192.0.2.1", 0):
         pass
+
+
+def test_certificates_of_the_broker_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    """The driver would take a missing file for a broker that is away."""
+    ca = tmp_path / "ca.pem"
+    url = f"amqps://u:{WORD}@mq/?cafile={ca}"
+    told = refusal({"WSG_AMQP_URL": url})
+    assert "cafile" in str(told)
+    assert WORD not in str(told)
+    ca.write_text("…", encoding="utf-8")
+    load_settings({"WSG_AMQP_URL": url})
+    plain = refusal({"WSG_AMQP_URL": url.replace("amqps", "amqp")})
+    assert "amqps://" in str(plain)
+
+
+def test_a_certificate_of_the_api_comes_with_its_key() -> None:
+    """One without the other is no TLS, and plain HTTP would be a surprise."""
+    assert load_settings({}).http_scheme == "http"
+    lonely = refusal({"WSG_HTTP_CERTIFICATE_FILE": "c.pem"})
+    assert lonely.setting == "WSG_HTTP_KEY_FILE"
+    assert refusal({"WSG_HTTP_KEY_FILE": "k.pem"}).setting == "WSG_HTTP_CERTIFICATE_FILE"
+    both = {"WSG_HTTP_CERTIFICATE_FILE": "c.pem", "WSG_HTTP_KEY_FILE": "k.pem"}
+    assert load_settings(both).http_scheme == "https"

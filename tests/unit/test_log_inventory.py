@@ -12,7 +12,17 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 SOURCE = CHECKOUT / "src" / "ws_gateway"  # the simulator is a program of its own
 INVENTORY = CHECKOUT / "docs" / "logs.md"
 
-ROOMS = {"account", "api", "client", "control", "delivery", "gateway", "storage", "venue"}
+ROOMS = {
+    "account",
+    "api",
+    "client",
+    "control",
+    "delivery",
+    "gateway",
+    "recording",
+    "storage",
+    "venue",
+}
 NAME = re.compile(r"([a-z]+)\.[a-z]+(_[a-z]+)*")
 LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
 CHOSEN = "tell"

@@ -68,6 +68,18 @@ class PositionBook:
         row.remember(identity)
         return Verdict.NEWS, identity
 
+    def forget(self, position: Position, identity: str) -> None:
+        """Take back a state that found no room, so that it is news when it is told again.
+
+        Args:
+            position: the reading.
+            identity: what `judge` answered.
+        """
+        row, state = self._rows[position.row], position_identity(position)
+        if row.identity == state:
+            row.identity = ""
+        row.told.pop(identity, None)
+
     @staticmethod
     def _judge_older(row: _Row, identity: str, source: Source) -> Verdict:
         """Judge a state that a later one was told of; what is newer stays the newest."""

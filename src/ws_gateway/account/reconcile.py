@@ -12,22 +12,23 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from random import Random
 
-import msgspec
 import structlog
 
 from ws_gateway.account.list_reader import ListReader
 from ws_gateway.account.mark_keeper import MarkKeeper
-from ws_gateway.account.missed import RECONCILED, Found, MarkKey, Reading
+from ws_gateway.account.missed import RECONCILED, MarkKey, Reading
 from ws_gateway.account.recent import id_digest
 from ws_gateway.account.reconcile_plan import Row, next_mark
 from ws_gateway.account.stage import AccountStage
+from ws_gateway.account.teller import Teller, Told
 from ws_gateway.account_ports import (
     AccountProblem,
+    DeliveryRoom,
     PrivateLists,
     StreamHolder,
     WalletSource,
 )
-from ws_gateway.domain.event import GapReason, Observation
+from ws_gateway.domain.event import GapReason
 from ws_gateway.domain.mark import Mark
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Channel, Topic
@@ -44,11 +45,7 @@ PATIENCE_SECONDS = 10.0
 GRACE_SECONDS = 1.0
 """How long the stream may take to tell what REST told first, while nothing is known to be lost."""
 
-_BATCH = 200
 _MOST_LOOKS = 5
-
-Told = tuple[Found, list[tuple[Row, Observation]]]
-"""What was found of a topic, and the facts made of it."""
 
 _LEAVING = frozenset({SubscriptionState.REMOVED, SubscriptionState.REJECTED})
 
@@ -61,6 +58,7 @@ class Reconciliation:
         lists, wallets: who reads the venue's REST.
         keeper: where marks are.
         streams: who ends breaks.
+        delivery: at whose pace is told.
         option_coins: base coins whose options may be traded.
         every_seconds: between two readings although nothing is known to be missing.
         tally: where readings are timed.
@@ -75,6 +73,7 @@ class Reconciliation:
         keeper: MarkKeeper,
         streams: StreamHolder,
         unreadable: UnreadableSink,
+        delivery: DeliveryRoom,
         counters: Counters,
         option_coins: Sequence[str],
         every_seconds: float,
@@ -89,7 +88,6 @@ class Reconciliation:
         self._keeper = keeper
         self._streams = streams
         self._counters = counters
-        self._unreadable = unreadable
         self._reader = ListReader(lists, unreadable)
         self._option_coins = option_coins
         self._every_seconds = every_seconds
@@ -97,7 +95,7 @@ class Reconciliation:
         self._monotonic = monotonic
         self._active: set[Topic] = set()
         self._broken: dict[Topic, float] = {}  # since when it is known to lack something
-        self._is_wallet_told = False
+        self._teller = Teller(stage, lists, unreadable, delivery)
         self._sought: Counter[str] = Counter()  # orders in no list, by how often looked for
         self._given_up: set[str] = set()
         self._wake = asyncio.Event()
@@ -150,7 +148,7 @@ class Reconciliation:
 
     def _forget(self, topic: Topic) -> None:
         if topic.channel is Channel.BALANCE:
-            self._is_wallet_told = False
+            self._teller.is_wallet_told = False
         if self._marks is not None:
             self._marks = {key: one for key, one in self._marks.items() if key[0] != topic.name}
         self._keeper.drop(topic.name)
@@ -206,7 +204,7 @@ class Reconciliation:
         if not is_gap:
             await asyncio.sleep(GRACE_SECONDS)
         shed = self._counters.shed["no_room"]
-        news, told_facts = await self._tell(read)
+        news, told_facts = await self._teller.tell(read)
         if self._counters.shed["no_room"] > shed:
             read.faults["delivery"] = "there was no room for what was read"
             read.failed.update(topics)
@@ -283,43 +281,6 @@ class Reconciliation:
         self._tally.readings.of(how).observe(self._monotonic() - begun)
 
     # ── what was read ─────────────────────────────────────────────────────────────────────────
-
-    async def _tell(self, read: Reading) -> tuple[Counter[str], list[Told]]:
-        """Pass on what the stream did not tell, in the order it happened; answers how much."""
-        news: Counter[str] = Counter()
-        told: list[Told] = []
-        for found in read.found:
-            event_class = found.topic.event_class.value
-            facts = [
-                (row, fact) for row in found.rows if (fact := self._fact(found, row)) is not None
-            ]
-            told.append((found, facts))
-            for place, (_, fact) in enumerate(facts):
-                news[event_class] += self._stage.take(fact)
-                if place % _BATCH == _BATCH - 1:
-                    await asyncio.sleep(0)  # let it be sent, and the stream be read
-        for wallet in read.wallets:
-            before = {one.coin: one.amounts.wallet_balance for one in self._stage.balances.coins}
-            is_whole, self._is_wallet_told = not self._is_wallet_told, True
-            self._stage.take_wallet(wallet, is_whole=is_whole)
-            news["balance"] += any(
-                before.get(one.coin, one.amounts.wallet_balance) != one.amounts.wallet_balance
-                for one in self._stage.balances.coins
-            )
-        return +news, told
-
-    def _fact(self, found: Found, row: Row) -> Observation | None:
-        try:
-            return self._lists.fact(found.topic, row.raw, row.page, row.category)
-        except (msgspec.DecodeError, RecursionError) as exc:
-            self._unreadable.quarantine(
-                reason="missing_field",
-                origin=f"rest:{found.topic.name}",
-                detail=str(exc),
-                raw=bytes(row.raw),
-                trace_id=row.page.trace_id,
-            )
-            return None
 
     def _keep(self, read: Reading, told_facts: list[Told]) -> None:
         """Set marks where all that was read is on its way; stored once it is delivered."""

@@ -195,11 +195,12 @@ class AccountStage:
         except InvalidPosition as exc:
             self._refuse(fact, "position_invalid", str(exc), fact.payload)
             return
-        verdict, identity = self.positions[fact.topic.key].judge(position, fact.source)
+        book = self.positions[fact.topic.key]
+        verdict, identity = book.judge(position, fact.source)
         if verdict is not Verdict.NEWS:
             self._unchanged()
             return
-        self._pass(
+        is_taken = self._pass(
             msgspec.structs.replace(
                 fact,
                 event_id=f"{fact.topic.key}:{identity}",
@@ -208,6 +209,8 @@ class AccountStage:
                 payload=_encode(position),
             )
         )
+        if not is_taken:
+            book.forget(position, identity)
 
     # ── neither ───────────────────────────────────────────────────────────────────────────────
 

@@ -102,6 +102,7 @@ class Account:
             keeper=self.marks,
             streams=sink,
             unreadable=unreadable,
+            delivery=receipts,
             counters=counters,
             option_coins=settings.option_base_coins,
             every_seconds=settings.reconcile_seconds,

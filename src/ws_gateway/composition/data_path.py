@@ -12,6 +12,7 @@ import structlog
 from ws_gateway.account.front import PrivateFronts
 from ws_gateway.composition.account import Account
 from ws_gateway.composition.desk import Desk
+from ws_gateway.composition.recording import build_recorder
 from ws_gateway.config import Settings
 from ws_gateway.delivery.hop_times import HopTimes
 from ws_gateway.delivery.line import PublisherSettings
@@ -25,6 +26,7 @@ from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.topic import Topic
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports import TopicObserver
+from ws_gateway.recording.recorder import Recorder
 from ws_gateway.runtime.clock import clock_us
 from ws_gateway.runtime.counters import AccountTally, Counters, VenueTally
 from ws_gateway.runtime.identity import TraceIds, new_epoch
@@ -52,6 +54,7 @@ class DataPath:
         asked_by: which request asked for a topic.
         accounts: balances, positions and reconciliation of private facts, the first one first.
         account_tally: what operators count of all of them.
+        recorder: takes raw frames; None if nothing is recorded.
     """
 
     feed: BybitFeed
@@ -66,6 +69,7 @@ class DataPath:
     asked_by: AskedBy
     accounts: tuple[Account, ...]
     account_tally: AccountTally
+    recorder: Recorder | None
 
 
 def build_data_path(
@@ -143,6 +147,7 @@ def build_data_path(
         for each in credentials or (None,)
     )
     fronts = PrivateFronts({each.key: each.front for each in accounts})
+    recorder = build_recorder(settings)
     feed = BybitFeed(
         Endpoints(settings.public_ws_url, settings.private_ws_url),
         SessionContext(
@@ -160,6 +165,7 @@ def build_data_path(
             sampling=telemetry.sampling,
             asked_by=asked_by,
             private_sink=fronts,
+            recorder=recorder,
         ),
         credentials=credentials,
         redundancy=settings.redundancy,
@@ -185,6 +191,7 @@ def build_data_path(
         asked_by,
         accounts,
         account_tally,
+        recorder,
     )
 
 

@@ -151,7 +151,12 @@ class HealthReporter:
 
     async def report(self) -> Report:
         """Look at everything now; the database's answer may be a second old."""
-        database_error = await self._ping()
+        await self.ask_database()
+        return self.now()
+
+    def now(self) -> Report:
+        """Look at everything now; of the database, what `ask_database` learned last."""
+        database_error = self._database_error
         delivery = self._delivery.status()
         connections = self._connections()
         subscriptions = self._reconciler.status()
@@ -211,7 +216,7 @@ class HealthReporter:
                     one.state,
                     one.error,
                     _to_millis(zero + timedelta(seconds=one.since)),
-                    (one.topic.account or self._first) if one.topic.is_private else None,
+                    self.account_of(one.topic),
                 )
                 for one in nsmallest(MAX_DIFFERENCES, lacking, key=_urgency)
             ],
@@ -222,6 +227,10 @@ class HealthReporter:
     def _first(self) -> str | None:
         """Name the account whose topics and connections name none."""
         return self._accounts[0].name if self._accounts else None
+
+    def account_of(self, topic: Topic) -> str | None:
+        """Name the account that a topic is of; None for a public one."""
+        return (topic.account or self._first) if topic.is_private else None
 
     def _connections(self) -> list[ConnectionStatus]:
         """Return every connection; a private one with the name of its account."""
@@ -238,13 +247,13 @@ class HealthReporter:
         wanted = self._reconciler.board.wanted
         return view_endpoints(wanted, connections, self._notices, only, self._first)
 
-    async def _ping(self) -> str | None:
+    async def ask_database(self) -> None:
+        """Learn whether the database answers; asks it at most once a second."""
         async with self._ping_lock:
             now = self._monotonic()
             if self._pinged_at is None or now - self._pinged_at >= PING_AGE_SECONDS:
                 self._database_error = await self._ask_database()
                 self._pinged_at = self._monotonic()
-            return self._database_error
 
     async def _ask_database(self) -> str | None:
         try:

@@ -23,15 +23,16 @@ class RequestTimes:
         self.latency = Histograms(QUICK_SECONDS)
         self.answers: Counter[tuple[str, str, str]] = Counter()
 
-    def answered(self, method: str, route: str | None, status: int, seconds: float) -> None:
+    def answered(self, method: str, route: str | None, status: int, seconds: float | None) -> None:
         """Take note of one answer.
 
         Args:
             method: as it came.
             route: the endpoint's path with its placeholders; None if no endpoint was reached.
             status: of the answer, 0 if the caller went away before.
-            seconds: how long it took.
+            seconds: how long it took; None if it waited because the caller wished it to.
         """
         labels = (method if method in METHODS else ANY, route or ANY)
-        self.latency.of(*labels).observe(seconds)
+        if seconds is not None:
+            self.latency.of(*labels).observe(seconds)
         self.answers[*labels, str(status)] += 1

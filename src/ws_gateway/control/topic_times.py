@@ -25,6 +25,9 @@ class TopicTimes:
 
     def asked(self, topic: Topic, now: float) -> None:
         """Take note that a topic is wanted that was not, or that had been refused."""
+        # There from the start, so that the first value is a rise.
+        self.subscribing.of(topic.endpoint.value)
+        self.resubscribing.of(topic.endpoint.value)
         if topic not in self._lost_at:
             self._asked_at.setdefault(topic, now)
 

@@ -31,11 +31,13 @@ class HopTimes:
 
     Attributes:
         latency: by hop and event class, in seconds.
+        whole: from our socket to the broker's confirm, by event class, in seconds.
     """
 
     def __init__(self, offset_ms: Callable[[], int] = lambda: 0) -> None:
         self._offset_ms = offset_ms
         self.latency = Histograms(QUICK_SECONDS)
+        self.whole = Histograms(QUICK_SECONDS)
         self._step = 1
         self._skip = 0  # public events until the next one that is timed
         self._left = _TIMED_PER_WINDOW
@@ -64,8 +66,11 @@ class HopTimes:
     def confirmed(self, message: Message, now_us: int) -> None:
         """Take note that the broker took responsibility for a message whose times are taken."""
         if message.topic is not None:
-            took = self.latency.of(CONFIRM, message.topic.event_class)
-            took.observe((now_us - message.sent_at) / 1e6, message.stands_for)
+            event_class, stands_for = message.topic.event_class, message.stands_for
+            took = self.latency.of(CONFIRM, event_class)
+            took.observe((now_us - message.sent_at) / 1e6, stands_for)
+            # Not to be had from the hops: quantiles do not add up.
+            self.whole.of(event_class).observe((now_us - message.received_at) / 1e6, stands_for)
 
     def _pace(self, now_us: int) -> None:
         """Choose anew how many events one stands for, by how many came of late."""

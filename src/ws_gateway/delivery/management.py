@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 import httpx
 import structlog
@@ -25,7 +26,8 @@ class ManagementApi:
 
     Args:
         url: of the API, with user and password.
-        amqp_url: names the virtual host, and user and password where `url` has none.
+        amqp_url: names the virtual host, user and password where `url` has none, and with `cafile`
+            whom to believe over TLS; without it, the system's authorities.
         prefix: of the queues that matter.
     """
 
@@ -38,6 +40,7 @@ class ManagementApi:
             auth=(unquote(login.username or "guest"), unquote(login.password or "guest")),
             timeout=TIMEOUT_SECONDS,
             trust_env=False,
+            verify=ssl.create_default_context(cafile=dict(parse_qsl(amqp.query)).get("cafile")),
         )
         self._vhost = quote(unquote(amqp.path[1:]) or "/", safe="")
         self._prefix = f"{prefix}."

@@ -27,6 +27,16 @@ class Receipts:
         self._outbox = outbox
         self._spool = spool
 
+    @property
+    def has_ease(self) -> bool:
+        """Say whether half of what is kept for private events is free, in memory or for the disk.
+
+        What waits for the disk is gone in a moment; what is in memory while the disk takes what
+        comes does not stand in the way.
+        """
+        many = self._spool.pending_count if self._spool.is_taking else self._outbox.private_held
+        return many < max(1, self._outbox.private_reserve // 2)
+
     def take(self) -> Receipt:
         """Return one for every private message taken so far."""
         return Receipt([*self._outbox.private.messages(), *self._spool.pending()])

@@ -215,6 +215,11 @@ class Spool:
         """Take note that a message needs its record no longer."""
         self._done.add(record)
 
+    @property
+    def pending_count(self) -> int:
+        """Count what was put and is not on disk yet."""
+        return len(self._pending)
+
     def pending(self) -> list[Message]:
         """List what was put and is not on disk yet."""
         return list(self._pending)

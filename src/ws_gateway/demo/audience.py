@@ -59,8 +59,14 @@ class Audience:
         async with connection:
             channel = await connection.channel()
             await channel.set_qos(prefetch_count=1000)
+            exchange = await channel.get_exchange(self._names.exchange, ensure=True)
             for event_class in EventClass:
-                queue = await channel.get_queue(self._names.queue(event_class), ensure=True)
+                name = self._names.queue(event_class)
+                if event_class is EventClass.POSITION:
+                    name = own_queue(self._names)
+                    own = await channel.declare_queue(name, durable=True)
+                    await own.bind(exchange, f"{event_class}.#")
+                queue = await channel.get_queue(name, ensure=True)
                 await queue.consume(self._take)
             yield
         self._connection = None
@@ -90,11 +96,19 @@ class Audience:
         await message.ack()
 
 
+def own_queue(names: Names) -> str:
+    """Name the queue of positions that is the audience's alone.
+
+    The class's own queue is read by the position manager, and each message goes to one reader.
+    """
+    return names.dedicated("audience", EventClass.POSITION)
+
+
 async def remove_leftovers(amqp_url: str, names: Names) -> None:
     """Delete the demo's queues and exchange, so that it begins and ends with nothing."""
     connection = await aio_pika.connect(amqp_url, timeout=5)
     async with connection:
         channel = await connection.channel()
-        for queue in names.queues():
+        for queue in (*names.queues(), own_queue(names)):
             await channel.queue_delete(queue)
         await channel.exchange_delete(names.exchange)

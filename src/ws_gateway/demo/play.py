@@ -16,6 +16,7 @@ import aio_pika.exceptions
 from ws_gateway.config import Settings
 from ws_gateway.delivery.topology import Names
 from ws_gateway.demo.audience import Audience, remove_leftovers
+from ws_gateway.demo.positions import Comparison, compare, embedded_url, has_position_manager, lines
 from ws_gateway.demo.screen import Figures, Screen
 from ws_gateway.demo.stage import PREFIX, Stage, set_up
 from ws_gateway.domain.topic import EVENT_CLASS_OF, Channel
@@ -24,7 +25,7 @@ from ws_gateway.errors import ConfigError, Fatal
 SERVICE = "demo"
 LOOK_SECONDS = 1.0
 DRAIN_SECONDS = 10.0
-"""Longest wait for the last confirmed event to reach the consumer."""
+"""Longest wait for the last confirmed event to reach the consumers."""
 
 EXIT_HOLES = 1
 _DRAIN_LOOK_SECONDS = 0.1
@@ -59,7 +60,7 @@ async def run_demo(settings: Settings, options: DemoOptions, stop: asyncio.Event
     """Run the demo; answers the exit code.
 
     It is 0 only if every class arrived, without a hole, everything that was confirmed reached the
-    consumer, and gateway and simulator ended well.
+    consumer, the table of positions is the exchange's account, and all processes ended well.
 
     Raises:
         Fatal: something did not come up; the text says what to do.
@@ -78,9 +79,13 @@ async def run_demo(settings: Settings, options: DemoOptions, stop: asyncio.Event
         _introduce(stage, screen)
         with screen.open():
             figures = await _watch(stage, audience, screen, options.seconds, stop)
-        faults = await _drain(stage, audience, figures)
+        deadline = time.monotonic() + DRAIN_SECONDS
+        positions = await _compare_positions(stage, figures)
+        faults = await _drain(stage, audience, figures, deadline)
     await _clear(amqp_url, names)
-    return _sum_up(audience, screen, figures, [*faults, *stage.faults])
+    if positions is not None and positions.difference is not None:
+        faults.append(positions.difference)
+    return _sum_up(audience, screen, figures, [*faults, *stage.faults], lines(positions))
 
 
 async def _clear(amqp_url: str, names: Names) -> None:
@@ -139,12 +144,20 @@ async def _watch(
     return figures
 
 
-async def _drain(stage: Stage, audience: Audience, figures: Figures) -> list[str]:
+async def _compare_positions(stage: Stage, figures: Figures) -> Comparison | None:
+    """Hold the reference consumer's table against the exchange; None where there is none."""
+    if not has_position_manager():
+        return None
+    if figures.health and figures.health["broker"]["status"] != "ready":
+        return Comparison({}, "the table of positions is not current: the broker is away")
+    return await compare(embedded_url(stage.data_dir), stage.positions)
+
+
+async def _drain(stage: Stage, audience: Audience, figures: Figures, deadline: float) -> list[str]:
     """End every subscription, and wait until what was confirmed has arrived; answers what has not.
 
     Those of the person watching end too: nothing may be under way when both sides are compared.
     """
-    deadline = time.monotonic() + DRAIN_SECONDS
     while items := (await stage.call("GET", "/api/v1/subscriptions?limit=500"))["items"]:
         for service in {item["requesting_service"] for item in items}:
             await stage.call("DELETE", f"/api/v1/subscriptions/by-service/{service}")
@@ -170,7 +183,13 @@ def missing_at_end(health: Mapping[str, Any], observed: int) -> str | None:
     return None
 
 
-def _sum_up(audience: Audience, screen: Screen, figures: Figures, faults: Sequence[str]) -> int:
+def _sum_up(
+    audience: Audience,
+    screen: Screen,
+    figures: Figures,
+    faults: Sequence[str],
+    positions: Sequence[str] = (),
+) -> int:
     counters = figures.health.get("delivery", {})
     screen.say("\nsummary")
     for name, count in sorted(audience.received.items()):
@@ -179,6 +198,8 @@ def _sum_up(audience: Audience, screen: Screen, figures: Figures, faults: Sequen
         f"  received {counters.get('received', 0):,}, confirmed {counters.get('confirmed', 0):,}, "
         f"receive→confirm p50/p99 {figures.latency if figures.health else '-'}"
     )
+    for line in positions:
+        screen.say(f"  {line}")
     checker = audience.checker
     for problem in checker.problems[:10]:
         screen.say(f"  hole: {problem}")

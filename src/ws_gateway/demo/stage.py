@@ -1,4 +1,4 @@
-"""The processes of the demo: a simulator and a gateway, as a user would start them."""
+"""The processes of the demo: simulator, gateway, position manager, as a user would start them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from urllib.request import Request, urlopen
 import msgspec
 
 from ws_gateway.config import Settings
+from ws_gateway.demo.positions import EXAMPLES, embedded_url, has_position_manager
 from ws_gateway.errors import Fatal
 
 READY_SECONDS = 60.0
@@ -37,6 +38,8 @@ _NOT_INHERITED = (
     "WSG_API_KEY_FILE",
     "WSG_DATABASE_URL",
     "WSG_DATABASE_URL_FILE",
+    "WSG_HTTP_CERTIFICATE_FILE",
+    "WSG_HTTP_KEY_FILE",
 )
 
 
@@ -55,6 +58,7 @@ class Stage:
     amqp_url: str
     log_file: Path
     gateway: asyncio.subprocess.Process
+    data_dir: Path
     faults: list[str]
 
     async def call(self, method: str, path: str, body: object = None) -> Any:
@@ -63,11 +67,23 @@ class Stage:
         Raises:
             Fatal: the gateway refused or cannot be reached.
         """
-        return await asyncio.to_thread(self._call, method, path, body)
+        return await asyncio.to_thread(self._call, self.gateway_url, method, path, body)
 
-    def _call(self, method: str, path: str, body: object) -> Any:
+    async def positions(self) -> list[dict[str, Any]]:
+        """Ask the simulator for the latest state of each position there ever was.
+
+        Raises:
+            Fatal: it does not answer.
+        """
+        venue = self.venue_url.replace("ws:", "http:", 1)
+        path = "/sim/ledger?kind=position&latest=true"
+        ledger = await asyncio.to_thread(self._call, venue, "GET", path, None)
+        found: list[dict[str, Any]] = ledger["entries"]
+        return found
+
+    def _call(self, server: str, method: str, path: str, body: object) -> Any:
         request = Request(  # noqa: S310 - our own http address
-            self.gateway_url + path,
+            server + path,
             method=method,
             data=None if body is None else msgspec.json.encode(body),
             headers={"X-API-Key": self.api_key, "Content-Type": "application/json"},
@@ -80,7 +96,7 @@ class Stage:
                 words = exc.read().decode("utf-8", "replace")
             raise Fatal(f"{method} {path} was refused with {exc.code}: {words}") from exc
         except (URLError, OSError) as exc:
-            raise Fatal(f"the gateway does not answer {method} {path}: {exc}") from exc
+            raise Fatal(f"{server} does not answer {method} {path}: {exc}") from exc
         return msgspec.json.decode(raw) if raw else None
 
 
@@ -88,10 +104,10 @@ class Stage:
 async def set_up(
     settings: Settings, amqp_prefix: str, *, seed: int, rate: float
 ) -> AsyncIterator[Stage]:
-    """Start simulator and gateway; both are stopped at the end, come what may.
+    """Start simulator, gateway and position manager; all are stopped at the end, come what may.
 
     The gateway has a database and AMQP names of its own: nothing of a gateway in earnest is
-    touched. The folder with both logs stays only if something went wrong.
+    touched. The folder with their logs stays only if something went wrong.
 
     Raises:
         Fatal: one of them did not come up; the text says which, and where its log is.
@@ -134,10 +150,14 @@ async def set_up(
             settings.amqp_url.get_secret_value(),
             log_file,
             gateway,
+            folder,
             faults,
         )
         await _until_ready(stage)
-        yield stage
+        async with AsyncExitStack() as stack:
+            if has_position_manager():
+                await stack.enter_async_context(_position_manager(stage))
+            yield stage
     if faults:
         return
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -173,6 +193,21 @@ async def _running(
             faults.append(f"the {name} ended with code {code}; see {log_file}")
         elif lost := await asyncio.to_thread(_told_loss, log_file):
             faults.append(f"the {name} ended with {lost} events undelivered; see {log_file}")
+
+
+@asynccontextmanager
+async def _position_manager(stage: Stage) -> AsyncIterator[None]:
+    """Run the reference consumer, with nothing of ours but three settings."""
+    environ = os.environ | {
+        "WSG_AMQP_URL": stage.amqp_url,
+        "WSG_AMQP_PREFIX": stage.amqp_prefix,
+        "WSG_DATABASE_URL": embedded_url(stage.data_dir),
+        "PYTHONPATH": str(EXAMPLES),
+    }
+    words = [sys.executable, "-m", "position_manager"]
+    log_file = stage.data_dir / "position_manager.log"
+    async with _running("position manager", words, environ, log_file, stage.faults):
+        yield
 
 
 def _die_with_parent() -> None:

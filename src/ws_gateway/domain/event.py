@@ -29,6 +29,7 @@ class Source(StrEnum):
     STREAM = "stream"
     REST = "rest"
     BACKFILL = "backfill"
+    REPLAY = "replay"
 
 
 class GapReason(StrEnum):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from ws_gateway.domain.event import Event, GapReason, Kind, Observation, marker_payload
 from ws_gateway.domain.topic import Channel, Lane, Topic
+from ws_gateway.pipeline.marks import RecentMarks
 from ws_gateway.pipeline.sequence import BookContinuity, Verdict
 from ws_gateway.pipeline.stream import Stream
 from ws_gateway.ports import EventOutlet, Resync, StreamStatus
@@ -22,6 +23,9 @@ class Runner:
     """The pipeline: takes observations in the order they were read, offers events to delivery.
 
     Everything here is synchronous; it runs inside the socket's read callback.
+
+    Attributes:
+        marks: the newest markers.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class Runner:
         clock_us: Callable[[], int],
         new_trace_id: Callable[[], str],
     ) -> None:
+        self.marks = RecentMarks()
         self._outlet = outlet
         self._resync = resync
         self._counters = counters
@@ -345,6 +350,7 @@ class Runner:
         stream.markers += 1
         self._counters.markers += 1
         topic = stream.topic
+        self.marks.note(topic, kind, reason, detail, now_us)
         marker = Observation(
             topic, kind, f"{topic.key}:{self._epoch}:{stream.sequence}:{kind}",
             topic.category, topic.symbol, now_us // 1000, None, now_us,

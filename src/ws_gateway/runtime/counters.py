@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
+from dataclasses import dataclass
 
 from ws_gateway.runtime.histogram import PATIENT_SECONDS, QUICK_SECONDS, Histograms
 
@@ -127,3 +128,20 @@ class AccountTally:
         self.lost = 0
         self.storing = Histograms(QUICK_SECONDS)
         self.readings = Histograms(PATIENT_SECONDS)
+
+
+@dataclass(slots=True)
+class RecordingTally:
+    """What came of the frames that were to be recorded; each number is changed by one thread only.
+
+    Attributes:
+        written: frames that are in files.
+        missed: frames that found no room in the buffer.
+        unwritten: frames the disk did not take.
+        error: why the disk takes none now, None while it does.
+    """
+
+    written: int = 0
+    missed: int = 0
+    unwritten: int = 0
+    error: str | None = None

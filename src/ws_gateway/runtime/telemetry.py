@@ -8,11 +8,12 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import structlog
 
+from ws_gateway.runtime.recent import RecentTroubles
 from ws_gateway.runtime.redaction import Secrets
 from ws_gateway.runtime.sampling import Sampling
 
@@ -26,13 +27,20 @@ _SILENT = ("aiormq", "aio_pika", "asyncpg", "picows")
 _QUIET = ("uvicorn", "httpx", "httpcore")  # these report every request
 
 
-def configure_logging(*, level: str, as_json: bool, secrets: Secrets | None = None) -> None:
+def configure_logging(
+    *,
+    level: str,
+    as_json: bool,
+    secrets: Secrets | None = None,
+    troubles: RecentTroubles | None = None,
+) -> None:
     """Send all log lines, ours and the libraries', to standard error in one form.
 
     Args:
         level: `debug`, `info`, `warning` or `error`.
         as_json: one JSON object per line; otherwise for human eyes.
         secrets: what no line may hold; without it, only what looks like a secret is taken out.
+        troubles: keeps the newest warnings and errors that are written.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -65,6 +73,7 @@ def configure_logging(*, level: str, as_json: bool, secrets: Secrets | None = No
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,  # before secrets are looked for: it has some
                 secrets or Secrets(),
+                troubles or RecentTroubles(),
                 last,
             ],
         )
@@ -178,15 +187,18 @@ class Telemetry:
         levels: which lines are written.
         sampling: which frames get one.
         secrets: what none may hold.
+        troubles: the newest warnings and errors.
     """
 
     levels: LogLevels
     sampling: Sampling
     secrets: Secrets
+    troubles: RecentTroubles = field(default_factory=RecentTroubles)
 
     @classmethod
     def begin(cls, *, level: str, as_json: bool, one_in: int, secrets: Secrets) -> Self:
         """Configure logging; `one_in` is how many frames share one line at debug."""
-        configure_logging(level=level, as_json=as_json, secrets=secrets)
+        troubles = RecentTroubles()
+        configure_logging(level=level, as_json=as_json, secrets=secrets, troubles=troubles)
         sampling = Sampling(one_in)
-        return cls(LogLevels(level, sampling), sampling, secrets)
+        return cls(LogLevels(level, sampling), sampling, secrets, troubles)

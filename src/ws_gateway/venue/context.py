@@ -8,7 +8,13 @@ from enum import StrEnum
 from random import Random
 from typing import Protocol
 
-from ws_gateway.ports import ObservationSink, TopicObserver, UnreadableSink, VenueNotices
+from ws_gateway.ports import (
+    FrameRecorder,
+    ObservationSink,
+    TopicObserver,
+    UnreadableSink,
+    VenueNotices,
+)
 from ws_gateway.runtime.counters import VenueTally
 from ws_gateway.runtime.sampling import Sampling
 from ws_gateway.venue.attempts import Spacing
@@ -63,6 +69,7 @@ class SessionContext:
         tally: where attempts, losses and stalls are counted.
         sampling: of which frames there is a log line.
         asked_by: who asked for a topic, for the lines about requests to the venue.
+        recorder: where raw frames are recorded; None records nothing.
         connect_deadline_seconds, handshake_deadline_seconds: of TCP, and of TLS and upgrade.
     """
 
@@ -81,5 +88,6 @@ class SessionContext:
     handshake_deadline_seconds: float = 10.0
     sampling: Sampling = field(default_factory=Sampling)
     asked_by: AskedBy = field(default_factory=AskedBy)
+    recorder: FrameRecorder | None = None
     spacing: Spacing = field(default_factory=Spacing)
     timing: Timing = field(default_factory=Timing)

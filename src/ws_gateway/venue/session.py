@@ -11,9 +11,9 @@ import structlog
 
 from ws_gateway.domain.event import GapReason
 from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.domain.topic import Topic
+from ws_gateway.domain.topic import Endpoint, Topic
 from ws_gateway.errors import Quarantine, VenueLost
-from ws_gateway.ports import ConnectionStatus, SessionState
+from ws_gateway.ports import ConnectionStatus, FrameLine, SessionState
 from ws_gateway.venue.attempts import Attempts
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.connection import VenueSocket, open_socket
@@ -70,6 +70,7 @@ class Session:
         self._uptime = Uptime()
         self._log = log.bind(connection=name)
         self._socket: VenueSocket | None = None
+        self._recorded: FrameLine | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._proof: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
@@ -229,6 +230,8 @@ class Session:
             return
         self._socket = socket
         self.opened_at = time.monotonic()
+        self._begin_recording()
+        why = "left"
         try:
             doctor = self._context.doctor
             offset_ms = 0 if doctor is None else doctor.offset_ms
@@ -240,6 +243,9 @@ class Session:
             why = await socket.wait_closed()
         finally:
             self._socket = self.opened_at = None
+            if self._recorded is not None:
+                self._recorded.closed(str(socket.failure or why), self._context.clock_us())
+                self._recorded = None
             self._disarm()
             self._stop_proof()
             socket.close("left")
@@ -249,6 +255,14 @@ class Session:
             raise VenueLost("closed", why)
         self._conversation.lost()
         self._report_changes()
+
+    def _begin_recording(self) -> None:
+        recorder, endpoint = self._context.recorder, self._conversation.endpoint
+        if recorder is not None:
+            path = self._url[self._url.index("/v5/") :]
+            self._recorded = recorder.open_line(
+                self.name, path, self._context.clock_us(), is_private=endpoint is Endpoint.PRIVATE
+            )
 
     async def _connect(self) -> VenueSocket | None:
         """Open a socket; answers None if the session was stopped meanwhile."""
@@ -293,6 +307,8 @@ class Session:
     def _take_frame(self, raw: bytes) -> None:
         context = self._context
         received_at = context.clock_us()
+        if self._recorded is not None:
+            self._recorded.received(raw, received_at)
         topic: Topic | None = None
         trace_id: str | None = None
         try:
@@ -330,6 +346,8 @@ class Session:
         for request in self._conversation.take_output():
             if self._socket is not None:
                 self._socket.send(request)
+                if self._recorded is not None:
+                    self._recorded.sent(request, self._context.clock_us())
                 if self._sampling.is_on:
                     self._lines.sent(request)
         self._report_changes()

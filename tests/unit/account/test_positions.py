@@ -151,6 +151,20 @@ def test_an_older_state_over_rest_is_not_told_after_a_newer_one() -> None:
     assert [one["size"] for one in desk.payloads] == ["0.7"]
 
 
+def test_a_position_that_found_no_room_is_told_when_it_is_read_again() -> None:
+    """Its stream has a marker, but the state itself is told by whoever tells it next."""
+    desk = Desk()
+    desk.tell(POSITION, position())
+    desk.pipeline.has_room = False
+    desk.tell(POSITION, position(seq=101, size="0.7"))
+    desk.pipeline.has_room = True
+    again = over_rest(position(seq=101, size="0.7"))
+    for _ in range(2):
+        desk.tell(POSITION, again, at=NOW_MS + 700, source=Source.REST, category="linear")
+    assert [one["size"] for one in desk.payloads] == ["0.5", "0.7"]
+    assert desk.counters.suppressed["unchanged"] == 1
+
+
 def test_two_topics_that_tell_the_same_position_are_each_told_it() -> None:
     """`position` and `position.linear` have different readers."""
     desk = Desk()

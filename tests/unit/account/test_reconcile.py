@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from support.account_desk import NOW_MS, position
@@ -383,3 +385,24 @@ async def test_a_topic_that_nobody_wants_gets_no_marker(
         room.front.topic_changed(EXECUTION, SubscriptionState.REMOVED, None)
         await until(lambda: not marks.marks)
     assert room.told(EXECUTION)[-1] == "stream e1"
+
+
+async def test_what_rest_tells_leaves_room_for_what_the_stream_tells() -> None:
+    """A reading waits while delivery has none to spare; the stream's own events go on."""
+    lists = MemoryLists()
+    room = Room(lists, MemoryMarks())
+    async with room.running():
+        room.connect(EXECUTION)
+        await room.done()
+        rows = [over_rest(execution(number, NOW_MS + number)) for number in range(5)]
+        lists.add(Listing.EXECUTIONS, "linear", *rows)
+        room.receipts.has_ease = False
+        room.cut(EXECUTION)
+        room.connect(EXECUTION)
+        await asyncio.sleep(0.1)
+        room.tell(EXECUTION, execution(9))
+        assert [word for word in room.told(EXECUTION) if " e" in word] == ["stream e9"]
+        room.receipts.has_ease = True
+        await room.done(2)
+    told = [word for word in room.told(EXECUTION) if " e" in word]
+    assert told == ["stream e9", *(f"rest e{number}" for number in range(5))]

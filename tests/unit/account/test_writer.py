@@ -16,7 +16,7 @@ from ws_gateway.account.balance_log import condense
 from ws_gateway.account.writer import BalanceWriter
 from ws_gateway.domain.balance import BalanceRecord, CoinBalance
 from ws_gateway.errors import Rejected
-from ws_gateway.runtime.counters import AccountTally
+from ws_gateway.runtime.counters import AccountTally, Counters
 from ws_gateway.runtime.spool_log import SpoolLog
 
 
@@ -70,7 +70,7 @@ async def test_what_is_put_is_committed_in_order(tmp_path: Path) -> None:
     """In as few statements as fit."""
     store = SwitchableStore()
     rows = records(1200)
-    writer = new_writer(tmp_path, store, MemoryPipeline())
+    writer = new_writer(tmp_path, store, MemoryPipeline(Counters()))
     async with running(writer):
         writer.put(rows)
         assert await writer.committed_all(10)
@@ -85,7 +85,7 @@ async def test_each_committed_row_is_timed_from_its_receipt(tmp_path: Path) -> N
     rows = records(3)
     log = SpoolLog(tmp_path, max_bytes=10**7, max_age_seconds=3600, condense=condense)
     writer = BalanceWriter(
-        "main", store, log, MemoryPipeline(), tally=tally, now_us=lambda: now_ms * 1000
+        "main", store, log, MemoryPipeline(Counters()), tally=tally, now_us=lambda: now_ms * 1000
     )
     async with running(writer):
         now_ms = NOW_MS + 4
@@ -112,7 +112,7 @@ async def test_rows_of_an_outage_are_written_in_order_when_the_database_is_back(
     """Those from before, those of meanwhile, and those that came while it caught up."""
     store = SwitchableStore()
     rows = records(900)
-    writer = new_writer(tmp_path, store, MemoryPipeline())
+    writer = new_writer(tmp_path, store, MemoryPipeline(Counters()))
     async with running(writer):
         writer.put(rows[:100])
         assert await writer.committed_all(10)
@@ -135,7 +135,7 @@ async def test_rows_of_an_outage_survive_a_killed_process(tmp_path: Path) -> Non
     store = SwitchableStore()
     store.is_away = True
     rows = records(30)
-    killed = new_writer(tmp_path, store, MemoryPipeline())
+    killed = new_writer(tmp_path, store, MemoryPipeline(Counters()))
     task = asyncio.create_task(killed.run())
     killed.put(rows[:20])
     await until_on_disk(killed)
@@ -144,7 +144,7 @@ async def test_rows_of_an_outage_survive_a_killed_process(tmp_path: Path) -> Non
     left = as_a_kill_leaves_it(tmp_path)
     await killed.close(1.0)
     store.is_away = False
-    follower = new_writer(left, store, MemoryPipeline())
+    follower = new_writer(left, store, MemoryPipeline(Counters()))
     follower.put(rows[20:])
     async with running(follower):
         assert await follower.committed_all(10)
@@ -156,13 +156,13 @@ async def test_a_stop_during_an_outage_leaves_everything_on_disk(tmp_path: Path)
     store = SwitchableStore()
     store.is_away = True
     rows = records(10)
-    first = new_writer(tmp_path, store, MemoryPipeline())
+    first = new_writer(tmp_path, store, MemoryPipeline(Counters()))
     async with running(first):
         first.put(rows[:5])
         await asyncio.sleep(0)
         first.put(rows[5:])
     store.is_away = False
-    second = new_writer(tmp_path, store, MemoryPipeline())
+    second = new_writer(tmp_path, store, MemoryPipeline(Counters()))
     async with running(second):
         assert await second.committed_all(10)
     assert store.order == [row.event_id for row in rows]
@@ -185,7 +185,7 @@ async def test_while_a_write_hangs_what_waits_goes_to_disk(tmp_path: Path) -> No
     """The rows that hang included: a kill in that moment would lose them."""
     store = SlowStore()
     rows = records(20)
-    writer = new_writer(tmp_path, store, MemoryPipeline())
+    writer = new_writer(tmp_path, store, MemoryPipeline(Counters()))
     async with running(writer):
         writer.put(rows[:10])
         await until_on_disk(writer)
@@ -201,7 +201,7 @@ async def test_what_overflows_the_disk_is_dropped_oldest_first_and_said(tmp_path
     store = SwitchableStore()
     store.is_away = True
     rows = records(600)
-    writer = new_writer(tmp_path, store, MemoryPipeline(), max_bytes=100_000)
+    writer = new_writer(tmp_path, store, MemoryPipeline(Counters()), max_bytes=100_000)
     async with running(writer):
         for at in range(0, 600, 20):
             writer.put(rows[at : at + 20])
@@ -222,7 +222,7 @@ async def test_a_folder_that_another_process_has_leaves_rows_in_memory(tmp_path:
     other.open()
     store = SwitchableStore()
     rows = records(10)
-    writer = new_writer(tmp_path, store, MemoryPipeline())
+    writer = new_writer(tmp_path, store, MemoryPipeline(Counters()))
     try:
         async with running(writer):
             store.is_away = True
@@ -252,7 +252,7 @@ async def test_a_row_that_the_database_refuses_is_quarantined_and_keeps_no_other
     tmp_path: Path,
 ) -> None:
     """One bad row of a batch."""
-    store, pipeline = PickyStore(), MemoryPipeline()
+    store, pipeline = PickyStore(), MemoryPipeline(Counters())
     desk = Desk()
     for name in ("A", "BAD", "C"):
         desk.wallet(coin(name, "1"))

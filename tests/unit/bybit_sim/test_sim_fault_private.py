@@ -73,7 +73,7 @@ async def test_private_loss() -> None:
     """`private_loss` cuts, fills an order meanwhile, lets in again, and never tells of it."""
     async with running() as sim:
         async with private(sim) as client:
-            fault = await sim.fault("private_loss", qty="0.002", orders=2)
+            fault = await sim.fault("private_loss", qty="0.002", orders=2, away_seconds=3)
             with pytest.raises(ConnectionClosed):
                 await client.frame()
             with pytest.raises(InvalidStatus):

@@ -80,7 +80,7 @@ async def test_slow_rest_does_not_keep_the_simulator_from_stopping() -> None:
 async def test_rest_lag() -> None:
     """History and executions know a trade later than the stream; open orders at once."""
     async with running() as sim:
-        fault = await sim.fault("rest_lag", by_seconds=0.4)
+        fault = await sim.fault("rest_lag", by_seconds=3)
         order = sim.place_market_order("BTCUSDT", "Buy", "0.001")
         await eventually(lambda: not order.is_open)
         for path in (EXECUTIONS, HISTORY):
@@ -88,7 +88,7 @@ async def test_rest_lag() -> None:
         assert fault.hits == 2
         closed = await result_of(sim, "/v5/order/realtime", f"{LINEAR}&openOnly=1")
         assert len(closed["list"]) == 1
-        await asyncio.sleep(0.45)
+        await asyncio.sleep(3.05)
         for path in (EXECUTIONS, HISTORY):
             assert len((await result_of(sim, path, LINEAR))["list"]) == 1
 

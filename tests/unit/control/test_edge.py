@@ -15,6 +15,7 @@ from support.memory_keys import MemoryKeys, MemoryTrail
 from support.memory_store import MemorySubscriptions
 from ws_gateway.control.api.app import create_app
 from ws_gateway.control.api.edge import Edge, OpenRequests
+from ws_gateway.control.api.headers import DEFAULTS, protect
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.keys import KeyService
 from ws_gateway.control.operations import Operations
@@ -228,3 +229,27 @@ async def test_an_answer_that_has_begun_is_not_begun_again_at_a_stop() -> None:
         await asyncio.sleep(0.01)
         requests.end()
     assert [message["type"] for message in sent] == ["http.response.start"]
+
+
+async def test_every_answer_tells_browsers_to_do_nothing_with_it() -> None:
+    """Refusals as well; what an answer says itself stays, and only TLS is told to stay TLS."""
+    async with client("k") as http:
+        for path, key in (("/health", ""), (PATH, "k"), (PATH, ""), ("/x", "")):
+            answer = await http.get(path, headers={"X-API-Key": key})
+            for name, value in DEFAULTS.items():
+                assert answer.headers[name] == value, (path, name)
+            assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+            assert "strict-transport-security" not in answer.headers
+        answer = await http.get("https://gateway/health")
+        assert answer.headers["strict-transport-security"].startswith("max-age=")
+
+
+def test_an_answer_that_says_something_itself_is_left_so() -> None:
+    """A page has a policy of its own; without one it may at least not be framed."""
+    said = [(b"cache-control", b"max-age=5"), (b"content-type", b"text/html; charset=utf-8")]
+    start: Message = {"type": "http.response.start", "status": 200, "headers": list(said)}
+    protect(start, is_tls=False)
+    headers = dict(start["headers"])
+    assert headers[b"cache-control"] == b"max-age=5"
+    assert b"default-src" not in headers[b"content-security-policy"]
+    assert b"frame-ancestors 'none'" in headers[b"content-security-policy"]

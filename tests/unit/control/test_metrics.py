@@ -13,6 +13,7 @@ import pytest
 from support.memory_feed import connection
 from support.memory_gateway import Gateway
 from support.scraped import scrape
+from ws_gateway.control.metrics import reading
 from ws_gateway.control.metrics.document import render
 from ws_gateway.control.metrics.metric import PREFIX, Type
 from ws_gateway.control.metrics.scrape import TEXT_AGE_SECONDS
@@ -30,8 +31,12 @@ from ws_gateway.ports import (
     SessionState,
 )
 from ws_gateway.runtime.breaker import BreakerState
+from ws_gateway.venue.login import LoginFault
+from ws_gateway.venue.session import _LOGIN_FAULTS
 
-COMMITTED = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
+CHECKOUT = Path(__file__).resolve().parents[3]
+COMMITTED = CHECKOUT / "docs" / "metrics.md"
+VENUE = CHECKOUT / "src" / "ws_gateway" / "venue"
 BOOK = build_topic(Channel.ORDERBOOK, category=Category.LINEAR, symbol="BTCUSDT")
 TRADES = build_topic(Channel.TRADES, category=Category.SPOT, symbol="ETHUSDT")
 NOON = datetime(2026, 10, 1, 12, tzinfo=UTC)
@@ -73,6 +78,7 @@ async def gateway() -> AsyncIterator[Gateway]:
     built.counters.routed["quarantine"] += 1
     built.counters.latencies_us.extend([1000, 2000, 3000])
     meters.hops.of("confirm", "trade").observe(0.003, 10)
+    meters.deliveries.of("trade").observe(0.004, 10)
     meters.topics.subscribing.of("linear").observe(0.1)
     meters.topics.resubscribing.of("linear").observe(0.4)
     meters.loop.note(0.02)
@@ -187,8 +193,10 @@ async def test_each_part_is_told_by_endpoint_and_name(gateway: Gateway) -> None:
     assert ratio == 0.25
     assert told.value("ws_gateway_breaker_state", endpoint="linear", state="open") == 1
     assert told.value("ws_gateway_breaker_state", endpoint="spot", state="open") == 0
-    assert told.values("ws_gateway_connection_losses_total") == {("linear", "pong"): 2}
-    assert told.values("ws_gateway_login_failures_total") == {("clock_skew",): 1}
+    losses = told.values("ws_gateway_connection_losses_total")
+    assert {labels: count for labels, count in losses.items() if count} == {("linear", "pong"): 2}
+    failures = told.values("ws_gateway_login_failures_total")
+    assert {labels: count for labels, count in failures.items() if count} == {("clock_skew",): 1}
     stale = told.value("ws_gateway_channel_staleness_seconds", endpoint="linear")
     assert stale == 1.5
     maintained = told.values("ws_gateway_maintenance_ongoing")
@@ -263,6 +271,43 @@ async def test_many_callers_have_the_text_made_once_a_moment(gateway: Gateway) -
     assert (await scrape(gateway.http)).text == first
     gateway.now += TEXT_AGE_SECONDS
     assert (await scrape(gateway.http)).value("ws_gateway_events_received_total") == 8
+
+
+async def test_what_may_happen_is_told_as_zero_before_it_happened(gateway: Gateway) -> None:
+    """A counter that begins at 1 has not risen, so an alert on its rise would miss the first."""
+    told = await scrape(gateway.http)
+    assert told.value("ws_gateway_frames_quarantined_total", reason="too_large") == 0
+    assert told.value("ws_gateway_login_failures_total", fault="wrong_key") == 0
+    lost = {"endpoint": "linear", "reason": "refused"}
+    assert told.value("ws_gateway_connection_losses_total", **lost) == 0
+    await gateway.want(TRADES)
+    gateway.now += TEXT_AGE_SECONDS
+    told = await scrape(gateway.http)
+    assert told.value("ws_gateway_resubscribe_seconds_count", endpoint="spot") == 0
+    assert told.value("ws_gateway_subscribe_seconds_count", endpoint="spot") == 0
+
+
+def test_the_reasons_told_as_zero_are_those_the_code_gives() -> None:
+    """A new reason is added to the table, or its first occurrence would be missed."""
+    code = "\n".join(path.read_text("utf-8") for path in sorted(VENUE.glob("*.py")))
+    quarantined = set(re.findall(r"Quarantine\(\s*\"([a-z_]+)\"", code))
+    assert quarantined | {"not_kept"} == set(reading.QUARANTINED)
+    lost = set(re.findall(r"VenueLost\(\s*\"([a-z_]+)\"", code)) - {"clock"}  # not of a socket
+    lost |= set(re.findall(r"step = \"([a-z_]+)\"", code))
+    assert lost == set(reading.LOSSES)
+    faults = {fault.value for fault in LoginFault} | set(_LOGIN_FAULTS.values())
+    assert faults == set(reading.LOGIN_FAULTS)
+
+
+async def test_a_call_that_waits_by_wish_is_counted_and_not_timed(gateway: Gateway) -> None:
+    """It takes as long as Bybit does; the objective for our answers is not about that."""
+    key = {"X-API-Key": "k"}
+    for query in ("?wait=0", "?limit=5&wait=0", "?limit=5"):
+        await gateway.http.get(f"/api/v1/subscriptions{query}", headers=key)
+    told = await scrape(gateway.http)
+    route = {"method": "GET", "route": "/api/v1/subscriptions"}
+    assert sum(told.values("ws_gateway_http_requests_total", **route).values()) == 3
+    assert told.value("ws_gateway_http_request_seconds_count", **route) == 1
 
 
 async def test_answers_are_timed_by_the_route_and_not_by_the_path(gateway: Gateway) -> None:

@@ -34,6 +34,7 @@ def test_each_hop_is_taken_from_where_the_last_one_ended() -> None:
         PUBLISH: 0.003,
         CONFIRM: 0.007,
     }
+    assert round(times.whole.of("trade").total, 6) == 0.01  # socket to confirm
 
 
 def test_a_venue_ahead_of_us_makes_no_negative_time() -> None:

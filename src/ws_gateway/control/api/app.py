@@ -11,13 +11,16 @@ from fastapi import FastAPI
 
 from ws_gateway import __version__
 from ws_gateway.control.api import balances as balance_endpoints
+from ws_gateway.control.api import console as console_files
 from ws_gateway.control.api import contract as contract_files
 from ws_gateway.control.api import keys as key_endpoints
-from ws_gateway.control.api import logs, metrics, probes, problems, queues, subscriptions
+from ws_gateway.control.api import live, logs, metrics, probes, problems, queues, subscriptions
 from ws_gateway.control.api.answers import document_edge
 from ws_gateway.control.api.edge import Edge, OpenRequests
 from ws_gateway.control.api.tracing import Tracing
 from ws_gateway.control.balances import BalanceService
+from ws_gateway.control.console.audience import Audience
+from ws_gateway.control.console.pictures import Pictures, Sources
 from ws_gateway.control.guard import Guard
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.keys import KeyService
@@ -33,7 +36,8 @@ Ask for data of Bybit, and see what became of it.
 
 What is subscribed here arrives in RabbitMQ, on the AMQP exchange `ws-gateway.events`. A topic that
 several services want is subscribed once and dropped when the last of them leaves. Subscriptions
-survive restarts. `GET /asyncapi.json` and `GET /schemas/{event_class}.json` say what arrives.
+survive restarts. `GET /asyncapi.json` and `GET /schemas/{event_class}.json` say what arrives. A
+page for people is at `/console`.
 
 Everything below `/api` needs a key in the header `X-API-Key`: the administrator's of `WSG_API_KEY`,
 or one made with it or with `ws-gateway keys create`. Each operation names the scope it needs;
@@ -61,6 +65,7 @@ class Collaborators:
     operations: Operations
     keys: KeyService
     balances: BalanceService
+    audience: Audience
     contract: Mapping[str, bytes]
 
 
@@ -72,6 +77,7 @@ def create_app(
     operations: Operations,
     keys: KeyService,
     guard: Guard,
+    audience: Audience | None = None,
     requests: OpenRequests | None = None,
     contract: Mapping[str, bytes] = MappingProxyType({}),
     balances: BalanceService | None = None,
@@ -85,12 +91,14 @@ def create_app(
         operations: use cases of operators.
         keys: use cases of keys.
         guard: recognises who calls anything below `/api`.
+        audience: lets people watch; None shows what the health tells.
         requests: counts what is being served, for whoever stops the gateway.
         contract: files to serve, by path: `asyncapi.json` and `schemas/{event_class}.json`.
         balances: use cases behind `/api/v1/balances`; None knows of no account.
     """
     app = _routed()
     scrape = scrape or Scrape(health, Meters())
+    audience = audience or Audience(Pictures(Sources(health, meters=scrape.meters)))
     app.state.collaborators = Collaborators(
         subscriptions,
         health,
@@ -98,6 +106,7 @@ def create_app(
         operations,
         keys,
         balances or BalanceService(()),
+        audience,
         contract,
     )
     app.add_middleware(
@@ -124,6 +133,8 @@ class _DescribedApp(FastAPI):
             document = super().openapi()
             _name_wishes(document)
             document["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
+            schemas = {**live.shapes(), **document["components"]["schemas"]}
+            document["components"]["schemas"] = dict(sorted(schemas.items()))
             document_edge(document)
         return super().openapi()
 
@@ -154,10 +165,12 @@ def _routed() -> FastAPI:
     app.include_router(balance_endpoints.router)
     app.include_router(probes.guarded)
     app.include_router(queues.router)
+    app.include_router(live.router)
     app.include_router(key_endpoints.router)
     app.include_router(key_endpoints.audit)
     app.include_router(logs.router)
     app.include_router(probes.router)
     app.include_router(metrics.router)
     app.include_router(contract_files.router)
+    app.include_router(console_files.router)
     return app

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ws_gateway.control.api import bounds
+from ws_gateway.control.api.headers import protect
 from ws_gateway.control.api.problems import RETRY_AFTER_SECONDS, problem, problem_of
 from ws_gateway.control.guard import KEY_HEADER, Guard
 from ws_gateway.control.request_times import RequestTimes
@@ -23,7 +25,10 @@ from ws_gateway.runtime.tracing import current_trace_id
 GUARDED_PATH = "/api"
 
 _KEY_HEADER = KEY_HEADER.lower().encode()
+_EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_WAIT = re.compile(rb"(?:^|&)wait=")
+"""Such a call takes as long as Bybit does, which says nothing of ours."""
 
 _log = structlog.get_logger(__name__)
 
@@ -66,16 +71,26 @@ class OpenRequests:
 
 
 class _Answer:
-    """Sends what the app answers, and remembers whether that has begun."""
+    """Sends what the app answers, and remembers when that began.
 
-    def __init__(self, send: Send) -> None:
+    Attributes:
+        took: until it began, in seconds, of an answer that goes on; None of any other.
+    """
+
+    def __init__(self, send: Send, *, is_tls: bool) -> None:
         self._send = send
+        self._asked_at = time.monotonic()
+        self._is_tls = is_tls
         self.has_started = False
         self.status = 0
+        self.took: float | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.has_started, self.status = True, message["status"]
+            protect(message, is_tls=self._is_tls)
+            if _EVENT_STREAM in message.get("headers", ()):
+                self.took = time.monotonic() - self._asked_at
         await self._send(message)
 
 
@@ -110,7 +125,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer, began = _Answer(send), time.monotonic()
+        answer, began = _Answer(send, is_tls=scope.get("scheme") == "https"), time.monotonic()
         try:
             async with self._requests.one_more():
                 await self._respond(scope, receive, answer)
@@ -119,7 +134,10 @@ class Edge:
                 await _stopping(scope)(scope, receive, answer)
         finally:
             route = getattr(scope.get("route"), "path", None)
-            self._times.answered(scope["method"], route, answer.status, time.monotonic() - began)
+            took: float | None = answer.took or time.monotonic() - began
+            if _WAIT.search(scope.get("query_string", b"")):
+                took = None
+            self._times.answered(scope["method"], route, answer.status, took)
 
     async def _respond(self, scope: Scope, receive: Receive, send: _Answer) -> None:
         refusal = bounds.refusal(scope) or await self._refusal(scope)
@@ -150,7 +168,10 @@ class Edge:
 
     async def _serve(self, scope: Scope, receive: Receive, send: _Answer) -> None:
         # What is asked by HEAD is answered as by GET; the server leaves out the body.
-        served = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        served = scope
+        if scope["method"] == "HEAD":
+            state = {**scope.get("state", {}), "is_bare": True}
+            served = {**scope, "method": "GET", "state": state}
         try:
             await self._app(served, receive, send)
         except Exception as exc:

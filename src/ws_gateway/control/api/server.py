@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
@@ -22,6 +24,9 @@ from ws_gateway.errors import ConfigError
 
 _READ_BYTES = 2 * (MAX_HEADER_BYTES + MAX_TARGET_BYTES)
 """How much is read of a request that does not come to its body; the edge's bounds come before."""
+
+UNREAD_SECONDS = 20.0
+"""How long what was sent may lie unread: a browser that vanished holds nothing for longer."""
 
 _log = structlog.get_logger(__name__)
 
@@ -66,6 +71,15 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 class _Protocol(H11Protocol):
     """HTTP whose every refusal is a problem, also of what is no HTTP."""
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Let the system end a connection whose other side takes nothing any more."""
+        connection = transport.get_extra_info("socket")
+        if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+            connection.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNREAD_SECONDS * 1000)
+            )
+        super().connection_made(transport)
+
     def _should_upgrade(self) -> bool:
         return False  # there are no WebSockets here; who asks for one is answered by HTTP
 
@@ -104,9 +118,15 @@ class HttpServer(uvicorn.Server):
     Args:
         app: what is served.
         trusted_proxies: addresses and networks whose word on where a request came from is believed.
+        tls: what callers are shown; None speaks plain HTTP.
     """
 
-    def __init__(self, app: Callable[..., Any], trusted_proxies: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        app: Callable[..., Any],
+        trusted_proxies: Sequence[str] = (),
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -118,6 +138,8 @@ class HttpServer(uvicorn.Server):
                 h11_max_incomplete_event_size=_READ_BYTES,
                 log_config=None,
                 access_log=False,
+                server_header=False,
+                ssl_context_factory=None if tls is None else lambda _config, _default: tls,
                 lifespan="off",
                 timeout_graceful_shutdown=2,
                 # Longer than clients keep an idle connection (5 to 60 s): closed by the server,

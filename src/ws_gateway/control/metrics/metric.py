@@ -12,7 +12,7 @@ from ws_gateway.control.request_times import RequestTimes
 from ws_gateway.control.topic_times import TopicTimes
 from ws_gateway.domain.topic import Channel, Endpoint
 from ws_gateway.ports import ClockComparison, QueueStatus
-from ws_gateway.runtime.counters import AccountTally, Counters, VenueTally
+from ws_gateway.runtime.counters import AccountTally, Counters, RecordingTally, VenueTally
 from ws_gateway.runtime.histogram import QUICK_SECONDS, Histogram, Histograms
 from ws_gateway.runtime.loop_lag import LoopLag
 
@@ -27,6 +27,7 @@ class Meters:
         counters: what became of events.
         tally: what connecting to the venue met.
         hops: latency by hop and event class.
+        deliveries: time from our socket to the confirm, by event class.
         topics: how long topics took to become active.
         requests: how long our REST took.
         loop: how late the event loop is.
@@ -34,11 +35,13 @@ class Meters:
         spool_max_bytes: bound of the spool.
         account: what became of private facts beside the events.
         accounts: those that are configured.
+        recording: what came of the frames that were to be recorded.
     """
 
     counters: Counters = field(default_factory=Counters)
     tally: VenueTally = field(default_factory=VenueTally)
     hops: Histograms = field(default_factory=lambda: Histograms(QUICK_SECONDS))
+    deliveries: Histograms = field(default_factory=lambda: Histograms(QUICK_SECONDS))
     topics: TopicTimes = field(default_factory=TopicTimes)
     requests: RequestTimes = field(default_factory=RequestTimes)
     loop: LoopLag = field(default_factory=LoopLag)
@@ -46,6 +49,7 @@ class Meters:
     spool_max_bytes: int = 0
     account: AccountTally = field(default_factory=AccountTally)
     accounts: Sequence[AccountDesk] = ()
+    recording: RecordingTally = field(default_factory=RecordingTally)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,29 @@ RECONCILED = ("order", "execution", "position", "balance")
 READINGS = ("done", "failed")
 """Reasons that are told from the start, as 0: a sum over what is missing would be missing."""
 
+QUARANTINED = (
+    "malformed",
+    "missing_field",
+    "not_kept",
+    "too_large",
+    "unexpected_reply",
+    "unknown_topic",
+)
+LOGIN_FAULTS = (
+    "clock_skew",
+    "expired_key",
+    "ip_not_allowed",
+    "no_answer",
+    "not_allowed",
+    "not_diagnosed",
+    "unknown",
+    "wrong_environment",
+    "wrong_key",
+    "wrong_signature",
+)
+LOSSES = ("ack", "closed", "connect", "handshake", "login", "login_deadline", "pong", "refused")
+"""Likewise: a counter that begins at 1 has not risen, and an alert on its rise would miss it."""
+
 GAPS = tuple(reason.value for reason in GapReason)
 
 _class_of = lru_cache(maxsize=65_536)(event_class_of_key)

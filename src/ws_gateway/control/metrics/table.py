@@ -8,6 +8,7 @@ from ws_gateway import __version__
 from ws_gateway.control.metrics import reading as read
 from ws_gateway.control.metrics.metric import Metric, Sample, Sight, Type
 from ws_gateway.ports import BrokerState
+from ws_gateway.runtime.tasks import count_tasks
 
 _C, _G, _H = Type.COUNTER, Type.GAUGE, Type.HISTOGRAM
 _CONNECTION = ("connection", "endpoint", "account")
@@ -19,7 +20,9 @@ def _figure(name: str) -> read.Reader:
 
 
 def _losses(sight: Sight) -> Iterator[Sample]:
-    return iter(sight.meters.tally.losses.items())
+    tally = sight.meters.tally
+    zeros = {(endpoint, reason): 0 for endpoint in tally.attempts for reason in read.LOSSES}
+    return iter({**zeros, **tally.losses}.items())
 
 
 _EVENTS = (
@@ -47,6 +50,9 @@ _EVENTS = (
            "the write to the broker, `confirm` to the broker's answer. Private events are all "
            "timed, of public ones about 400 a second, each standing for those it was picked from.",
            read.histograms(lambda s: s.meters.hops), ("hop", "event_class")),
+    Metric("event_delivery_seconds", _H, "Time from our socket to the broker's confirm, timed as "
+           "often as the hops.", read.histograms(lambda s: s.meters.deliveries),
+           ("event_class",)),
     Metric("receive_to_confirm_seconds", _G, "What half and 99 % of the newest 8192 events stayed "
            "below from our socket to the broker's confirm.", read.latency_quantiles,
            ("quantile",)),
@@ -57,7 +63,8 @@ _EVENTS = (
            _one(lambda s: s.meters.counters.resyncs)),
     Metric("frames_quarantined_total", _C, "Frames nobody could read, by reason; `not_kept` ones "
            "found no room in the quarantine queue.",
-           read.by_reason(lambda s: s.report.counters["quarantined"]), ("reason",)),
+           read.by_reason(lambda s: s.report.counters["quarantined"], read.QUARANTINED),
+           ("reason",)),
 )  # fmt: skip
 
 _DELIVERY = (
@@ -124,7 +131,8 @@ _VENUE = (
     Metric("connection_losses_total", _C, "Attempts that failed and connections that were lost, "
            "by reason.", _losses, ("endpoint", "reason")),
     Metric("login_failures_total", _C, "Logins Bybit did not take, by what was found to be wrong.",
-           read.by_reason(lambda s: s.meters.tally.login_failures), ("fault",)),
+           read.by_reason(lambda s: s.meters.tally.login_failures, read.LOGIN_FAULTS),
+           ("fault",)),
     Metric("breaker_state", _G, "1 for the state an endpoint's breaker is in.",
            read.breaker_states, ("endpoint", "account", "state")),
     Metric("topics", _G, "Wanted topics by state.", read.subscriptions, ("endpoint", "state")),
@@ -191,11 +199,20 @@ _SERVICE = (
            _one(lambda s: s.report.database_error is None)),
     Metric("uptime_seconds", _G, "Time since the start.",
            _one(lambda s: s.report.uptime_seconds)),
+    Metric("tasks", _G, "Tasks of the event loop.", _one(lambda _: count_tasks())),
+    Metric("recorded_frames_total", _C, "Raw frames written to files (`WSG_RECORD_DIR`).",
+           _one(lambda s: s.meters.recording.written)),
+    Metric("unrecorded_frames_total", _C, "Raw frames that are a hole in the recording, because "
+           "memory or the disk had no room.",
+           _one(lambda s: s.meters.recording.missed + s.meters.recording.unwritten)),
+    Metric("recording_failing", _G, "1 while the disk does not take the recording.",
+           _one(lambda s: s.meters.recording.error is not None)),
     Metric("loop_lag_seconds", _H, "How late the event loop came to what was due, looked at twice "
            "a second.", lambda s: [((), s.meters.loop.lateness)]),
     Metric("loop_lag_max_seconds", _G, "Longest such lateness of the last minute.",
            _one(lambda s: s.meters.loop.most_seconds)),
-    Metric("http_request_seconds", _H, "Time our REST took to answer, by endpoint of the API.",
+    Metric("http_request_seconds", _H, "Time our REST took to answer, by endpoint of the API; "
+           "calls with `wait` are not timed.",
            read.histograms(lambda s: s.meters.requests.latency), ("method", "route")),
     Metric("http_requests_total", _C, "Answers of our REST; status 0 if the caller went away.",
            lambda s: iter(s.meters.requests.answers.items()), ("method", "route", "status")),

@@ -3,7 +3,7 @@
 -- Whose private data a service wants, by the name in WSG_ACCOUNTS; NULL is the first account
 -- (WSG_ACCOUNT_NAME), as every row before this one, and public data.
 ALTER TABLE subscriptions
-    ADD COLUMN account text CHECK (account ~ '^[A-Za-z0-9_.-]{1,32}$');
+    ADD COLUMN account text CHECK (account ~ '^[A-Za-z0-9_-]{1,32}$');
 
 DROP INDEX subscriptions_wish_key;
 CREATE UNIQUE INDEX subscriptions_wish_key

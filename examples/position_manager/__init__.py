@@ -1,0 +1,1 @@
+"""Keeps the table `positions` true to what `ws-gateway.position` tells; see README.md."""

@@ -1,0 +1,143 @@
+"""How bytes lie in a file: blocks of compressed lines, each behind a head that tells of it.
+
+A block is two Zstandard frames: a skippable one that holds the head, and one that holds JSON lines.
+So `zstd -dc FILE` prints every line, while a reader that wants a certain time jumps from head to
+head without decompressing anything. Blocks stand alone: what was written before a crash is whole.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+from struct import Struct
+from typing import BinaryIO
+
+import zstandard
+
+VERSION = 1
+"""Of the format; a reader refuses what a newer one wrote."""
+
+_MAGIC = 0x184D2A5A  # one of the sixteen of a skippable frame (RFC 8878, 3.1.2)
+_TAG = b"WSGR"
+_OUTER = Struct("<II")
+_HEAD = Struct("<4sBBHIIIqq")
+_CHECK = Struct("<I")
+HEAD_BYTES = _OUTER.size + _HEAD.size + _CHECK.size
+MAX_LINES_BYTES = 512 * 1024 * 1024
+"""Most bytes of lines in one block; a head that claims more is damaged."""
+
+
+class RecordingFault(Exception):
+    """A file cannot be read as a recording; the text names it and says why."""
+
+
+class BlockKind(IntEnum):
+    """What the lines of a block are."""
+
+    HEADER = 0
+    """One `Header`; every file begins with it."""
+    RECORDS = 1
+    """`Record`s, in the order they were taken."""
+    INDEX = 2
+    """One `Index`; a file that was closed ends with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockHead:
+    """What is known of a block without decompressing it.
+
+    Attributes:
+        size: bytes of the compressed lines.
+        lines_size: bytes of the lines.
+        count: lines.
+        first, last: earliest and latest time among its records, Unix µs.
+        check: CRC-32 of the head before it and of the compressed lines.
+    """
+
+    kind: BlockKind
+    size: int
+    lines_size: int
+    count: int
+    first: int
+    last: int
+    check: int
+
+
+class Cut(Exception):
+    """The file ends inside a block: whoever wrote it was killed."""
+
+
+def build_block(kind: BlockKind, lines: bytes, count: int, first: int, last: int) -> bytes:
+    """Build a whole block.
+
+    Args:
+        kind: of the lines.
+        lines: JSON, a line break after each.
+        count: how many.
+        first: earliest time among them, Unix µs.
+        last: latest.
+    """
+    packed = zstandard.ZstdCompressor(level=3).compress(lines)
+    head = _HEAD.pack(_TAG, VERSION, kind, 0, len(packed), len(lines), count, first, last)
+    check = _CHECK.pack(zlib.crc32(packed, zlib.crc32(head)))
+    return b"".join((_OUTER.pack(_MAGIC, len(head) + len(check)), head, check, packed))
+
+
+def read_head(file: BinaryIO) -> BlockHead | None:
+    """Read the head that begins here; None at the end of the file.
+
+    Raises:
+        Cut: the file ends within the head.
+        RecordingFault: these bytes are no head, or of a newer version.
+    """
+    raw = file.read(HEAD_BYTES)
+    if not raw:
+        return None
+    if len(raw) < HEAD_BYTES:
+        # A file of another kind may be that short too.
+        if raw[: _OUTER.size] != _outer()[: len(raw)]:
+            raise RecordingFault("these bytes are no part of a recording")
+        raise Cut
+    if not any(raw):
+        raise Cut  # room that was made and never filled, as after a loss of power
+    if raw[: _OUTER.size] != _outer():
+        raise RecordingFault("these bytes are no part of a recording")
+    fields = _HEAD.unpack_from(raw, _OUTER.size)
+    tag, version, kind, _, size, lines_size, count, first, last = fields
+    if tag != _TAG:
+        raise RecordingFault("these bytes are no part of a recording")
+    if version != VERSION:
+        raise RecordingFault(
+            f"it is of format {version}, and this version reads format {VERSION};"
+            " read it with the version that wrote it, or a later one"
+        )
+    if lines_size > MAX_LINES_BYTES or kind not in set(BlockKind):
+        raise RecordingFault("the head of a block is damaged")
+    (check,) = _CHECK.unpack_from(raw, _OUTER.size + _HEAD.size)
+    return BlockHead(BlockKind(kind), size, lines_size, count, first, last, check)
+
+
+def read_lines(file: BinaryIO, head: BlockHead) -> bytes:
+    """Read the lines behind a head.
+
+    Raises:
+        Cut: the file ends within them.
+        RecordingFault: they are not what was written.
+    """
+    packed = file.read(head.size)
+    if len(packed) < head.size:
+        raise Cut
+    known = _HEAD.pack(
+        _TAG, VERSION, head.kind, 0, head.size, head.lines_size, head.count, head.first, head.last
+    )
+    if zlib.crc32(packed, zlib.crc32(known)) != head.check:
+        raise RecordingFault("a block is damaged: its checksum does not fit")
+    try:
+        return zstandard.ZstdDecompressor().decompress(packed, max_output_size=head.lines_size)
+    except zstandard.ZstdError as exc:
+        raise RecordingFault(f"a block is damaged: {exc}") from exc
+
+
+def _outer() -> bytes:
+    return _OUTER.pack(_MAGIC, _HEAD.size + _CHECK.size)

@@ -1,0 +1,154 @@
+// The page: asks for the key, keeps the stream, and never lets old data look like new.
+
+import { $, clock, duration, say, set, show } from "./parts.js";
+import {
+  drawConnections, drawErrors, drawMarkers, drawPrivate, drawQueues, drawUnknown, drawVerdict, drawVitals,
+} from "./draw.js";
+import { Stream, key } from "./stream.js";
+import { drawTopics, forget as forgetTopics } from "./topics.js";
+import { openTopic, prepare, refreshTopic } from "./wishes.js";
+
+const STALE_MS = 3000;
+
+let picture = null;
+let search = "";
+let seenAt = null; // when the newest picture came, by the browser's clock
+let lost = null; // {since, why, retryAt} while there is no stream
+
+const stream = new Stream({ event, refused, lost: streamLost });
+
+// ── what comes ──
+
+function event(name, data) {
+  if (name === "picture") {
+    picture = data;
+    seenAt = Date.now();
+    lost = null;
+    set(document.body, "data-link", "live");
+    show($("live"), true);
+    show($("key"), false);
+    drawVerdict(data);
+    drawVitals(data);
+    drawConnections(data);
+    drawQueues(data);
+    drawPrivate(data);
+    drawLink();
+  } else if (name === "topics") {
+    drawTopics(data, picture.topics, search, openTopic);
+    refreshTopic(data);
+  } else if (name === "markers") {
+    drawMarkers(data);
+  } else if (name === "errors") {
+    drawErrors(data);
+  }
+}
+
+// ── the link ──
+
+function streamLost(why, retryMs) {
+  lost = { since: lost?.since ?? seenAt ?? Date.now(), why, retryAt: Date.now() + retryMs };
+  show($("live"), true);
+  show($("key"), false);
+  drawLink();
+}
+
+function drawLink() {
+  const now = Date.now();
+  const age = seenAt === null ? Infinity : now - seenAt;
+  if (lost !== null) {
+    const retry = Math.max(0, Math.ceil((lost.retryAt - now) / 1000));
+    say($("link"), `Not connected since ${clock(lost.since)} UTC · ${retry ? `next attempt in ${retry} s` : "trying"}`);
+    set(document.body, "data-link", "lost");
+    const old = seenAt === null ? "Nothing was seen yet." : `What is below is ${duration(age / 1000)} old.`;
+    drawUnknown("Not connected", `${sentence(lost.why)} ${old}`);
+  } else if (seenAt === null) {
+    say($("link"), "Connecting…");
+  } else if (age > STALE_MS) {
+    say($("link"), `No news for ${duration(age / 1000)}`);
+    set(document.body, "data-link", "lost");
+    drawUnknown("Not known", `The newest picture is ${duration(age / 1000)} old, of ${clock(seenAt)} UTC.`);
+  } else {
+    say($("link"), `Live · ${clock(picture.at)} UTC`);
+  }
+}
+
+function sentence(words) {
+  return words.charAt(0).toUpperCase() + words.slice(1) + (/[.!?]$/.test(words) ? "" : ".");
+}
+
+// Every quarter of a second, and at once when the tab is looked at again after a sleep.
+setInterval(() => { if (key.read()) drawLink(); }, 250);
+document.addEventListener("visibilitychange", () => { if (key.read()) drawLink(); });
+
+// ── the key ──
+
+function refused(problem) {
+  key.forget();
+  askForKey(problem);
+}
+
+function askForKey(problem = null) {
+  stream.stop();
+  [picture, seenAt, lost] = [null, null, null];
+  forgetTopics();
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+  for (const form of document.forms) form.reset(); // nothing of one person's is left for the next
+  search = "";
+  set(document.body, "data-link", "nokey");
+  show($("live"), false);
+  show($("key"), true);
+  show($("forget"), false);
+  show($("subscribe-open"), false);
+  show($("environment"), false);
+  say($("link"), "");
+  say($("foot"), "");
+  document.title = "ws-gateway console";
+  show($("key-problem"), problem !== null);
+  say($("key-problem"), problem === null ? "" : sentence(problem.detail));
+  $("key-input").value = "";
+  $("key-input").focus();
+}
+
+function begin() {
+  show($("forget"), true);
+  show($("subscribe-open"), true);
+  set(document.body, "data-link", "lost");
+  say($("link"), "Connecting…");
+  stream.start(search);
+}
+
+$("key-form").addEventListener("submit", (submitted) => {
+  submitted.preventDefault();
+  const word = $("key-input").value.trim();
+  if (!word) return;
+  key.keep(word);
+  $("key-input").value = "";
+  begin();
+});
+$("forget").addEventListener("click", () => {
+  key.forget();
+  askForKey();
+});
+
+// ── the search ──
+
+let typing = null;
+function find() {
+  clearTimeout(typing);
+  const words = $("search").value.trim();
+  if (words === search) return;
+  search = words;
+  stream.start(search);
+}
+$("search-form").addEventListener("submit", (submitted) => {
+  submitted.preventDefault();
+  find();
+});
+$("search").addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(find, 300);
+});
+
+prepare();
+if (key.read()) begin();
+else askForKey();

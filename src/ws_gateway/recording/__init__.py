@@ -1,0 +1,1 @@
+"""Raw frames to files, beside the way of an event: what happened can be played again."""

@@ -1,0 +1,1 @@
+"""What was recorded, once more through the way of an event."""

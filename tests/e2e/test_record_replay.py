@@ -1,0 +1,136 @@
+"""Recording as a switch of the gateway and as a command, and what is replayed of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from support.programs import run_command, until
+from support.site import KEYS, Site
+
+
+async def _replay(
+    site: Site, folder: Path, *words: str, prefix: str | None = None
+) -> tuple[int, str, str]:
+    settings = {**site.settings} | ({} if prefix is None else {"WSG_AMQP_PREFIX": prefix})
+    return await run_command(["replay", str(folder), *words], settings, site.folder)
+
+
+def _facts(events: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """List the ids of every topic's facts, in order."""
+    found: dict[str, list[str]] = {}
+    for event in events:
+        if event["kind"] not in {"gap", "resumed"}:
+            found.setdefault(event["topic"], []).append(event["event_id"])
+    return found
+
+
+async def test_a_killed_gateways_recording_is_replayed_with_the_ids_consumers_had(
+    site: Site, second_prefix: str
+) -> None:
+    """Whole path, private events too: printed, listed, and delivered under another prefix."""
+    folder = site.folder / "frames"
+    settings = {"WSG_RECORD_DIR": str(folder), "WSG_RECORD_PRIVATE": "true", **KEYS}
+    keys: dict[str, Any] = {"rate": 20, "trade_every": 0.2}
+    keys |= {"api_key": KEYS["WSG_BYBIT_API_KEY"], "api_secret": KEYS["WSG_BYBIT_API_SECRET"]}
+    async with (
+        site.venue(**keys) as venue,
+        site.gateway(venue.url, **settings) as gateway,
+        site.consumer("orderbook", "execution") as consumer,
+    ):
+        await gateway.add("orderbook", "BTCUSDT", category="linear")
+        await gateway.add("execution")
+        await consumer.until(lambda event: event["event_type"] == "execution", seconds=20)
+        await asyncio.to_thread(
+            httpx.post, f"http://127.0.0.1:{venue.port}/sim/faults/drop", json={}, trust_env=False
+        )
+        await consumer.until(
+            lambda event: event["kind"] == "gap" and event["payload"]["reason"] == "disconnect"
+        )
+        seen = len(consumer.events)
+        await consumer.until(lambda event: event["event_type"] == "orderbook", after=seen + 20)
+        before = _facts(consumer.events)
+        await asyncio.sleep(2.0)  # a block is written every second
+        await gateway.kill()
+
+    code, out, err = await _replay(site, folder, "--speed", "0")
+    assert code == 0, err
+    assert "ends inside a block" not in err
+    printed = [json.loads(line) for line in out.splitlines()]
+    again = _facts(printed)
+    assert {event["source"] for event in printed} == {"replay"}
+    for topic, ids in before.items():
+        assert again[topic][: len(ids)] == ids
+    reasons = [event["payload"]["reason"] for event in printed if event["kind"] == "gap"]
+    assert reasons.count("disconnect") == 2
+    assert KEYS["WSG_BYBIT_API_SECRET"] not in out
+    assert "sim-key" not in out
+
+    code, out, err = await _replay(site, folder, "--list", "--json")
+    assert code == 0, err
+    (listed,) = map(json.loads, out.splitlines())
+    assert listed["index"]["connections"]["linear"]["topics"]["orderbook.50.BTCUSDT"] > 20
+    assert listed["is_closed"] is False
+
+    code, _, err = await _replay(site, folder, "--to", site.prefix)
+    assert code == 2
+    assert "is the prefix of the live gateway" in err
+
+    code, _, err = await _replay(site, folder, "--speed", "0", "--to", second_prefix)
+    assert code == 0, err
+    async with site.consumer("orderbook", "execution", prefix=second_prefix) as second:
+        last = {topic: ids[-1] for topic, ids in again.items()}
+        for ident in last.values():
+            await second.until(lambda event, wanted=ident: event["event_id"] == wanted)  # type: ignore[misc]
+        assert _facts(second.events) == again
+
+
+async def test_record_needs_neither_broker_nor_database(site: Site) -> None:
+    """Topics by name, for so many seconds; a simulator then plays what was recorded."""
+    folder = site.folder / "frames"
+    words = ["record", "--topic", "linear:publicTrade.BTCUSDT", "--topic", "spot:tickers.BTCUSDT"]
+    async with site.venue(rate=40) as venue:
+        settings = {"WSG_BYBIT_WS_URL": venue.url, "WSG_AMQP_URL": "amqp://127.0.0.1:1/"}
+        code, out, err = await run_command(
+            [*words, "--into", str(folder), "--seconds", "2"], settings, site.folder
+        )
+        assert code == 0, err
+        assert ", 0 missing" in out
+    code, out, err = await _replay(site, folder, "--speed", "0")
+    assert code == 0, err
+    ids = _facts([json.loads(line) for line in out.splitlines()])
+    assert set(ids) == {"publicTrade.BTCUSDT", "tickers.BTCUSDT"}
+    async with (
+        site.venue(recording=str(folder), speed=0) as venue,
+        site.gateway(venue.url) as gateway,
+        site.consumer("trade", "ticker") as consumer,
+    ):
+        await gateway.add("trades", "BTCUSDT", category="linear")
+        await gateway.add("ticker", "BTCUSDT", category="spot")
+
+        async def heard() -> bool:
+            return all(_facts(consumer.events).get(topic) == told for topic, told in ids.items())
+
+        await until(heard, seconds=30, what="the same events came")
+
+
+async def test_what_cannot_be_replayed_is_refused_in_words(site: Site) -> None:
+    """Exit code 2 and one sentence, without a traceback."""
+    folder = site.folder
+    (folder / "text").write_text("hello")
+    code, _, err = await _replay(site, folder / "text")
+    assert code == 2
+    assert "no part of a recording" in err
+    assert "Traceback" not in err
+    code, _, err = await run_command(
+        ["serve"], {**site.settings, "WSG_RECORD_DIR": str(folder / "text" / "frames")}, folder
+    )
+    assert code == 2
+    assert "WSG_RECORD_DIR" in err.splitlines()[-1]
+    program = await run_command(["simulate", "--recording", str(folder / "text")], {}, folder)
+    assert program[0] == 2
+    assert "no part of a recording" in program[2]

@@ -1,0 +1,124 @@
+"""TLS in front of servers that speak none: a throwaway authority, and ends of real TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import trustme
+
+_CHUNK_BYTES = 64 * 1024
+_SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"  # PostgreSQL docs, Message Formats
+
+Opener = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A certificate authority for one test, as files.
+
+    Attributes:
+        authority: who vouches.
+        ca_file: what clients are to believe.
+        certificate_file, key_file: of a server called `localhost`, also at 127.0.0.1.
+    """
+
+    authority: trustme.CA
+    ca_file: Path
+    certificate_file: Path
+    key_file: Path
+
+    @classmethod
+    def made(cls, folder: Path) -> Authority:
+        """Make one, and a certificate it vouches for."""
+        folder.mkdir()
+        files = (folder / name for name in ("ca.pem", "server.pem", "server.key"))
+        made = cls(trustme.CA(), *files)
+        made.authority.cert_pem.write_to_path(made.ca_file)
+        made.renew()
+        return made
+
+    def renew(self) -> None:
+        """Put another certificate and its key where the files are."""
+        issued = self.authority.issue_cert("localhost", "127.0.0.1")
+        self.certificate_file.write_bytes(b"".join(one.bytes() for one in issued.cert_chain_pems))
+        issued.private_key_pem.write_to_path(self.key_file)
+
+    def server(self) -> ssl.SSLContext:
+        """Return what a server shows."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.certificate_file, self.key_file)
+        return context
+
+    def client(self) -> ssl.SSLContext:
+        """Return what a client believes: this authority and no other."""
+        return ssl.create_default_context(cafile=str(self.ca_file))
+
+
+@asynccontextmanager
+async def tls_before(host: str, port: int, shown: ssl.SSLContext) -> AsyncIterator[int]:
+    """Speak TLS on a free port and forward what is inside; answers the port."""
+    async with _serving(lambda: asyncio.open_connection(host, port), shown) as taken:
+        yield taken
+
+
+@asynccontextmanager
+async def tls_before_postgres(url: str, shown: ssl.SSLContext) -> AsyncIterator[int]:
+    """Do so in front of a PostgreSQL on a unix socket: TLS begins when the client asks for it.
+
+    A client that does not ask is turned away.
+    """
+    path = dict(parse_qsl(urlsplit(url).query))["host"] + "/.s.PGSQL.5432"
+    async with _serving(lambda: asyncio.open_unix_connection(path), shown, asks=True) as taken:
+        yield taken
+
+
+@asynccontextmanager
+async def _serving(
+    opened: Opener, shown: ssl.SSLContext, *, asks: bool = False
+) -> AsyncIterator[int]:
+    carrying: set[asyncio.Task[None]] = set()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if asks:
+            try:
+                if await reader.readexactly(len(_SSL_REQUEST)) != _SSL_REQUEST:
+                    raise ConnectionError("no TLS was asked for")
+                writer.write(b"S")
+                await writer.start_tls(shown)
+            except (OSError, EOFError):
+                writer.transport.abort()
+                return
+        back_reader, back_writer = await opened()
+        pumps = {
+            asyncio.create_task(_pump(reader, back_writer)),
+            asyncio.create_task(_pump(back_reader, writer)),
+        }
+        carrying.update(pumps)
+        await asyncio.wait(pumps)
+        carrying.difference_update(pumps)
+
+    server = await asyncio.start_server(carry, "127.0.0.1", 0, ssl=None if asks else shown)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for pump in carrying:
+            pump.cancel()
+        if carrying:
+            await asyncio.wait(carrying)
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        with suppress(OSError, asyncio.CancelledError):
+            while chunk := await reader.read(_CHUNK_BYTES):
+                writer.write(chunk)
+                await writer.drain()
+    finally:
+        writer.transport.abort()

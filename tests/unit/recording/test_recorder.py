@@ -1,0 +1,223 @@
+"""The recorder: rotation, bounds, secrets, and a disk or a thread that does not keep up."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from frame_recording import What, find_files, summarise
+from support.outages import small_disk
+from support.recording_stage import recorded, recorder_into, recording
+from ws_gateway.errors import ConfigError
+from ws_gateway.recording.files import Limits
+from ws_gateway.recording.recorder import RecordedLine, Recorder
+
+PATH = "/v5/public/linear"
+_SECONDS = 20.0
+
+
+def open_line(recorder: Recorder, name: str = "linear") -> RecordedLine:
+    """Open a public connection."""
+    line = recorder.open_line(name, PATH, 1, is_private=False)
+    assert line is not None
+    return line
+
+
+def frame(number: int, size: int = 100) -> bytes:
+    """Make a frame that hardly compresses."""
+    noise = b"".join(b"%d" % (number * 7919 * n % 1_000_003) for n in range(size // 6))
+    return b'{"topic":"orderbook.50.BTCUSDT","data":"%b"}' % noise
+
+
+def until(holds: object) -> None:
+    """Wait for the recorder's thread."""
+    deadline = time.monotonic() + _SECONDS
+    while not holds():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_recording_tells_frames_requests_and_the_end_in_order(tmp_path: Path) -> None:
+    """With the connection's path, and an index that counts by topic."""
+    with recording(tmp_path) as recorder:
+        line = open_line(recorder)
+        line.sent(b'{"op":"subscribe","req_id":"1","args":["orderbook.50.BTCUSDT"]}', 2)
+        line.received(frame(1), 3)
+        line.received(b"\xff\xfe", 4)
+        line.closed("pong: no pong in 10 s", 5)
+    found = recorded(tmp_path)
+    assert [one.what for one in found] == [
+        What.OPENED, What.SENT, What.RECEIVED, What.RECEIVED, What.CLOSED,
+    ]  # fmt: skip
+    assert found[0].path == PATH
+    assert [one.raw for one in found[2:4]] == [frame(1), b"\xff\xfe"]
+    assert found[4].detail == "pong: no pong in 10 s"
+    (path,) = find_files([tmp_path])
+    summary = summarise(path)
+    assert summary.is_closed
+    assert summary.index.connections["linear"].topics == {"orderbook.50.BTCUSDT": 1, "": 1}
+    assert path.stat().st_mode & 0o077 == 0, "others may read it"
+
+
+def test_of_a_login_nothing_is_kept_but_that_it_was_one(tmp_path: Path) -> None:
+    """Key, expiry and signature stay out of the file."""
+    with recording(tmp_path, is_private=True) as recorder:
+        line = recorder.open_line("private", "/v5/private", 1, is_private=True)
+        assert line is not None
+        line.sent(b'{"req_id":"1","op":"auth","args":["the-key",1700000000000,"the-sign"]}', 2)
+    sent = recorded(tmp_path)[1]
+    assert json.loads(sent.raw) == {"req_id": "1", "op": "auth", "args": ["redacted"]}
+
+
+def test_private_connections_are_left_out_unless_they_are_asked_for(tmp_path: Path) -> None:
+    """Their frames tell of orders and balances."""
+    with recording(tmp_path) as recorder:
+        assert recorder.open_line("private", "/v5/private", 1, is_private=True) is None
+
+
+def test_files_are_closed_by_size_and_the_next_says_what_is_carried(tmp_path: Path) -> None:
+    """Nothing is lost between them, and each tells the topics of its connections."""
+    limits = Limits(file_bytes=100_000, file_seconds=3600, total_bytes=10**9)
+    with recording(tmp_path, limits) as recorder:
+        line = open_line(recorder)
+        line.sent(b'{"op":"subscribe","args":["orderbook.50.BTCUSDT","tickers.BTCUSDT"]}', 2)
+        line.sent(b'{"op":"unsubscribe","args":["tickers.BTCUSDT"]}', 3)
+        for number in range(4000):
+            line.received(frame(number, 1000), 10 + number)
+    files = find_files([tmp_path])
+    assert len(files) > 2
+    found = recorded(tmp_path)
+    assert [one.at for one in found if one.what is What.RECEIVED] == list(range(10, 4010))
+    carried = [one for one in found if one.what is What.CARRIED]
+    assert len(carried) == len(files) - 1
+    assert {one.topics for one in carried} == {("orderbook.50.BTCUSDT",)}
+
+
+def test_files_are_closed_by_age(tmp_path: Path) -> None:
+    """A quiet hour does not grow one file for ever."""
+    limits = Limits(file_bytes=10**8, file_seconds=0.5, total_bytes=10**9)
+    with recording(tmp_path, limits) as recorder:
+        line = open_line(recorder)
+        for number in range(2):
+            line.received(frame(number), 10 + number)
+            until(lambda: len(list(tmp_path.glob("*.zst"))) > number)  # noqa: B023
+            until(lambda: recorder.tally.written == number + 1)  # noqa: B023
+            time.sleep(0.6)
+    assert len(find_files([tmp_path])) == 2
+
+
+def test_the_oldest_files_are_removed_and_that_is_logged(tmp_path: Path) -> None:
+    """The bound of all holds, and what is left is the newest."""
+    limits = Limits(file_bytes=100_000, file_seconds=3600, total_bytes=1_500_000)
+    with capture_logs() as logs, recording(tmp_path, limits) as recorder:
+        line = open_line(recorder)
+        for number in range(10_000):
+            line.received(frame(number, 1000), 10 + number)
+    files = find_files([tmp_path])
+    assert sum(path.stat().st_size for path in files) <= limits.total_bytes + 1000  # the last index
+    removed = [one for one in logs if one["event"] == "recording.oldest_removed"]
+    assert removed
+    told = [one.at for one in recorded(tmp_path) if one.what is What.RECEIVED]
+    assert told == list(range(told[0], 10_010))
+
+
+def test_frames_of_many_megabytes_are_read_again(tmp_path: Path) -> None:
+    """However many wait at once, and however much longer they are in JSON."""
+    with recording(tmp_path) as recorder:
+        line = open_line(recorder)
+        for number in range(6):
+            line.received(b"\x01" * 2_000_000, 10 + number)
+        until(lambda: recorder.tally.written == 6)
+    told = [one for one in recorded(tmp_path) if one.what is What.RECEIVED]
+    assert [one.at for one in told] == list(range(10, 16))
+    assert {len(one.raw) for one in told} == {2_000_000}
+
+
+def test_what_finds_no_room_in_memory_stands_in_the_recording_as_a_hole(tmp_path: Path) -> None:
+    """The caller never waits; count and times of what is missing are in its place."""
+    recorder = recorder_into(tmp_path, buffer_bytes=100_000)
+    line = open_line(recorder)  # nobody writes yet
+    for number in range(1000):
+        line.received(frame(number), 10 + number)
+    missed = recorder.tally.missed
+    assert missed
+    recorder.start()
+    until(lambda: not recorder._intake.buffer)
+    line.received(frame(1), 5000)
+    recorder.close()
+    found = recorded(tmp_path)
+    (hole,) = [one for one in found if one.what is What.HOLE]
+    told = [one for one in found if one.what is What.RECEIVED]
+    assert len(told) + hole.frames == 1001
+    assert hole.frames == missed
+    assert (hole.at, hole.until) == (10 + 1000 - missed, 1009)
+    assert found.index(hole) == len(found) - 2
+
+
+def test_a_full_disk_costs_frames_of_the_recording_and_nobody_else_anything(
+    tmp_path: Path,
+) -> None:
+    """The caller does not notice; when there is room again the hole is told, and it goes on."""
+    folder = tmp_path / "small"
+    try:
+        disk = small_disk(folder)
+        disk.__enter__()
+    except PermissionError as exc:
+        pytest.skip(str(exc))
+    try:
+        with capture_logs() as logs, recording(folder) as recorder:
+            line = open_line(recorder)
+            line.received(frame(0), 9)
+            until(lambda: recorder.tally.written == 1)
+            (folder / "ballast").write_bytes(b"x" * 350_000)
+            longest, number = 0.0, 0
+            while recorder.tally.error is None:
+                began = time.perf_counter()
+                line.received(frame(number, 2000), 10 + number)
+                longest = max(longest, time.perf_counter() - began)
+                number += 1
+                time.sleep(0.0005)
+                assert number < 20_000
+            assert longest < 0.5
+            (folder / "ballast").unlink()
+            recorder._failed_at = 0.0  # the pause before the next try is over
+            line.received(frame(1), 10**6)
+            until(lambda: recorder.tally.error is None)
+        found = recorded(folder)
+        holes = [one for one in found if one.what is What.HOLE]
+        told = sum(one.what is What.RECEIVED for one in found)
+        assert sum(one.frames for one in holes) == recorder.tally.unwritten > 0
+        assert told + recorder.tally.unwritten == number + 2
+        assert "No space left" in holes[0].detail
+        words = [one["event"] for one in logs]
+        assert words.count("recording.failed") == words.count("recording.resumed") == 1
+        assert all(summarise(path).fault is None for path in find_files([folder]))
+    finally:
+        disk.__exit__(None, None, None)
+
+
+def test_a_folder_has_one_writer(tmp_path: Path) -> None:
+    """A second one is refused in words, for each would remove the other's files."""
+    with recording(tmp_path), pytest.raises(ConfigError, match="another process records into"):
+        recorder_into(tmp_path).start()
+    with recording(tmp_path):
+        pass  # it is free again
+
+
+def test_a_folder_that_cannot_be_made_is_refused_in_words(tmp_path: Path) -> None:
+    """At the start, not in the middle of the night."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="WSG_RECORD_DIR"):
+        recorder_into(tmp_path / "file" / "inside").start()
+
+
+def test_closing_leaves_no_thread(tmp_path: Path) -> None:
+    """Whatever was recorded."""
+    with recording(tmp_path) as recorder:
+        open_line(recorder)
+    assert "recorder" not in {thread.name for thread in threading.enumerate()}
