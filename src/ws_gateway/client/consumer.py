@@ -128,7 +128,7 @@ def consume(
     )
     reader = _Reader(
         position,
-        choice=_Choice(event_class, category, symbol, account, since),
+        choice=_Choice(event_class, category, symbol, since, account),
         watch=watch,
         most_remembered=remembered_ids,
         is_manual=acknowledge == "manual",
@@ -165,8 +165,8 @@ class _Choice:
         event_class: str,
         category: str | None,
         symbol: str | None,
-        account: str | None,
         since: datetime | None,
+        account: str | None = None,
     ) -> None:
         self._event_class = event_class
         self._category = category
