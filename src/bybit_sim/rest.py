@@ -74,6 +74,7 @@ class RestDesk:
             "/v5/market/instruments-info": self._instruments,
             "/v5/spread/instrument": self._spreads,
             "/v5/market/recent-trade": partial(_market_answer, desk.recent_trades),
+            "/v5/spread/recent-trade": partial(_market_answer, desk.recent_spread_trades),
             "/v5/market/kline": partial(_market_answer, desk.candles),
             "/v5/market/orderbook": partial(_market_answer, desk.book),
             "/v5/system/status": self._notices,

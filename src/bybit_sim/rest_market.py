@@ -44,6 +44,17 @@ class MarketDesk:
         rows = [_trade_row(market, trade) for trade, market in reversed(told[-limit:])]
         return {"category": category, "list": rows}
 
+    def recent_spread_trades(self, query: Mapping[str, str], now_ms: int) -> dict[str, Any]:  # noqa: ARG002 - as the others
+        """Return the last trades of a spread, newest first, as the official SDK reads them.
+
+        Raises:
+            SimulatorError: as above.
+        """
+        limit = _limit(query, *_TRADE_LIMITS["linear"])
+        market = self._symbol("spread", query)
+        told = list(market.past_trades)[-limit:]
+        return {"list": [_trade_row(market, trade) for trade in reversed(told)]}
+
     def candles(self, query: Mapping[str, str], now_ms: int) -> dict[str, Any]:
         """Return candles, newest first, the running one included.
 
@@ -102,10 +113,10 @@ def _trade_row(market: SymbolMarket, trade: Trade) -> dict[str, Any]:
         "size": told["v"],
         "side": told["S"],
         "time": str(told["T"]),
-        "isBlockTrade": told["BT"],
-        "isRPITrade": told.get("RPI", False),
-        "seq": str(told["seq"]),
     }
+    if market.instrument.category != "spread":
+        row |= {"isBlockTrade": told["BT"], "isRPITrade": told.get("RPI", False)}
+    row["seq"] = str(told["seq"])
     if market.instrument.category == "option":
         row |= {key: told[key] for key in ("mP", "iP", "mIv", "iv")}
     return row

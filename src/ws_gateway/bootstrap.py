@@ -124,6 +124,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 spool_max_bytes=settings.spool_max_bytes,
                 account=path.account_tally,
                 accounts=path.accounts,
+                filling=path.filling,
                 recording=path.recorder.tally if path.recorder else RecordingTally(),
             )
             reporter = HealthReporter(
@@ -301,6 +302,8 @@ async def _run_rooms(
         log.info("gateway.stopping", held=path.publisher.status().buffered_events)
         path.feed.stop()
         control.stop()
+        if path.backfill is not None:
+            path.backfill.stop()
         for task in aside:
             task.cancel()
         await _end_intake(control, feeding, reconciling, keying, serving)
@@ -338,6 +341,8 @@ def _begin_aside(
             rooms.create_task(one.marks.run(), name=f"marks of {one.name}"),
         ]
     aside += [rooms.create_task(one.run(), name="credentials") for one in path.credential_files]
+    if path.backfill is not None:
+        aside.append(rooms.create_task(path.backfill.run(), name="backfill"))
     if control.shown is not None:
         aside.append(rooms.create_task(control.shown.run(), name="certificate"))
     return aside

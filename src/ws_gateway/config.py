@@ -210,6 +210,11 @@ class Settings(BaseSettings):
         description="Orders, executions, positions and balances are compared with Bybit's REST"
         " this often, besides after every reconnect.",
     )
+    backfill: bool = Field(
+        True,
+        description="After a gap, trades and candles are fetched over Bybit's REST as far as it"
+        " reaches, and told before `resumed`.",
+    )
     api_key: SecretStr | None = Field(
         None,
         description="First administrator key of the HTTP API; without it and without a key of"
@@ -251,7 +256,7 @@ class Settings(BaseSettings):
     )
     http_key_file: Path | None = Field(None, description="Private key (PEM) of that certificate.")
     data_dir: Path = Field(
-        Path(".ws-gateway"), description="Folder for the embedded database and the spool."
+        Path(".ws-gateway"), description="Folder for the embedded database and what waits on disk."
     )
     record_dir: Path | None = Field(
         None, description="Folder raw frames are recorded into, for `ws-gateway replay`."

@@ -100,6 +100,38 @@ class Resync(Protocol):
         """Unsubscribe and subscribe again; the other topics of the socket are not touched."""
 
 
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """What came between two facts of a stream, as far as it could be had.
+
+    Attributes:
+        facts: as the stream would have told them, in order, with source backfill.
+        rows: how many trades or candles they hold.
+        lacking: what could not be had, for people; empty if that is nothing.
+        is_behind: the source does not know the second of the two facts yet.
+    """
+
+    facts: Sequence[Observation]
+    rows: int
+    lacking: str
+    is_behind: bool = False
+
+
+class MarketPast(Protocol):
+    """Who knows what came between two facts of a stream of trades or candles."""
+
+    def follows(self, last: Observation, first: Observation) -> bool:
+        """Say whether nothing can be missing between two facts, without asking anybody."""
+
+    async def between(self, last: Observation, first: Observation) -> Missed:
+        """Read what came between two facts.
+
+        Raises:
+            VenueLost: it could not be read now.
+            Rejected: it cannot be read at all.
+        """
+
+
 # ── pipeline → delivery ───────────────────────────────────────────────────────────────────────
 
 

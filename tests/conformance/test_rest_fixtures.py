@@ -10,9 +10,11 @@ import pytest
 from support.http_stage import answer, answering
 from ws_gateway.config import BybitEnvironment
 from ws_gateway.domain.category import detect_category
-from ws_gateway.domain.topic import Category
+from ws_gateway.domain.event import Kind, Observation
+from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.maintenance import read_notice
+from ws_gateway.venue.market_past import MarketPast
 from ws_gateway.venue.rest import BybitRest, RestRefused
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
@@ -54,6 +56,55 @@ async def test_the_time_is_read() -> None:
     async with answering(answer(text_of(path))) as stage, BybitRest(stage.url) as rest:
         nano = json.loads(text_of(path))["result"]["timeNano"]
         assert await rest.server_time_ms() == int(nano) // 1_000_000
+
+
+async def test_documented_trades_fill_a_gap() -> None:
+    """The one of the documentation comes as the stream tells trades."""
+    path = FIXTURES / "rest" / "recent-trade.spot.doc.json"
+    row = json.loads(text_of(path))["result"]["list"][0]
+    topic = build_topic(Channel.TRADES, category=Category.SPOT, symbol="BTCUSDT")
+    around = [
+        _told(topic, [{"i": name, "T": int(row["time"]) + step, "seq": int(row["seq"]) + step}])
+        for name, step in (("before", -1), ("after", 1))
+    ]
+    async with (
+        answering(answer(text_of(path)), answer(text_of(path)), answer(text_of(path))) as (stage),
+        BybitRest(stage.url) as rest,
+    ):
+        past = MarketPast(rest, clock_us=lambda: 1, new_trace_id=lambda: "a" * 32)
+        missed = await past.between(*around)
+    (fact,) = missed.facts
+    assert json.loads(fact.payload) == [
+        {
+            "T": 1672052955758, "s": "BTCUSDT", "S": "Buy", "v": "0.00012", "p": "16618.49",
+            "i": "2100000000007764263", "BT": False, "RPI": True, "seq": 123456,
+        }
+    ]  # fmt: skip
+    assert missed.is_behind  # it does not know the trade after the gap
+
+
+async def test_documented_candles_fill_a_gap() -> None:
+    """Those before the newest come closed, oldest first, with the ends that the next begin at."""
+    path = FIXTURES / "rest" / "kline.inverse.doc.json"
+    rows = json.loads(text_of(path))["result"]["list"][::-1]
+    topic = build_topic(Channel.KLINE, category=Category.INVERSE, symbol="BTCUSD", interval="60")
+    around = [_told(topic, [{"start": int(rows[n][0]), "confirm": False}]) for n in (0, -1)]
+    async with answering(answer(text_of(path))) as stage, BybitRest(stage.url) as rest:
+        past = MarketPast(rest, clock_us=lambda: 1, new_trace_id=lambda: "a" * 32)
+        missed = await past.between(*around)
+    candles = [json.loads(fact.payload)[0] for fact in missed.facts]
+    assert [(one["start"], one["end"], one["close"], one["confirm"]) for one in candles] == [
+        (1670601600000, 1670605199999, "17071.5", True),
+        (1670605200000, 1670608799999, "17071", True),
+    ]
+    assert missed.lacking == ""
+
+
+def _told(topic: Topic, rows: list[dict[str, object]]) -> Observation:
+    return Observation(
+        topic, Kind.UPDATE, "x", topic.category, topic.symbol,
+        1, None, 1, "0" * 32, None, json.dumps(rows).encode(),
+    )  # fmt: skip
 
 
 async def test_the_echo_of_a_wrong_signature_is_cut_out() -> None:

@@ -96,6 +96,9 @@ async def test_every_line_of_quickstart_and_http_api_does_what_it_says(
     assert re.search(r'"(deleted|removed)":\s*2', words), words
     assert '"code":"foreign_service"' in words, words
     assert '"field":"depth"' in words, words
+    assert '"is_stored":true' in words, words
+    assert words.count('"freshness"') == 2, words
+    assert words.count("event: picture") == 1, words
     assert words.count('"channel":"trades"') >= 1
     assert '"event":"gateway.stopped"' in told["gateway"].replace(": ", ":"), told["gateway"]
 

@@ -24,7 +24,8 @@ def _facts(events: list[dict[str, Any]]) -> dict[str, list[str]]:
     """List the ids of every topic's facts, in order."""
     found: dict[str, list[str]] = {}
     for event in events:
-        if event["kind"] not in {"gap", "resumed"}:
+        # What was read over REST is not in a recording of the sockets.
+        if event["kind"] not in {"gap", "resumed"} and event["source"] in {"stream", "replay"}:
             found.setdefault(event["topic"], []).append(event["event_id"])
     return found
 
@@ -64,7 +65,8 @@ async def test_a_killed_gateways_recording_is_replayed_with_the_ids_consumers_ha
     again = _facts(printed)
     assert {event["source"] for event in printed} == {"replay"}
     for topic, ids in before.items():
-        assert again[topic][: len(ids)] == ids
+        rest = iter(again[topic])  # what REST told first, the recorded stream tells in between
+        assert all(one in rest for one in ids)
     reasons = [event["payload"]["reason"] for event in printed if event["kind"] == "gap"]
     assert reasons.count("disconnect") == 2
     assert KEYS["WSG_BYBIT_API_SECRET"] not in out
@@ -126,9 +128,8 @@ async def test_what_cannot_be_replayed_is_refused_in_words(site: Site) -> None:
     assert code == 2
     assert "no part of a recording" in err
     assert "Traceback" not in err
-    code, _, err = await run_command(
-        ["serve"], {**site.settings, "WSG_RECORD_DIR": str(folder / "text" / "frames")}, folder
-    )
+    refused = {"WSG_RECORD_DIR": str(folder / "text" / "frames"), "WSG_HTTP_PORT": "0"}
+    code, _, err = await run_command(["serve"], {**site.settings, **refused}, folder)
     assert code == 2
     assert "WSG_RECORD_DIR" in err.splitlines()[-1]
     program = await run_command(["simulate", "--recording", str(folder / "text")], {}, folder)

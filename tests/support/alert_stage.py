@@ -32,6 +32,14 @@ THRESHOLDS: Mapping[str, Threshold] = {
         0.99,
         le="0.2",
     ),
+    "WsGatewayBalancesLost": grew("ws_gateway_balance_rows_lost_total"),
+    "WsGatewayBalancesNotStored": is_("ws_gateway_balance_rows_waiting", ">", 0, place="disk"),
+    "WsGatewayBalancesSlow": share(
+        "ws_gateway_balance_persistence_seconds_bucket",
+        "ws_gateway_balance_persistence_seconds_count",
+        0.99,
+        le="1",
+    ),
     "WsGatewayBookHoles": grew("ws_gateway_resyncs_total", 5),
     "WsGatewayBreakerOpen": is_("ws_gateway_breaker_state", "==", 1, state="open"),
     "WsGatewayBrokerLost": is_("ws_gateway_broker_ready", "==", 0),
@@ -51,6 +59,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "WsGatewayLaneFull": is_("ws_gateway_lane_refusing", "==", 1),
     "WsGatewayLoginRefused": grew("ws_gateway_login_failures_total"),
     "WsGatewayLoopLate": is_("ws_gateway_loop_lag_max_seconds", ">", 0.25),
+    "WsGatewayNotReconciled": is_("ws_gateway_reason", "==", 1, code="not_reconciled"),
     "WsGatewayNotReady": is_("ws_gateway_ready", "==", 0),
     "WsGatewayQuarantine": grew("ws_gateway_frames_quarantined_total"),
     "WsGatewayQueue": is_("ws_gateway_queue_alert", "==", 1),
@@ -64,6 +73,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
     ),
     "WsGatewaySpoolFilling": is_("ws_gateway_spool_bytes", ">", 500_000),
     "WsGatewaySpoolUnavailable": is_("ws_gateway_spool_available", "==", 0),
+    "WsGatewayStreamDiffers": grew("ws_gateway_stream_differences_total"),
     "WsGatewayTopicsRejected": is_("ws_gateway_topics", ">", 0, state="rejected"),
     "WsGatewayTopicsStalled": is_("ws_gateway_topics", ">", 0, state="stalled"),
     "WsGatewayUnroutable": grew("ws_gateway_messages_returned_total"),
@@ -93,9 +103,12 @@ async def crossed(
 
 async def fault(venue: Venue, name: str, **parameters: object) -> None:
     """Begin a fault of the simulator."""
-    url = f"http://127.0.0.1:{venue.port}/sim/faults/{name}"
+    await _ask(venue, f"faults/{name}", parameters)
+
+
+async def _ask(venue: Venue, path: str, body: Mapping[str, object]) -> None:
     async with httpx.AsyncClient(trust_env=False) as http:
-        answer = await http.post(url, json=parameters)
+        answer = await http.post(f"http://127.0.0.1:{venue.port}/sim/{path}", json=body)
     assert answer.status_code == 200, answer.text
 
 
@@ -180,7 +193,7 @@ async def _is_looked_at(gateway: Gateway) -> bool:
 
 
 async def machine_fails(site: Site, proof: Proof) -> None:
-    """The disk, the database and the process itself."""
+    """The way of private facts, the disk, the database and the process itself."""
     assert site.database_url is not None
     (site.folder / "data").mkdir()
     (site.folder / "data" / f"spool-{site.prefix}").write_text("where a folder should be")
@@ -188,14 +201,26 @@ async def machine_fails(site: Site, proof: Proof) -> None:
     async with (
         bridge_to(site.database_url) as port,
         TcpProxy("127.0.0.1", port) as proxy,
-        site.venue() as venue,
+        site.venue(trade_every=0.3, **_account()) as venue,
         site.gateway(
-            venue.url, WSG_DATABASE_URL=f"postgresql://postgres@127.0.0.1:{proxy.port}{database}"
+            venue.url,
+            **KEYS,
+            WSG_DATABASE_URL=f"postgresql://postgres@127.0.0.1:{proxy.port}{database}",
+            WSG_RECONCILE_SECONDS="1",
+            WSG_BALANCE_SPOOL_MAX_BYTES="1000000",
         ) as gateway,
     ):
         await gateway.add("ticker", "BTCUSDT", category="linear")
+        for channel in ("execution", "balance"):
+            await gateway.add(channel)
         await gateway.until_ready()
+        await until(
+            lambda: _keeps_balances(gateway), seconds=PATIENCE_SECONDS, what="balances are stored"
+        )
         before = await scrape(gateway.http)
+        await fault(venue, "lose_private", topic="execution")
+        await crossed(gateway, before, proof, "WsGatewayStreamDiffers")
+        await fault(venue, "rest_failure", status=500)
         gateway.process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(1.2)
         os.kill(gateway.process.pid, signal.SIGCONT)
@@ -203,11 +228,26 @@ async def machine_fails(site: Site, proof: Proof) -> None:
         await proxy.reset()
         for _ in range(3):
             await gateway.post("ticker", "ETHUSDT", category="linear")
-        await crossed(gateway, before, proof, *SLOW)
+        await crossed(gateway, before, proof, *SLOW, "WsGatewayNotReconciled")
         await proxy.cut()
-        await crossed(gateway, before, proof, "WsGatewayDatabaseLost")
+        await _ask(venue, "orders", {"count": 5_000, "rate": 300})
+        await crossed(gateway, before, proof, *UNSTORED)
+        proxy.delay_seconds = 0.0
+        await proxy.restore()
+        await crossed(gateway, before, proof, "WsGatewayBalancesSlow")
         await gateway.kill()
         proof.take("WsGatewayAbsent", before, None)
+
+
+async def _keeps_balances(gateway: Gateway) -> bool:
+    """Rows of the stream are in the database, and REST was read."""
+    told = await scrape(gateway.http)
+    stored = told.values("ws_gateway_balance_persistence_seconds_count", source="stream")
+    done = told.values("ws_gateway_reconciliations_total", result="done")
+    is_so = sum(stored.values()) > 0 and sum(done.values()) > 0
+    if not is_so:
+        await asyncio.sleep(0.3)
+    return is_so
 
 
 async def counters_disagree(_site: Site, proof: Proof) -> None:
@@ -246,13 +286,21 @@ QUEUES = (
 AWAY = ("WsGatewayBrokerLost", "WsGatewayLaneFull", "WsGatewaySpoolFilling")
 BACK = ("WsGatewayDeliveryBudgetBurning", "WsGatewayEventsLost")
 SLOW = ("WsGatewayApiSlow", "WsGatewayLoopLate", "WsGatewaySpoolUnavailable")
+UNSTORED = ("WsGatewayDatabaseLost", "WsGatewayBalancesNotStored", "WsGatewayBalancesLost")
 
 Scene = Callable[[Site, Proof], Coroutine[Any, Any, None]]
 
 SCENES: Mapping[Scene, tuple[str, ...]] = {
     exchange_fails: EXCHANGE,
     broker_fails: (*QUEUES, "WsGatewayConfirmSlow", *AWAY, *BACK),
-    machine_fails: (*SLOW, "WsGatewayDatabaseLost", "WsGatewayAbsent"),
+    machine_fails: (
+        "WsGatewayStreamDiffers",
+        *SLOW,
+        "WsGatewayNotReconciled",
+        *UNSTORED,
+        "WsGatewayBalancesSlow",
+        "WsGatewayAbsent",
+    ),
     counters_disagree: ("WsGatewayEventsUnaccounted",),
 }
 """Each scene with the alerts whose faults it makes happen."""

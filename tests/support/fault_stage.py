@@ -30,10 +30,12 @@ from ws_gateway.domain.event import Event
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint, Topic
 from ws_gateway.ports import ConnectionStatus, SessionState
+from ws_gateway.runtime.identity import TraceIds
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.clock import VenueClock
 from ws_gateway.venue.login import LoginInquiry
 from ws_gateway.venue.maintenance import Maintenance
+from ws_gateway.venue.market_past import MarketPast
 from ws_gateway.venue.protocol import Timing
 from ws_gateway.venue.rest import BybitRest
 
@@ -247,6 +249,8 @@ def compose(
     doctor = LoginInquiry(
         rest, VenueClock(rest, clock_us=clock_us), validity_seconds=timing.login_validity
     )
+    if more.pop("fills", False):
+        more["past"] = MarketPast(rest, clock_us=clock_us, new_trace_id=TraceIds())
     stage.build(stage.venue.ws_url, timing, credentials, doctor=doctor, notices=notices, **more)
     return notices
 
@@ -265,7 +269,7 @@ async def faulting(
         timing: deadlines of the conversation.
         secret: of the key the simulator knows; None for public data only.
         venue: settings of the simulator.
-        more: settings of the sessions.
+        more: settings of the sessions; `fills` has gaps filled over REST.
     """
     credentials = None if secret is None else Credentials(KEY, secret)
     async with (
@@ -277,7 +281,9 @@ async def faulting(
         stage.is_excused = notices.is_ongoing
         async with asyncio.TaskGroup() as group:
             task = group.create_task(stage.feed.run())
-            reading = group.create_task(notices.run())
+            asides = [group.create_task(notices.run())]
+            if stage.backfill is not None:
+                asides.append(group.create_task(stage.backfill.run()))
             await asyncio.sleep(0)
             try:
                 yield stage
@@ -287,7 +293,8 @@ async def faulting(
                 await asyncio.wait([task], timeout=PATIENCE_SECONDS)
                 took = time.monotonic() - started
                 task.cancel()
-                reading.cancel()
+                for aside in asides:
+                    aside.cancel()
         assert took < STOP_SECONDS, f"stopping took {took:.1f} s"
         assert stage.outlet.checker.problems == []
         assert stage.outlet.unmarked == []

@@ -19,9 +19,10 @@ from ws_gateway.domain.balance import BalanceRecord
 from ws_gateway.domain.event import Event
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
+from ws_gateway.pipeline.backfill import Backfill
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports import ConnectionStatus
-from ws_gateway.runtime.counters import Counters
+from ws_gateway.runtime.counters import BackfillTally, Counters
 from ws_gateway.runtime.identity import TraceIds
 from ws_gateway.venue.attempts import Spacing
 from ws_gateway.venue.auth import Credentials
@@ -78,14 +79,18 @@ class FeedStage:
     balances: list[BalanceRecord] = field(default_factory=list)
     feed: BybitFeed = field(init=False)
     runner: Runner = field(init=False)
+    backfill: Backfill | None = None
+    filling: BackfillTally = field(default_factory=BackfillTally)
 
     def build(self, url: str, timing: Timing, credentials: Credentials | None, **more: Any) -> None:
         """Put feed and runner together.
 
-        More may name fields of `Spacing`, `Replacing` and `SessionContext`, and `redundancy`.
+        More may name fields of `Spacing`, `Replacing` and `SessionContext`, and `redundancy`; with
+        `past`, gaps are filled from there, and live facts wait for `hold_seconds` at most.
         """
         spacing, replacing = QUICK_SPACING, QUICK_REPLACING
         redundancy = more.pop("redundancy", 1)
+        past, hold = more.pop("past", None), more.pop("hold_seconds", PATIENCE_SECONDS)
         spacing = replace(spacing, **_taken(more, spacing))
         replacing = replace(replacing, **_taken(more, replacing))
         traces = TraceIds()
@@ -97,9 +102,11 @@ class FeedStage:
             clock_us=clock_us,
             new_trace_id=traces,
         )
+        if past is not None:
+            self.backfill = Backfill(self.runner, past, tally=self.filling, hold_seconds=hold)
         context = SessionContext(
             environment="testnet",
-            sink=self.runner,
+            sink=self.backfill or self.runner,
             unreadable=self,
             observer=self,
             rng=Random(5),

@@ -13,9 +13,9 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
-    CHECKOUT / "README.md",
-    CHECKOUT / "CHANGELOG.md",
+    *sorted(CHECKOUT.glob("*.md")),
     *sorted((CHECKOUT / "docs").rglob("*.md")),
+    *sorted((CHECKOUT / "examples").rglob("*.md")),
 ]
 DECISIONS = CHECKOUT / "docs" / "decisions"
 
@@ -82,6 +82,22 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
 def test_a_link_that_leads_nowhere_is_seen(link: str, leads: bool) -> None:  # noqa: FBT001 - a case
     """The look itself tells one from the other, whatever the documents say today."""
     assert (_fault(CHECKOUT / "README.md", link) is None) is leads
+
+
+def test_every_document_is_reached_from_the_readme() -> None:
+    """One that nobody links to is read by nobody; decisions are reached through their list."""
+    reached, todo = set(), [CHECKOUT / "README.md"]
+    while todo:
+        document = todo.pop()
+        if document in reached or document not in DOCUMENTS:
+            continue
+        reached.add(document)
+        if document in (CHECKOUT / "README.md", DECISIONS / "README.md"):
+            links = _links(document.read_text("utf-8"))
+            todo += [
+                (document.parent / unquote(each.partition("#")[0])).resolve() for each in links
+            ]
+    assert set(DOCUMENTS) - reached == set()
 
 
 def test_every_decision_is_listed_under_its_own_number() -> None:

@@ -24,11 +24,12 @@ from ws_gateway.delivery.spool import Spool
 from ws_gateway.delivery.spool_records import condense
 from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.topic import Topic
+from ws_gateway.pipeline.backfill import Backfill
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports import TopicObserver
 from ws_gateway.recording.recorder import Recorder
 from ws_gateway.runtime.clock import clock_us
-from ws_gateway.runtime.counters import AccountTally, Counters, VenueTally
+from ws_gateway.runtime.counters import AccountTally, BackfillTally, Counters, VenueTally
 from ws_gateway.runtime.identity import TraceIds, new_epoch
 from ws_gateway.runtime.spool_log import SpoolLog
 from ws_gateway.runtime.telemetry import Telemetry
@@ -38,6 +39,7 @@ from ws_gateway.venue.context import SessionContext
 from ws_gateway.venue.credentials import CredentialFiles
 from ws_gateway.venue.feed import BybitFeed, Endpoints
 from ws_gateway.venue.frame_lines import AskedBy
+from ws_gateway.venue.market_past import MarketPast
 from ws_gateway.venue.succession import Replacing
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -54,6 +56,8 @@ class DataPath:
         asked_by: which request asked for a topic.
         accounts: balances, positions and reconciliation of private facts, the first one first.
         account_tally: what operators count of all of them.
+        backfill: fills gaps of trades and candles; None where that is switched off.
+        filling: what became of such gaps.
         recorder: takes raw frames; None if nothing is recorded.
     """
 
@@ -69,6 +73,8 @@ class DataPath:
     asked_by: AskedBy
     accounts: tuple[Account, ...]
     account_tally: AccountTally
+    backfill: Backfill | None
+    filling: BackfillTally
     recorder: Recorder | None
 
 
@@ -147,13 +153,18 @@ def build_data_path(
         for each in credentials or (None,)
     )
     fronts = PrivateFronts({each.key: each.front for each in accounts})
+    filling = BackfillTally()
+    backfill = None
+    if settings.backfill:
+        past = MarketPast(desk.rest, clock_us=clock_us, new_trace_id=new_trace_id)
+        backfill = Backfill(runner, past, tally=filling)
     recorder = build_recorder(settings)
     feed = BybitFeed(
         Endpoints(settings.public_ws_url, settings.private_ws_url),
         SessionContext(
             # Not to be taken for the real thing by whoever reads /health.
             environment=settings.bybit_ws_url or settings.bybit_environment.value,
-            sink=runner,
+            sink=backfill or runner,
             unreadable=unreadable,
             observer=fronts,
             rng=rng,
@@ -191,6 +202,8 @@ def build_data_path(
         asked_by,
         accounts,
         account_tally,
+        backfill,
+        filling,
         recorder,
     )
 

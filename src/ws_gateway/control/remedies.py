@@ -5,8 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+_IN_QUARANTINE = (
+    "Look into the quarantine queue at what Bybit sent, and report it. All else is kept and flows."
+)
+
 REMEDIES: Mapping[str, str] = MappingProxyType(
     {
+        "balance_inconsistent": _IN_QUARANTINE,
+        "balance_malformed": _IN_QUARANTINE,
+        "balance_sign": _IN_QUARANTINE,
+        "balance_spool_unavailable": "Free the disk or the folder it names. Until then balance "
+        "rows of an outage of PostgreSQL are in memory only.",
+        "balances_lost": "Bring PostgreSQL back, free the disk. The history of balances has a "
+        "hole, the log says where; events and the latest balances have none.",
+        "balances_not_stored": "Bring PostgreSQL back. Balance rows wait on disk and are written "
+        "by themselves; their events flow.",
         "broker_blocked": "Free memory or disk of RabbitMQ: it takes nothing until its alarm ends.",
         "broker_lost": "Bring RabbitMQ back, or the way to it. Private events go to disk "
         "meanwhile; the gateway connects again by itself.",
@@ -21,7 +34,10 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "until it is.",
         "login_refused": "Mend the Bybit key as the reason says. Public data flow on.",
         "no_consumer": "Start the service that reads this queue.",
+        "not_reconciled": "Mend what it names: the key's rights, or the way to Bybit's REST or to "
+        "PostgreSQL. The stream flows; what it missed is read as soon as that works.",
         "not_restored": "Wait: it begins as soon as PostgreSQL has answered.",
+        "position_invalid": _IN_QUARANTINE,
         "queue_problem": "Do what it says. Delete and let it be declared anew only what may be "
         "lost.",
         "refusing": "Start the consumers of this queue, or let it drop its oldest messages.",

@@ -68,18 +68,15 @@ class Runner:
         if stream.hole is not None and not self._close_hole(stream, has_snapshot=has_snapshot):
             self._shed(stream)
             return
-        if stream.broken is not None:
-            if stream.book is not None and not has_snapshot:
-                self._withhold(stream)
-                return
-            self._flow(stream, observation.trace_id)
+        if stream.broken is not None and not self._flows(stream, observation):
+            return
         stream.sequence += 1
         stream.last_at_us = observation.received_at
         if not self._outlet.offer(Event(observation, self._epoch, stream.sequence)):
             stream.sequence -= 1
             self._shed(stream)
         elif stream.book is None:
-            stream.remember(observation.event_id)  # not if it was shed: it may come again
+            stream.remember(observation)  # not if it was shed: it may come again
 
     def suppress(self, observation: Observation) -> None:  # noqa: ARG002 - it is only counted
         """Count a further copy of a fact that was taken already."""
@@ -118,6 +115,8 @@ class Runner:
             self._break(stream, reason, detail)
             if is_announced:
                 self._announce(stream)
+            else:
+                stream.newest = None  # nobody asks for what comes until somebody does again
             if reason is GapReason.SEQUENCE and stream.book is not None:
                 stream.book.forget()
                 self._ask_snapshot(stream)
@@ -199,6 +198,26 @@ class Runner:
             stream = self._streams.get(topic.key)
             if stream is not None and stream.broken is not None and stream.hole is None:
                 self._resume(stream, None, detail)
+
+    # ── from whoever fills gaps of market data ────────────────────────────────────────────────
+
+    def newest(self, topic: Topic) -> Observation | None:
+        """Return the trade or candle told last, None if none was."""
+        stream = self._streams.get(topic.key)
+        return None if stream is None else stream.newest
+
+    def has_room(self, topic: Topic) -> bool:
+        """Say whether a fact of this topic would be taken."""
+        return self._outlet.has_room(topic)
+
+    def detour(self, topic: Topic, take: Callable[[Observation], None] | None) -> None:
+        """Hand facts behind a gap marker to somebody, or to nobody any more.
+
+        He gives them back by `accept`, after that; meanwhile they count as not received.
+        """
+        stream = self._streams.get(topic.key)
+        if stream is not None:
+            stream.detour = take
 
     # ── repeats ───────────────────────────────────────────────────────────────────────────────
 
@@ -291,12 +310,20 @@ class Runner:
             self._close_hole(stream)  # no marker may stand before the one that names the hole
         self._mark(stream, Kind.GAP, stream.broken, None, stream.detail, trace_id=trace_id)
 
-    def _flow(self, stream: Stream, trace_id: str) -> None:
-        """Let facts flow again; where a reading of REST is awaited, `resumed` is left to that."""
+    def _flows(self, stream: Stream, fact: Observation) -> bool:
+        """Let facts flow again if this one may; `resumed` is left to a reading that is awaited."""
+        if stream.book is not None and fact.kind is not _SNAPSHOT:
+            self._withhold(stream)
+            return False
+        if stream.detour is not None:
+            self._counters.received -= 1  # it counts when it comes back
+            stream.detour(fact)
+            return False
         if stream.topic.key in self._held:
-            self._announce(stream, trace_id)
+            self._announce(stream, fact.trace_id)
         else:
-            self._resume(stream, trace_id)
+            self._resume(stream, fact.trace_id)
+        return True
 
     def _resume(self, stream: Stream, trace_id: str | None, detail: str = "data flows") -> None:
         self._announce(stream, trace_id)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from ws_gateway.domain.event import GapReason
-from ws_gateway.domain.topic import Topic
+from collections.abc import Callable
+
+from ws_gateway.domain.event import GapReason, Observation
+from ws_gateway.domain.topic import Channel, Topic
 from ws_gateway.pipeline.sequence import BookContinuity
 from ws_gateway.runtime.patience import Patience
 
 _REMEMBERED = 1_024
 """How many facts of a private stream are remembered, to know them again."""
+
+BACKFILLED = frozenset({Channel.TRADES, Channel.KLINE})
+"""Of these REST has a past."""
 
 
 class Stream:
@@ -20,14 +25,17 @@ class Stream:
         "book",
         "broken",
         "detail",
+        "detour",
         "hole",
         "last_at_us",
         "last_id",
         "last_update_id",
         "markers",
+        "newest",
         "patience",
         "recent",
         "sequence",
+        "tells_newest",
         "topic",
     )
 
@@ -52,10 +60,18 @@ class Stream:
         # What was told last: the venue repeats itself at times, on a socket or over two.
         self.last_id = ""
         self.recent: dict[str, None] | None = {} if topic.is_private else None
+        # What was told last, where a gap can be filled from there on.
+        self.tells_newest = topic.channel in BACKFILLED
+        self.newest: Observation | None = None
+        # Who takes facts behind a gap marker before they are told.
+        self.detour: Callable[[Observation], None] | None = None
 
-    def remember(self, event_id: str) -> None:
+    def remember(self, fact: Observation) -> None:
         """Know a fact again that was told."""
-        self.last_id, recent = event_id, self.recent
+        event_id, recent = fact.event_id, self.recent
+        self.last_id = event_id
+        if self.tells_newest:
+            self.newest = fact
         if recent is not None:
             recent[event_id] = None
             if len(recent) > _REMEMBERED:

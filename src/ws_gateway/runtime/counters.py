@@ -130,6 +130,23 @@ class AccountTally:
         self.readings = Histograms(PATIENT_SECONDS)
 
 
+class BackfillTally:
+    """What became of gaps in trades and candles, for operators.
+
+    Attributes:
+        events: events told from REST, by event class.
+        lacking: gaps that were not filled, or not wholly, by reason.
+        waits: how long live facts waited for REST, by how it ended: `done` or `failed`.
+    """
+
+    __slots__ = ("events", "lacking", "waits")
+
+    def __init__(self) -> None:
+        self.events: Counter[str] = Counter()
+        self.lacking: Counter[str] = Counter()
+        self.waits = Histograms(PATIENT_SECONDS)
+
+
 @dataclass(slots=True)
 class RecordingTally:
     """What came of the frames that were to be recorded; each number is changed by one thread only.

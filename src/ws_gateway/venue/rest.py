@@ -44,11 +44,15 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]+")
 class RestAway(VenueLost):
     """REST did not answer, or asked to be left alone; the same call may work later.
 
+    Its `reason` is `rest`, or `budget` where the venue was not asked because we ask enough.
+
     Until `retry_after_seconds` are over, calls are refused here without the venue hearing of them.
     """
 
-    def __init__(self, detail: str, *, retry_after_seconds: float | None = None) -> None:
-        super().__init__("rest", detail, retry_after_seconds=retry_after_seconds)
+    def __init__(
+        self, detail: str, *, retry_after_seconds: float | None = None, reason: str = "rest"
+    ) -> None:
+        super().__init__(reason, detail, retry_after_seconds=retry_after_seconds)
 
 
 class RestRefused(Rejected):
@@ -87,6 +91,7 @@ class RestBudget:
             that sends 600 in 5 seconds, and other programs may share the address.
         signed_calls, signed_seconds: the same for signed calls, which read an account's lists
             after a lost connection; the venue takes 50 in a second of each list.
+        past_calls, past_seconds: the same for what fills gaps of trades and candles.
         banned_seconds: pause after HTTP 403 without `Retry-After`.
         overloaded_seconds: pause after HTTP 429 and "too many visits" without a time.
     """
@@ -95,6 +100,8 @@ class RestBudget:
     window_seconds: float = 60.0
     signed_calls: int = 300
     signed_seconds: float = 5.0
+    past_calls: int = 150
+    past_seconds: float = 5.0
     banned_seconds: float = 600.0
     overloaded_seconds: float = 5.0
 
@@ -165,6 +172,7 @@ class BybitRest:
         of = self._budget
         self._calls = AttemptBudget(most=of.calls, window_seconds=of.window_seconds)
         self._signed_calls = AttemptBudget(most=of.signed_calls, window_seconds=of.signed_seconds)
+        self._past_calls = AttemptBudget(most=of.past_calls, window_seconds=of.past_seconds)
         self._shut_until = 0.0
         self._shut_why = ""
         self._client: httpx.AsyncClient | None = None
@@ -244,6 +252,10 @@ class BybitRest:
         answer = await self._ask(path, query, credentials=credentials, at_ms=at_ms)
         return answer.result, answer.time
 
+    async def market_past(self, path: str, query: str) -> msgspec.Raw:
+        """Ask for market data of late; answers the result."""
+        return (await self._ask(path, query, calls=self._past_calls)).result
+
     # ── one call ──────────────────────────────────────────────────────────────────────────────
 
     async def _ask(
@@ -253,8 +265,9 @@ class BybitRest:
         *,
         credentials: Credentials | None = None,
         at_ms: int = 0,
+        calls: AttemptBudget | None = None,
     ) -> _Envelope:
-        self._spend(is_signed=credentials is not None)
+        self._spend(calls or (self._calls if credentials is None else self._signed_calls))
         headers = {} if credentials is None else _signed(credentials, query, at_ms)
         with _mapped(self.url, path):
             async with asyncio.timeout(self._deadlines.answer_seconds):
@@ -273,14 +286,14 @@ class BybitRest:
                 timeout=httpx.Timeout(
                     self._deadlines.answer_seconds, connect=self._deadlines.connect_seconds
                 ),
-                limits=httpx.Limits(max_connections=8, max_keepalive_connections=8),
+                limits=httpx.Limits(max_connections=12, max_keepalive_connections=8),
                 headers={"User-Agent": f"ws-gateway/{__version__}"},
             )
         async with self._client.stream("GET", url, headers=headers) as response:
             yield response
 
-    def _spend(self, *, is_signed: bool) -> None:
-        """Take one call out of the budget.
+    def _spend(self, calls: AttemptBudget) -> None:
+        """Take one call out of a budget.
 
         Raises:
             RestAway: there is none left, or the venue asked to be left alone.
@@ -288,9 +301,9 @@ class BybitRest:
         now = self._monotonic()
         if now < self._shut_until:
             raise RestAway(self._shut_why, retry_after_seconds=self._shut_until - now)
-        calls = self._signed_calls if is_signed else self._calls
         if wait := calls.wait_seconds(now):
-            raise RestAway(f"the budget of {calls} is spent", retry_after_seconds=wait)
+            why = f"the budget of {calls} is spent"
+            raise RestAway(why, retry_after_seconds=wait, reason="budget")
         calls.take(now)
 
     def _shut(self, seconds: float, why: str) -> RestAway:

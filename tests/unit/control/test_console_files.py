@@ -10,6 +10,7 @@ import pytest
 
 from support.memory_gateway import Gateway
 from ws_gateway.control.api.console import TYPES, files
+from ws_gateway.control.metrics.reading import REFUSED
 from ws_gateway.control.remedies import REMEDIES
 from ws_gateway.domain.topic import Channel
 
@@ -106,10 +107,21 @@ def test_the_form_offers_every_channel_there_is() -> None:
 
 def test_every_reason_has_a_remedy() -> None:
     """Whatever `/health` may say, the page says what to do about it."""
-    control = Path(__file__).resolve().parents[3] / "src" / "ws_gateway" / "control"
-    sources = "".join((control / name).read_text() for name in ("health.py", "endpoints.py"))
-    codes = set(re.findall(r'Reason\(\s*"(\w+)"', sources))
+    gateway = Path(__file__).resolve().parents[3] / "src" / "ws_gateway"
+    told = [gateway / "control" / name for name in ("health.py", "endpoints.py")]
+    told += (gateway / "account").glob("*.py")
+    sources = "".join(file.read_text() for file in told)
+    codes = set(re.findall(r'(?:Reason|AccountProblem)\(\s*"(\w+)"', sources))
+    codes |= {reason for reason in REFUSED if reason != "balance_refused"}  # told by quarantine
     codes |= {"broker_blocked", "broker_lost", "login_refused", "connection_not_streaming"}
     codes |= {"capacity_near", "no_consumer", "slow_consumer", "refusing"}
     assert len(codes) > 15
     assert codes == set(REMEDIES)
+
+
+def test_the_readme_says_the_same_of_every_reason() -> None:
+    """Its table names each code that has a remedy, and no other."""
+    text = (Path(__file__).resolve().parents[3] / "README.md").read_text("utf-8")
+    table = text.partition("| reason | what to do |")[2].partition("\n\n")[0]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(REMEDIES)

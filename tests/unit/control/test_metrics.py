@@ -84,6 +84,7 @@ async def gateway() -> AsyncIterator[Gateway]:
     meters.loop.note(0.02)
     meters.account.storing.of("stream").observe(0.004)
     meters.account.readings.of("done").observe(0.8)
+    meters.filling.waits.of("done").observe(0.2)
     built.account.watermark_ages = {EventClass.EXECUTION: 61.5}
     async with built.http:
         yield built

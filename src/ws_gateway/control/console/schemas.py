@@ -28,7 +28,7 @@ class LiveQuery(BaseModel):
 
     search: str = Field(
         "",
-        max_length=100,
+        pattern=r"^[^\x00-\x1f\x7f]{0,100}$",
         description="Only topics that have all these words in name, endpoint or state.",
         examples=["linear btc"],
     )

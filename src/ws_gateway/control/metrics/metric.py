@@ -12,7 +12,13 @@ from ws_gateway.control.request_times import RequestTimes
 from ws_gateway.control.topic_times import TopicTimes
 from ws_gateway.domain.topic import Channel, Endpoint
 from ws_gateway.ports import ClockComparison, QueueStatus
-from ws_gateway.runtime.counters import AccountTally, Counters, RecordingTally, VenueTally
+from ws_gateway.runtime.counters import (
+    AccountTally,
+    BackfillTally,
+    Counters,
+    RecordingTally,
+    VenueTally,
+)
 from ws_gateway.runtime.histogram import QUICK_SECONDS, Histogram, Histograms
 from ws_gateway.runtime.loop_lag import LoopLag
 
@@ -35,6 +41,7 @@ class Meters:
         spool_max_bytes: bound of the spool.
         account: what became of private facts beside the events.
         accounts: those that are configured.
+        filling: what became of gaps in trades and candles.
         recording: what came of the frames that were to be recorded.
     """
 
@@ -49,6 +56,7 @@ class Meters:
     spool_max_bytes: int = 0
     account: AccountTally = field(default_factory=AccountTally)
     accounts: Sequence[AccountDesk] = ()
+    filling: BackfillTally = field(default_factory=BackfillTally)
     recording: RecordingTally = field(default_factory=RecordingTally)
 
 

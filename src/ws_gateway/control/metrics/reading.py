@@ -41,6 +41,8 @@ REFUSED = (
 )
 RECONCILED = ("order", "execution", "position", "balance")
 READINGS = ("done", "failed")
+BACKFILLED = ("trade", "kline")
+UNFILLED = ("turn", "slow", "rest", "reach", "room", "stop", "dropped")
 """Reasons that are told from the start, as 0: a sum over what is missing would be missing."""
 
 QUARANTINED = (

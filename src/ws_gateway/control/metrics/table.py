@@ -143,6 +143,14 @@ _VENUE = (
            ("endpoint",)),
     Metric("topic_stalls_total", _C, "Topics that fell silent on a connection that lived.",
            read.by_reason(lambda s: s.meters.tally.stalls), ("endpoint",)),
+    Metric("backfilled_events_total", _C, "Events of trades and candles that the stream missed "
+           "and REST told.", read.by_reason(lambda s: s.meters.filling.events, read.BACKFILLED),
+           ("event_class",)),
+    Metric("backfill_lacking_total", _C, "Gaps of trades and candles that were not filled, or not "
+           "wholly, by reason.",
+           read.by_reason(lambda s: s.meters.filling.lacking, read.UNFILLED), ("reason",)),
+    Metric("backfill_wait_seconds", _H, "How long live facts behind such a gap waited for REST.",
+           read.histograms(lambda s: s.meters.filling.waits), ("result",)),
     Metric("channel_staleness_seconds", _G, "Longest present silence of any topic that should "
            "flow, to a second. What is quiet by nature is silent for long.", read.staleness,
            ("endpoint", "channel")),
