@@ -30,6 +30,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
         "bybit_api_key",
         "bybit_api_secret",
         "account_name",
+        "accounts",
         "connection_strategy",
         "redundancy",
         "connection_max_age_hours",

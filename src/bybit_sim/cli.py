@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bybit_sim.config import SimulatorConfig, SimulatorError
+from bybit_sim.config import SimulatorConfig, SimulatorError, read_account
 from bybit_sim.control_client import begin_fault, call, clear_faults
 from bybit_sim.fault_table import markdown_table, plain_list
 from bybit_sim.instruments import PUBLIC_CATEGORIES
@@ -63,6 +63,7 @@ def run(
     linger_seconds: float = 0.0,
     api_key: str | None = None,
     api_secret: str | None = None,
+    accounts: Sequence[str] = (),
     symbols: int = 0,
     trade_every_seconds: float | None = None,
     orders: int = 0,
@@ -82,6 +83,7 @@ def run(
         linger_seconds: how long a symbol goes on after its last subscriber left.
         api_key: the one valid key.
         api_secret: its secret.
+        accounts: further accounts, each `name:key:secret`.
         symbols: extra synthetic linear symbols.
         trade_every_seconds: pace of the background trader, None for none.
         orders: of a busy trader, 0 for none.
@@ -101,6 +103,7 @@ def run(
             linger_seconds=linger_seconds,
             api_key=api_key,
             api_secret=api_secret,
+            accounts=tuple(read_account(each) for each in accounts),
             symbols=symbols,
             trade_every_seconds=trade_every_seconds,
             orders=orders,
@@ -140,6 +143,10 @@ def command(  # noqa: PLR0917 - typer reads options from parameters
     ] = 0.0,
     api_key: Annotated[str | None, typer.Option(help="The one valid key of /v5/private.")] = None,
     api_secret: Annotated[str | None, typer.Option(help="Its secret.")] = None,
+    account: Annotated[
+        list[str] | None,
+        typer.Option(help="A further account, NAME:KEY:SECRET; may be given several times."),
+    ] = None,
     symbols: Annotated[
         int, typer.Option(help="Extra linear symbols SIM0001USDT … for load tests.")
     ] = 0,
@@ -175,6 +182,7 @@ def command(  # noqa: PLR0917 - typer reads options from parameters
         linger_seconds=linger,
         api_key=api_key,
         api_secret=api_secret,
+        accounts=account or (),
         symbols=symbols,
         trade_every_seconds=trade_every,
         orders=orders,

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+FIRST_ACCOUNT = "main"
+
 Clock = Callable[[], float]
 """Returns Unix time in seconds; injected so that a test can own time."""
 
@@ -46,6 +48,28 @@ class Texts:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountConfig:
+    """An account and its key pair; the pair is None where every login is refused."""
+
+    name: str
+    api_key: str | None = None
+    api_secret: str | None = field(default=None, repr=False)
+
+
+def read_account(text: str) -> AccountConfig:
+    """Read `name:key:secret`.
+
+    Raises:
+        SimulatorError: it is none.
+    """
+    name, _, pair = text.partition(":")
+    key, _, secret = pair.partition(":")
+    if not (name and key and secret):
+        raise SimulatorError("write an account as name:key:secret")
+    return AccountConfig(name, key, secret)
+
+
+@dataclass(frozen=True, slots=True)
 class SimulatorConfig:
     """Everything a simulator can be told; the defaults are the documented Bybit.
 
@@ -58,8 +82,10 @@ class SimulatorConfig:
             nobody subscribes to stands still, whatever the rate.
         linger_seconds: a symbol goes on for so long after its last subscriber left, so that REST
             has trades and candles that somebody missed.
-        api_key: the one valid key; None refuses every login.
+        api_key: the first account's key; None refuses every login.
         api_secret: its secret.
+        accounts: further accounts beside the first, which is called `main`; each has orders,
+            positions, balances and a ledger of its own.
         symbols: extra synthetic linear symbols, `SIM0001USDT` and up, for load tests.
         hedge_symbols: linear symbols in hedge mode, which have a long and a short position.
         funding_every_seconds: open perpetual positions exchange funding this often; None is off.
@@ -93,6 +119,7 @@ class SimulatorConfig:
     linger_seconds: float = 0.0
     api_key: str | None = None
     api_secret: str | None = None
+    accounts: tuple[AccountConfig, ...] = ()
     symbols: int = 0
     hedge_symbols: tuple[str, ...] = ("XRPUSDT",)
     funding_every_seconds: float | None = None
@@ -142,3 +169,8 @@ class SimulatorConfig:
             raise SimulatorError(f"funding_every_seconds must be above 0, not {every}")
         if (self.api_key is None) != (self.api_secret is None):
             raise SimulatorError("api_key and api_secret must be given together")
+        first = AccountConfig(FIRST_ACCOUNT, self.api_key, self.api_secret)
+        for what in ("name", "api_key"):
+            words = [getattr(each, what) for each in (first, *self.accounts)]
+            if len(set(words)) < len(words):
+                raise SimulatorError(f"each account needs {what.replace('_', ' ')} of its own")

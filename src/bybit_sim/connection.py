@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bybit_sim.broadcaster import Stream
+from bybit_sim.party import Party
 from bybit_sim.venue_socket import VenueSocket
 
 
@@ -22,6 +23,7 @@ class LiveConnection:
         topics: what it is subscribed to, in order; on option sockets also topics that were
             acknowledged and do not exist.
         is_authenticated: whether a login succeeded.
+        party: whose login it was.
     """
 
     id: str
@@ -32,3 +34,4 @@ class LiveConnection:
     last_ping_ms: float
     topics: dict[str, Stream | None] = field(default_factory=dict)
     is_authenticated: bool = False
+    party: Party | None = None

@@ -154,6 +154,7 @@ def _connection_row(connection: LiveConnection) -> dict[str, Any]:
         "conn_id": connection.id,
         "path": connection.path,
         "authenticated": connection.is_authenticated,
+        "account": None if connection.party is None else connection.party.name,
         "deaf": connection.socket.is_deaf,
         "topics": list(connection.topics),
     }

@@ -8,12 +8,12 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from bybit_sim.busy import BusyTrader, Mix, OrderPlan, Runs
+from bybit_sim.busy import BusyTrader, Mix, OrderPlan
 from bybit_sim.config import SimulatorError
 from bybit_sim.cuts import Cuts
-from bybit_sim.ledger import KINDS, Entry, Kind, Ledger
+from bybit_sim.ledger import KINDS, Entry, Kind
+from bybit_sim.party import Party
 from bybit_sim.topics import PRIVATE_PATH, SOCKET_KINDS
-from bybit_sim.trading import Trading
 
 _PAGE = 1_000
 _LONGEST_PAGE = 20_000
@@ -37,6 +37,13 @@ class OrdersAsked(msgspec.Struct, forbid_unknown_fields=True):
     mix: Mix = "mixed"
     fills: int = 1
     seed: int = 1
+    account: str | None = None
+
+
+class RunsAsked(msgspec.Struct, forbid_unknown_fields=True):
+    """The query of `GET /sim/orders`, and the body of `POST /sim/funding`."""
+
+    account: str | None = None
 
 
 class CutAsked(msgspec.Struct, forbid_unknown_fields=True):
@@ -46,6 +53,7 @@ class CutAsked(msgspec.Struct, forbid_unknown_fields=True):
     times: Annotated[int, msgspec.Meta(ge=1)] = 1
     within_seconds: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     seed: int = 1
+    account: str | None = None
 
 
 class LedgerAsked(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,18 +63,16 @@ class LedgerAsked(msgspec.Struct, forbid_unknown_fields=True):
     after: Number = 0
     limit: Annotated[int, msgspec.Meta(ge=1, le=_LONGEST_PAGE)] = _PAGE
     latest: bool = False
+    account: str | None = None
 
 
 class TradingVenue(Protocol):
     """What this part shows and moves."""
 
-    trading: Trading
-    runs: Runs
     cuts: Cuts
 
-    @property
-    def ledger(self) -> Ledger:
-        """What the account went through."""
+    def party(self, name: str | None = None) -> Party:
+        """Return an account by its name, the first one without."""
         ...
 
 
@@ -99,7 +105,7 @@ class AccountControl:
 
     def _ledger(self, query: str, _body: bytes) -> dict[str, Any]:
         asked = msgspec.convert(dict(parse_qsl(query)), LedgerAsked, strict=False)
-        ledger = self._venue.ledger
+        ledger = self._venue.party(asked.account).trading.ledger
         shown: dict[str, Any] = {
             "opening": {coin: str(amount) for coin, amount in ledger.opening.items()},
             "counts": {kind: ledger.counts()[kind] for kind in KINDS},
@@ -117,18 +123,21 @@ class AccountControl:
         following = chosen[-1].number if len(chosen) == asked.limit else None
         return shown | {"entries": [entry_row(each) for each in chosen], "next": following}
 
-    def _orders(self, _query: str, _body: bytes) -> dict[str, Any]:
-        runs = [run_row(number, each) for number, each in enumerate(self._venue.runs.all, start=1)]
-        return {"runs": runs}
+    def _orders(self, query: str, _body: bytes) -> dict[str, Any]:
+        asked = msgspec.convert(dict(parse_qsl(query)), RunsAsked, strict=False)
+        runs = self._venue.party(asked.account).runs.all
+        return {"runs": [run_row(number, each) for number, each in enumerate(runs, start=1)]}
 
     def _place(self, _query: str, body: bytes) -> dict[str, Any]:
         asked = _decode(body, OrdersAsked)
         plan = OrderPlan(asked.count, asked.rate, asked.mix, asked.fills, asked.seed)
-        begun = self._venue.runs.begin(plan)
-        return run_row(len(self._venue.runs.all), begun)
+        runs = self._venue.party(asked.account).runs
+        begun = runs.begin(plan)
+        return run_row(len(runs.all), begun)
 
-    def _fund(self, _query: str, _body: bytes) -> dict[str, Any]:
-        return {"positions": self._venue.trading.fund()}
+    def _fund(self, _query: str, body: bytes) -> dict[str, Any]:
+        asked = _decode(body, RunsAsked)
+        return {"positions": self._venue.party(asked.account).trading.fund()}
 
     def _cuts(self, _query: str, _body: bytes) -> dict[str, Any]:
         cuts = self._venue.cuts
@@ -140,8 +149,12 @@ class AccountControl:
             raise SimulatorError(
                 f"no sockets at path {asked.path!r}; there are: {', '.join(SOCKET_KINDS)}"
             )
+        if asked.account is not None:
+            self._venue.party(asked.account)
         if asked.times == 1 and not asked.within_seconds:
-            self._venue.cuts.cut(asked.path)
+            self._venue.cuts.cut(asked.path, asked.account)
+        elif asked.account is not None:
+            raise SimulatorError("cuts to come are of all accounts")
         else:
             self._venue.cuts.plan(asked.path, asked.times, asked.within_seconds, asked.seed)
         return self._cuts(query, body)

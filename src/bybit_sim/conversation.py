@@ -14,7 +14,7 @@ from bybit_sim.connection import LiveConnection
 from bybit_sim.fault import Hook
 from bybit_sim.faults import Faults
 from bybit_sim.feed import encode
-from bybit_sim.private_stage import PrivateStage
+from bybit_sim.party import Party, party_of_key
 from bybit_sim.pulse import Pulse
 from bybit_sim.signing import is_signed_by, read_login
 from bybit_sim.topics import PRIVATE_CATEGORISED, PRIVATE_TOPICS, is_plausible_spot_topic
@@ -28,7 +28,7 @@ class Venue(Protocol):
     config: SimulatorConfig
     faults: Faults
     broadcaster: Broadcaster
-    stage: PrivateStage
+    parties: list[Party]
     pulse: Pulse
 
     def now_ms(self) -> int:
@@ -84,13 +84,14 @@ class Conversation:
             problem = refused
         elif login is None:
             problem = "Params Error"
-        elif config.api_key is None or login.api_key != config.api_key:
+        elif (party := party_of_key(self._venue.parties, login.api_key)) is None:
             problem = config.texts.invalid_key
-        elif not is_signed_by(config.api_secret or "", login):
+        elif not is_signed_by(party.of.api_secret or "", login):
             problem = config.texts.invalid_signature
         else:
             problem = ""
             self._connection.is_authenticated = True
+            self._connection.party = self._connection.party or party
         reply = wire.private_reply(
             self._connection.id, req_id, success=not problem, ret_msg=problem, op="auth"
         )
@@ -202,7 +203,8 @@ class Conversation:
             if name in connection.topics:
                 continue
             if connection.kind == "private":
-                venue.stage.subscribe(connection.socket, name)
+                if connection.party is not None:
+                    connection.party.stage.subscribe(connection.socket, name)
                 connection.topics[name] = None
                 continue
             stream = venue.broadcaster.find(connection.kind, name)
@@ -218,8 +220,8 @@ class Conversation:
         stream = connection.topics.pop(name)
         if stream is not None:
             venue.broadcaster.unsubscribe(connection.socket, stream)
-        elif connection.kind == "private":
-            venue.stage.unsubscribe(connection.socket, name)
+        elif connection.party is not None:
+            connection.party.stage.unsubscribe(connection.socket, name)
 
     def _grant(self, req_id: str | None, op: str) -> None:
         self._acknowledge(wire.command_ack(self._connection.kind, self._connection.id, req_id, op))

@@ -26,9 +26,14 @@ class Cuts:
         self.done = 0
         self.sockets = 0
 
-    def cut(self, path: str) -> int:
-        """Cut now; return how many sockets."""
-        chosen = [each for each in self._connections() if each.path == path]
+    def cut(self, path: str, account: str | None = None) -> int:
+        """Cut now, all or those of an account; return how many sockets."""
+        chosen = [
+            each
+            for each in self._connections()
+            if each.path == path
+            and (account is None or (each.party is not None and each.party.name == account))
+        ]
         for each in chosen:
             each.socket.transport.abort()
         self.done += 1

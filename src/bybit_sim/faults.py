@@ -92,9 +92,9 @@ def summary_of(kind: type[Fault]) -> str:
 class Faults:
     """Begins and ends faults, and knows which are active where."""
 
-    def __init__(self, venue: Venue, stage: PrivateStage) -> None:
+    def __init__(self, venue: Venue) -> None:
         self._venue = venue
-        self._stage = stage
+        self.stages: list[PrivateStage] = []
         self._numbers = itertools.count(1)
         self._active: dict[int, Fault] = {}
         self._hooked: dict[Hook, tuple[Fault, ...]] = dict.fromkeys(Hook, ())
@@ -174,4 +174,5 @@ class Faults:
         streams, private = self._hooked[Hook.STREAM], self._hooked[Hook.PRIVATE]
         if streams != before:  # there may be thousands of streams to tell
             self._venue.broadcaster.use_faults(cast("tuple[StreamFault, ...]", streams))
-        self._stage.faults = cast("tuple[PrivateFault, ...]", private)
+        for stage in self.stages:
+            stage.faults = cast("tuple[PrivateFault, ...]", private)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -16,9 +16,9 @@ from bybit_sim.faults import Faults
 from bybit_sim.instruments import Instrument
 from bybit_sim.listing_rows import listing_row, spread_row
 from bybit_sim.market import Market
+from bybit_sim.party import Party, party_of_key
 from bybit_sim.pulse import Pulse
 from bybit_sim.rest_market import MarketDesk
-from bybit_sim.rest_private import PrivateDesk
 from bybit_sim.signing import RestRefusal, check_rest
 from bybit_sim.status import StatusBoard
 
@@ -27,6 +27,9 @@ _PARAMETER_ERROR = 10001
 _TOO_MANY_VISITS = 10006
 
 Query = Mapping[str, str]
+
+
+_KEY = "/v5/user/query-api"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +58,17 @@ class RestDesk:
         market: Market,
         *,
         desk: MarketDesk,
-        private: PrivateDesk,
+        parties: Sequence[Party],
         status: StatusBoard,
         pulse: Pulse,
         faults: Faults,
     ) -> None:
         self._config = config
+        self._parties = parties
         self._pulse = pulse
         self._status = status
         self._faults = faults
         self._market = market
-        self._visits: dict[str, tuple[int, int]] = {}
         self._open: dict[str, Callable[[Query, int], RestAnswer]] = {
             "/v5/market/time": self._time,
             "/v5/market/instruments-info": self._instruments,
@@ -76,10 +79,7 @@ class RestDesk:
             "/v5/market/orderbook": partial(_market_answer, desk.book),
             "/v5/system/status": self._notices,
         }
-        self._guarded: dict[str, Callable[[Query, str, int], dict[str, Any]]] = {
-            **private.answers,
-            "/v5/user/query-api": self._key,
-        }
+        self._guarded = frozenset({*parties[0].desk.answers, _KEY})
 
     def answer(self, target: str, headers: Mapping[str, str]) -> RestAnswer | None:
         """Answer a GET.
@@ -99,7 +99,8 @@ class RestDesk:
         if refusal is not None:
             answer = _refused(refusal, now_ns // 1_000_000)
         elif is_signed:
-            answer = self._metered(path, parsed, query, now_ns // 1_000_000)
+            party = self._party(headers) or self._parties[0]
+            answer = self._metered(party, path, parsed, query, now_ns // 1_000_000)
         else:
             answer = self._open[path](parsed, now_ns)
         delays = [fault.rest_delay(path, is_signed=is_signed) for fault in faults]
@@ -110,26 +111,33 @@ class RestDesk:
     ) -> RestRefusal | None:
         is_signed, refusal = path in self._guarded, None
         if is_signed:
-            key, secret = self._config.api_key, self._config.api_secret
-            refusal = check_rest(headers, query, now_ms, api_key=key, secret=secret)
+            party = self._party(headers) or self._parties[0]
+            refusal = check_rest(
+                headers, query, now_ms, api_key=party.of.api_key, secret=party.of.api_secret
+            )
         for fault in self._faults.at(Hook.REST):
             refusal = fault.rest_refusal(path, is_signed=is_signed) or refusal
         return refusal
 
-    def _metered(self, path: str, query: Query, raw: str, now_ms: int) -> RestAnswer:
+    def _party(self, headers: Mapping[str, str]) -> Party | None:
+        return party_of_key(self._parties, headers.get("X-BAPI-API-KEY", ""))
+
+    def _metered(self, party: Party, path: str, query: Query, raw: str, now_ms: int) -> RestAnswer:
         """Serve an authenticated call within its rate, with the headers that tell of it."""
         limit = self._config.rest_requests_per_second
-        second, used = self._visits.get(path, (0, 0))
+        second, used = party.visits.get(path, (0, 0))
         if second != now_ms // 1000:
             second, used = now_ms // 1000, 0
         used += 1
-        self._visits[path] = (second, used)
+        party.visits[path] = (second, used)
         over = used > limit
         if over:
             answer = _envelope(_TOO_MANY_VISITS, "Too many visits!", {}, now_ms)
         else:
             try:
-                answer = _envelope(0, "OK", self._guarded[path](query, raw, now_ms), now_ms)
+                answer = _envelope(
+                    0, "OK", self._answer_of(party, path)(query, raw, now_ms), now_ms
+                )
             except SimulatorError as exc:
                 answer = _refuse(str(exc), now_ms)
         reset = (second + 1) * 1000 if over else now_ms
@@ -139,6 +147,9 @@ class RestDesk:
             "X-Bapi-Limit-Reset-Timestamp": str(reset),
         }
         return RestAnswer(answer.status, answer.body, headers)
+
+    def _answer_of(self, party: Party, path: str) -> Callable[[Query, str, int], dict[str, Any]]:
+        return partial(self._key, party) if path == _KEY else party.desk.answers[path]
 
     def _time(self, _query: Query, now_ns: int) -> RestAnswer:
         result = {"timeSecond": str(now_ns // 10**9), "timeNano": str(now_ns)}
@@ -199,19 +210,19 @@ class RestDesk:
         rows = [spread_row(each) for each in page]
         return _envelope(0, "Success", {"list": rows, "nextPageCursor": cursor}, now_ms)
 
-    def _key(self, _query: Query, _raw: str, _now_ms: int) -> dict[str, Any]:
+    def _key(self, party: Party, _query: Query, _raw: str, _now_ms: int) -> dict[str, Any]:
         """Tell of the key that signed: one that may read everything, bound to no address."""
         return {
             "id": "1",
             "note": "simulated",
-            "apiKey": self._config.api_key,
+            "apiKey": party.of.api_key,
             "readOnly": 1,
             "secret": "",
             "permissions": {"ContractTrade": ["Order", "Position"], "Wallet": []},
             "ips": ["*"],
             "type": 1,
             "expiredAt": "",
-            "userID": self._config.uid,
+            "userID": party.uid,
             "uta": 1,
         }
 

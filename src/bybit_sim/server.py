@@ -20,7 +20,7 @@ from bybit_sim import wire
 from bybit_sim.account import Account
 from bybit_sim.broadcaster import Broadcaster, Catalogue, MarketCatalogue
 from bybit_sim.busy import OrderPlan, Runs
-from bybit_sim.config import SimulatorConfig, SimulatorError
+from bybit_sim.config import FIRST_ACCOUNT, AccountConfig, SimulatorConfig, SimulatorError
 from bybit_sim.connection import LiveConnection
 from bybit_sim.control import ControlDesk
 from bybit_sim.conversation import Conversation
@@ -32,6 +32,7 @@ from bybit_sim.instruments import listing
 from bybit_sim.ledger import Ledger
 from bybit_sim.market import Market
 from bybit_sim.orders import Order
+from bybit_sim.party import Party, party_of_name
 from bybit_sim.private_stage import PrivateStage
 from bybit_sim.pulse import Pulse
 from bybit_sim.recorded import Playback, recording_files
@@ -47,6 +48,7 @@ from bybit_sim.venue_socket import VenueSocket
 logger = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 1.0
+_SEED_STEP = 1_000_003
 _OPEN_SECONDS = LONGEST_HANDSHAKE_SECONDS + 10.0
 _ACTIVE_TIME_RANGE = (30.0, 600.0)
 
@@ -70,6 +72,7 @@ class Simulator:
         playback: of a recording; None where there is a market.
         status: system notices.
         market: the books as the matching engine sees them.
+        parties: all accounts, the first one first; the next four are of that.
         account: balances, positions and orders, to compare with what was streamed.
         broadcaster: public topics and their counters.
         stage: private topics.
@@ -83,7 +86,6 @@ class Simulator:
     def __init__(self, config: SimulatorConfig | None = None) -> None:
         self.config = config or SimulatorConfig()
         self.market = Market(listing(self.config.symbols), self.config.seed)
-        self.account = Account(self.market, self.config.seed, self.config.hedge_symbols)
         self.connections: list[LiveConnection] = []
         self.requests: deque[ClientRequest] = deque(maxlen=self.config.request_log_size)
         self.pulse = Pulse(self.config.clock)
@@ -98,26 +100,27 @@ class Simulator:
             )
             catalogue = self.playback.catalogue
         self.broadcaster = Broadcaster(catalogue, self.pulse, self.config)
-        self.stage = PrivateStage(self.pulse, self.broadcaster.deliver, uid=self.config.uid)
-        self.trading = Trading(
-            self.account, self.market, self.stage, self.pulse, seed=self.config.seed
-        )
         self.status = StatusBoard(self.config.seed)
-        self.faults = Faults(self, self.stage)
-        private = PrivateDesk(self.account, self.ledger, self.market, self.faults)
+        self.faults = Faults(self)
+        first = AccountConfig(FIRST_ACCOUNT, self.config.api_key, self.config.api_secret)
+        self.parties = [
+            self._open_account(of, number)
+            for number, of in enumerate((first, *self.config.accounts))
+        ]
+        main = self.parties[0]
+        self.account, self.stage, self.trading = main.account, main.stage, main.trading
+        self.runs = main.runs
         rest = RestDesk(
             self.config,
             self.market,
-            private=private,
+            parties=self.parties,
             desk=MarketDesk(self.market, self.broadcaster),
             status=self.status,
             pulse=self.pulse,
             faults=self.faults,
         )
         self._door = Door(self.config, self.faults, rest, ControlDesk(self))
-        self.runs = Runs(self.account, self.market, self.trading, self.pulse)
         self.cuts = Cuts(lambda: self.connections, self.pulse)
-        self._trader = Trader(self.account, self.place_market_order, self.config.seed)
         self._ids = random.Random(f"{self.config.seed}:connections")
         self._server: Server | None = None
         self._market_task: asyncio.Task[None] | None = None
@@ -224,12 +227,15 @@ class Simulator:
             self._playing.add_done_callback(_report_death)
         self._schedule(self.config.idle_scan_seconds, self._cut_idle)
         if self.config.trade_every_seconds is not None:
-            self._schedule(self.config.trade_every_seconds, self._trader.act)
+            for party in self.parties:
+                self._schedule(self.config.trade_every_seconds, party.trader.act)
         if self.config.funding_every_seconds is not None:
-            self._schedule(self.config.funding_every_seconds, self.trading.fund)
+            for party in self.parties:
+                self._schedule(self.config.funding_every_seconds, party.trading.fund)
         if self.config.orders:
             plan = OrderPlan(self.config.orders, self.config.order_rate, seed=self.config.seed)
-            self.runs.begin(plan)
+            for party in self.parties:
+                party.runs.begin(plan)
 
     async def stop(self) -> None:
         """Close every connection and stop listening; safe to call twice."""
@@ -334,6 +340,32 @@ class Simulator:
         """
         return self.trading.place(symbol, side, qty, category, fills=fills, link_id=link_id)
 
+    def party(self, name: str | None = None) -> Party:
+        """Return an account by its name, the first one without.
+
+        Raises:
+            SimulatorError: there is none.
+        """
+        return party_of_name(self.parties, name)
+
+    def _open_account(self, of: AccountConfig, number: int) -> Party:
+        """Open an account; its ids are made of another seed than those of the others."""
+        seed, uid = self.config.seed + number * _SEED_STEP, self.config.uid + number
+        account = Account(self.market, seed, self.config.hedge_symbols)
+        stage = PrivateStage(self.pulse, self.broadcaster.deliver, uid=uid)
+        self.faults.stages.append(stage)
+        trading = Trading(account, self.market, stage, self.pulse, seed=seed)
+        return Party(
+            of,
+            uid,
+            account,
+            stage,
+            trading,
+            Runs(account, self.market, trading, self.pulse),
+            PrivateDesk(account, trading.ledger, self.market, self.faults),
+            Trader(account, trading.place, seed),
+        )
+
     def _url(self, scheme: str) -> str:
         host = "127.0.0.1" if self._address[0] in {"0.0.0.0", "::", ""} else self._address[0]  # noqa: S104
         return f"{scheme}://{host}:{self._address[1]}"
@@ -356,7 +388,7 @@ class Simulator:
         now = self.pulse.now_ms()
         for each in list(self.connections):
             data = (
-                stream.last_push_ms if stream else self.stage.last_told_ms.get(topic, 0.0)
+                stream.last_push_ms if stream else _last_told_ms(each, topic)
                 for topic, stream in each.topics.items()
             )
             if each.socket.is_deaf:
@@ -401,6 +433,11 @@ class Simulator:
             shortest, longest = _ACTIVE_TIME_RANGE
             return min(max(float(text[:-1]) * unit, shortest), longest)
         return self.config.idle_timeout_seconds
+
+
+def _last_told_ms(connection: LiveConnection, topic: str) -> float:
+    party = connection.party
+    return 0.0 if party is None else party.stage.last_told_ms.get(topic, 0.0)
 
 
 def _report_death(task: asyncio.Task[None]) -> None:

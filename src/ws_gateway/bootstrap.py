@@ -122,8 +122,8 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 topics=reconciler.times,
                 clock=desk.clock,
                 spool_max_bytes=settings.spool_max_bytes,
-                account=path.account.tally,
-                accounts=[path.account],
+                account=path.account_tally,
+                accounts=path.accounts,
                 filling=path.filling,
                 recording=path.recorder.tally if path.recorder else RecordingTally(),
             )
@@ -136,7 +136,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 epoch=path.epoch,
                 notices=desk.maintenance,
                 backlog=care.monitor,
-                accounts=[path.account],
+                accounts=path.accounts,
                 places=_places(settings),
             )
             sources = Sources(
@@ -169,7 +169,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 audience=audience,
                 requests=requests,
                 contract=render(_site(settings)),
-                balances=BalanceService([path.account]),
+                balances=BalanceService(path.accounts),
             )
             server = HttpServer(
                 app, settings.http_trusted_proxies, None if shown is None else shown.context
@@ -275,10 +275,14 @@ async def _run_rooms(
     if path.recorder is not None:
         path.recorder.start()
     await path.spool.open()
-    await path.account.restore()
+    for account in path.accounts:
+        await account.restore()
     async with asyncio.TaskGroup() as rooms:
         spooling = rooms.create_task(path.spool.run(), name="spool")
-        storing = rooms.create_task(path.account.writer.run(), name="balances")
+        storing = [
+            (one, rooms.create_task(one.writer.run(), name=f"balances of {one.name}"))
+            for one in path.accounts
+        ]
         publishing = rooms.create_task(path.publisher.run(), name="publisher")
         feeding = rooms.create_task(path.feed.run(), name="feed")
         reconciling = rooms.create_task(control.reconciler.run(), name="reconciler")
@@ -305,7 +309,7 @@ async def _run_rooms(
         for task in aside:
             task.cancel()
         await _end_intake(control, feeding, reconciling, keying, serving)
-        await path.account.end(storing)
+        await asyncio.gather(*(account.end(task) for account, task in storing))
         left = ends_at - 2 * GOODBYE_SECONDS - asyncio.get_running_loop().time()
         drained = await path.publisher.drain(left)
         await path.publisher.close(GOODBYE_SECONDS)
@@ -330,16 +334,19 @@ def _begin_aside(
         rooms.create_task(control.loop.run(), name="loop lag"),
         rooms.create_task(control.care.run(), name="queues"),
         rooms.create_task(control.changes.run(control.reconciler), name="changes"),
-        rooms.create_task(path.account.retention.run(), name="retention"),
-        rooms.create_task(path.account.reconciliation.run(), name="reconciliation"),
-        rooms.create_task(path.account.marks.run(), name="marks"),
+        # One table for all accounts, so one of them looks after it.
+        rooms.create_task(path.accounts[0].retention.run(), name="retention"),
     ]
+    for one in path.accounts:
+        aside += [
+            rooms.create_task(one.reconciliation.run(), name=f"reconciliation of {one.name}"),
+            rooms.create_task(one.marks.run(), name=f"marks of {one.name}"),
+        ]
+    aside += [rooms.create_task(one.run(), name="credentials") for one in path.credential_files]
     if path.backfill is not None:
         aside.append(rooms.create_task(path.backfill.run(), name="backfill"))
     if control.shown is not None:
         aside.append(rooms.create_task(control.shown.run(), name="certificate"))
-    if path.credential_files is not None:
-        aside.append(rooms.create_task(path.credential_files.run(), name="credentials"))
     return aside
 
 

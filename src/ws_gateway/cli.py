@@ -117,6 +117,8 @@ def check_config() -> None:
         )
     if not settings.has_credentials:
         typer.echo("note: no Bybit key is set, so only public data is served", err=True)
+    if settings.further_accounts:
+        typer.echo(f"note: accounts {', '.join(settings.account_names)}", err=True)
 
 
 @app.command("default-env")
@@ -132,13 +134,14 @@ def default_env() -> None:
 
 
 @app.command()
-def tail(
+def tail(  # noqa: PLR0917 - typer reads options from parameters
     event_class: Annotated[str, typer.Argument(metavar="CLASS", help="e.g. orderbook, trade")],
     as_json: Annotated[  # noqa: FBT002 - a flag of the command line
         bool, typer.Option("--json", help="Whole envelopes, one a line.")
     ] = False,
     category: Annotated[str, typer.Option(help="Only this category.")] = "*",
     symbol: Annotated[str | None, typer.Option(help="Only this symbol.")] = None,
+    account: Annotated[str | None, typer.Option(help="Only this account's, of private.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="End after so many events.")] = None,
 ) -> None:
     """Print events as they are delivered, from a queue of its own: nobody else misses any."""
@@ -148,7 +151,7 @@ def tail(
     if category not in ("*", *Category):
         _refuse(f"--category: found {category!r}; use one of {', '.join(Category)}")
     settings = _settings(LogFormat.CONSOLE)
-    options = TailOptions(event_class, as_json, category, symbol, count)
+    options = TailOptions(event_class, as_json, category, symbol, count, account)
     _run(lambda stop: run_tail(settings, options, stop))
 
 
@@ -265,6 +268,8 @@ def _secrets_of(settings: Settings) -> Secrets:
             secrets.add_logins([secret.get_secret_value()])
         elif secret is not None:
             secrets.add(secret.get_secret_value())
+    for account in settings.further_accounts:
+        secrets.add(account.key, account.secret)
     return secrets
 
 

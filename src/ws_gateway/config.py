@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ws_gateway.account_keys import AccountKeys, read_accounts
 from ws_gateway.domain.topic import Category
 from ws_gateway.errors import ConfigError
 
@@ -106,7 +107,13 @@ class Settings(BaseSettings):
     )
     bybit_api_secret: SecretStr | None = Field(None, description="Secret of that key.")
     account_name: str = Field(
-        "main", description="Name of the account in private events (`account`)."
+        "main",
+        description="Name of that key's account, the first one, in events and rows (`account`).",
+    )
+    accounts: SecretStr | None = Field(
+        None,
+        description='Further accounts: {"hedge": {"api_key": "…", "api_secret": "…"}}; api_key_file'
+        " and api_secret_file name files instead, which are read again when they change.",
     )
     connection_strategy: ConnectionStrategy = Field(
         ConnectionStrategy.DUAL,
@@ -280,6 +287,7 @@ class Settings(BaseSettings):
     )
 
     _files: dict[str, Path] = PrivateAttr(default_factory=dict)
+    _further: tuple[AccountKeys, ...] = PrivateAttr(default=())
 
     @field_validator(
         "enabled_categories", "option_base_coins", "http_trusted_proxies", mode="before"
@@ -404,6 +412,16 @@ class Settings(BaseSettings):
         """Say whether public topics are served."""
         return self.connection_strategy is ConnectionStrategy.DUAL or not self.has_credentials
 
+    @property
+    def further_accounts(self) -> tuple[AccountKeys, ...]:
+        """The pairs of the accounts beside the first."""
+        return self._further
+
+    @property
+    def account_names(self) -> tuple[str, ...]:
+        """Names of all accounts, the first one first."""
+        return (self.account_name, *(one.name for one in self._further))
+
     def file_of(self, name: str) -> Path | None:
         """Return the file a secret was read from, None if it was given itself or not at all."""
         return self._files.get(name)
@@ -442,7 +460,31 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise _first_fault(exc) from None
     _check_pairs(settings)
     settings._files.update(files)  # noqa: SLF001 - the only builder of what it builds
+    settings._further = _further(settings)  # noqa: SLF001 - same
     return settings
+
+
+def _further(settings: Settings) -> tuple[AccountKeys, ...]:
+    if settings.accounts is None:
+        return ()
+    further = read_accounts(settings.accounts.get_secret_value(), settings.account_name)
+    if not further:
+        return ()
+    if settings.bybit_api_key is None:
+        raise ConfigError(
+            "WSG_BYBIT_API_KEY",
+            "missing while WSG_ACCOUNTS names further accounts",
+            "set it and WSG_BYBIT_API_SECRET to the first account's pair",
+        )
+    first = settings.bybit_api_key.get_secret_value().strip()
+    for one in further:
+        if one.key == first:
+            raise ConfigError(
+                "WSG_ACCOUNTS",
+                f"account {one.name!r} has the key of WSG_BYBIT_API_KEY",
+                "name each pair once",
+            )
+    return further
 
 
 class _FromMapping(Settings):

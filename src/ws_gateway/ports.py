@@ -191,6 +191,7 @@ class ConnectionStatus:
         retry_at: when the next attempt to connect is due, None unless it waits for one.
         is_login_refused: `last_error` is about a login the venue did not take.
         uptime_ratio: share of its life in which it streamed.
+        account: whose data it brings; None on public ones, and from the feed also for the first.
     """
 
     name: str
@@ -208,6 +209,7 @@ class ConnectionStatus:
     retry_at: datetime | None = None
     is_login_refused: bool = False
     uptime_ratio: float = 0.0
+    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,6 +387,7 @@ class SubscriptionFilter:
 
     Attributes:
         services: those whose subscriptions the caller may see at all.
+        account: whose private topics; empty is the first account.
     """
 
     requesting_service: str | None = None
@@ -393,6 +396,7 @@ class SubscriptionFilter:
     symbol: str | None = None
     state: SubscriptionState | None = None
     services: frozenset[str] | None = None
+    account: str | None = None
 
     def fits(self, row: Subscription) -> bool:
         """Say whether a subscription is among those."""
@@ -403,7 +407,11 @@ class SubscriptionFilter:
             and self.symbol in (None, row.topic.symbol)
             and self.state in (None, row.state)
             and (self.services is None or row.requesting_service in self.services)
+            and self._is_of_account(row.topic)
         )
+
+    def _is_of_account(self, topic: Topic) -> bool:
+        return self.account is None or (topic.is_private and (topic.account or "") == self.account)
 
 
 @dataclass(frozen=True, slots=True)

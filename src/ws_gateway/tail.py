@@ -39,12 +39,23 @@ class TailOptions:
     category: str
     symbol: str | None
     count: int | None
+    account: str | None = None
 
     @property
     def binding_keys(self) -> list[str]:
         """The routing keys that are wanted; a filter does not hide that something is missing."""
         category = None if self.category == "*" else self.category
         return binding_keys(self.event_class, category, self.symbol)
+
+    def takes(self, body: bytes) -> bool:
+        """Say whether an event is of the account that is wanted, which no routing key names."""
+        if self.account is None:
+            return True
+        return msgspec.json.decode(body, type=_Whose).account == self.account
+
+
+class _Whose(msgspec.Struct):
+    account: str | None = None
 
 
 async def run_tail(settings: Settings, options: TailOptions, stop: asyncio.Event) -> None:
@@ -99,6 +110,9 @@ async def _print_events(
             if coming.cancelled():
                 return
             message = coming.result()
+            if not options.takes(message.body):
+                await message.ack_in_turn()
+                continue
             printed += 1
             try:
                 print_event(message.body, as_json=options.as_json)
@@ -129,5 +143,7 @@ def _summary(event: dict[str, Any]) -> str:
     if len(payload) > _SUMMARY_CHARS:
         payload = payload[:_SUMMARY_CHARS] + "…"
     place = event["category"] or event["account"] or "-"
-    stream = event["topic"] if event["account"] is None else f"{event['topic']} {event['symbol']}"
+    stream = event["topic"]
+    if event["account"] is not None:
+        stream = f"{event['account']} {event['topic']} {event['symbol']}"
     return f"{at}  {place:<8} {stream:<28} {event['sequence']:>8}  {event['kind']:<8}  {payload}"

@@ -68,6 +68,7 @@ class Stage:
                 self.outbox,
                 self.counters,
                 exchange="t.events",
+                account="main",
                 clock_us=lambda: time.time_ns() // 1000,
                 new_trace_id=TraceIds(),
             )

@@ -143,7 +143,9 @@ async def venue(folder: Path, *, port: int = 0, **options: object) -> AsyncItera
     """Run a simulator meanwhile; options are those of its command line."""
     arguments = ["--port", str(port)]
     for name, value in {"seed": 7, "rate": 20, **options}.items():
-        arguments += [f"--{name.replace('_', '-')}", str(value)]
+        values = value if isinstance(value, tuple) else (value,)
+        for one in values:
+            arguments += [f"--{name.replace('_', '-')}", str(one)]
     program = Venue("bybit_sim", arguments, {}, folder)
     try:
 

@@ -18,7 +18,7 @@ from ws_gateway.pipeline.runner import Runner
 from ws_gateway.recording.files import Limits
 from ws_gateway.recording.recorder import Recorder
 from ws_gateway.replay.player import Player
-from ws_gateway.replay.private_facts import replayed_account
+from ws_gateway.replay.private_facts import ReplayedAccounts
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.identity import TraceIds
 
@@ -101,7 +101,7 @@ def replayed(what: Path | list[Record]) -> Replayed:
         clock_us=lambda: found.player.now_us,
         new_trace_id=traces,
     )
-    account = replayed_account("main", runner, found, found.counters)
+    account = ReplayedAccounts("main", runner, found, found.counters)
     found.player = Player(runner, found, traces, private_sink=account)
     for record in recorded(what) if isinstance(what, Path) else what:
         found.player.take(record)

@@ -122,3 +122,13 @@ async def test_more_holes_than_can_be_remembered() -> None:
     """The memory of holes is bounded, and the watch goes on."""
     found = watched(*(envelope(number * 2) for number in range(1, 3000)))
     assert len(found) == 2998
+
+
+def test_another_accounts_events_and_holes_concern_nobody_who_asked_for_one() -> None:
+    """Keys do not name the account, so a queue holds everybody's."""
+    choice = _Choice("order", None, None, None, "hedge")
+    order: dict[str, Any] = {"event_type": "order", "topic": "order", "category": None}
+    assert choice.takes(envelope(**order, account="hedge"))
+    assert not choice.takes(envelope(**order, account="main"))
+    assert choice.concerns(envelope(**order, account="hedge"))
+    assert not choice.concerns(envelope(**order, account="main"))

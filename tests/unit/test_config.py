@@ -263,6 +263,7 @@ def test_each_secret_may_come_from_a_file(secret: str, tmp_path: Path) -> None:
         "amqp_url": f"amqp://u:{WORD}@h/",
         "database_url": f"postgresql://u:{WORD}@h/d",
         "rabbitmq_management_url": f"http://u:{WORD}@h:15672",
+        "accounts": '{"hedge": {"api_key": "k", "api_secret": "s"}}',
     }.get(secret, WORD)
     file = tmp_path / "secret"
     file.write_text(value + "\n")
@@ -270,6 +271,8 @@ def test_each_secret_may_come_from_a_file(secret: str, tmp_path: Path) -> None:
     if secret.startswith("bybit_api"):
         other = ({"bybit_api_key", "bybit_api_secret"} - {secret}).pop()
         environ[f"WSG_{other.upper()}"] = "other half"
+    if secret == "accounts":
+        environ |= {"WSG_BYBIT_API_KEY": "first", "WSG_BYBIT_API_SECRET": "its secret"}
     settings = load_settings(environ)
     assert getattr(settings, secret).get_secret_value() == value
 
@@ -283,6 +286,7 @@ def test_the_secrets_are_those_the_contract_names() -> None:
         "rabbitmq_management_url",
         "bybit_api_key",
         "bybit_api_secret",
+        "accounts",
     } == SECRETS
 
 

@@ -2,14 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 
 from ws_gateway.account.reconcile import Reconciliation
 from ws_gateway.account.stage import AccountStage
-from ws_gateway.domain.event import GapReason
+from ws_gateway.domain.event import GapReason, Observation
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
 from ws_gateway.ports import TopicObserver
+
+
+class PrivateFronts:
+    """The fronts of all accounts; each topic goes to its own account's.
+
+    Args:
+        fronts: by the account of topics, None the first, which also hears of public topics.
+    """
+
+    def __init__(self, fronts: Mapping[str | None, PrivateFront]) -> None:
+        self._fronts = fronts
+
+    def accept(self, observation: Observation) -> None:
+        """Take one private fact."""
+        self._fronts[observation.topic.account].accept(observation)
+
+    def suppress(self, observation: Observation) -> None:
+        """Take note of a repeat."""
+        self._fronts[observation.topic.account].suppress(observation)
+
+    def last_update_id(self, topic: Topic) -> int | None:
+        """Return what the pipeline last took of a book."""
+        return self._fronts[topic.account].last_update_id(topic)
+
+    def break_streams(
+        self,
+        topics: Iterable[Topic],
+        reason: GapReason,
+        detail: str,
+        *,
+        is_announced: bool = True,
+    ) -> None:
+        """Take note that facts are being missed, account by account."""
+        of_account: defaultdict[str | None, list[Topic]] = defaultdict(list)
+        for topic in topics:
+            of_account[topic.account].append(topic)
+        for account, broken in of_account.items():
+            self._fronts[account].break_streams(broken, reason, detail, is_announced=is_announced)
+
+    def topic_changed(self, topic: Topic, state: SubscriptionState, error: str | None) -> None:
+        """Pass a topic's state on."""
+        self._fronts[topic.account].topic_changed(topic, state, error)
 
 
 class PrivateFront:

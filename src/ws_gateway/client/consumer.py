@@ -45,6 +45,7 @@ def consume(
     amqp_url: str,
     category: str | None = None,
     symbol: str | None = None,
+    account: str | None = None,
     queue: str | None = None,
     prefix: str = "ws-gateway",
     since: datetime | None = None,
@@ -72,6 +73,8 @@ def consume(
         symbol: only events of this instrument. Markers that are about all of them come too. An own
             queue of a private class holds all of them, for they share one numbering, which alone
             shows that one is missing; they are sorted out here.
+        account: only private events of this account; keys do not name it, so all queues hold every
+            account's, and they are sorted out here.
         queue: a durable queue that stands, shared with whoever else reads it; what the filter
             leaves out is acknowledged. Without it, a queue of the consumer's own is bound to the
             exchange, takes nothing from anyone, and holds what comes during a reconnect.
@@ -125,7 +128,7 @@ def consume(
     )
     reader = _Reader(
         position,
-        choice=_Choice(event_class, category, symbol, since),
+        choice=_Choice(event_class, category, symbol, since, account),
         watch=watch,
         most_remembered=remembered_ids,
         is_manual=acknowledge == "manual",
@@ -158,11 +161,17 @@ class _Choice:
     """What of a queue's messages is wanted."""
 
     def __init__(
-        self, event_class: str, category: str | None, symbol: str | None, since: datetime | None
+        self,
+        event_class: str,
+        category: str | None,
+        symbol: str | None,
+        since: datetime | None,
+        account: str | None = None,
     ) -> None:
         self._event_class = event_class
         self._category = category
         self._symbol = symbol
+        self._account = account
         self._since_us = None if since is None else since.timestamp() * _US
 
     def is_early(self, envelope: Envelope) -> bool:
@@ -178,6 +187,7 @@ class _Choice:
         """Say whether it passes the filter."""
         return (
             envelope.event_type == self._event_class
+            and self._account in (None, envelope.account)
             and self._fits(self._category, envelope.category, envelope)
             and self._fits(self._symbol, envelope.symbol, envelope)
         )
@@ -189,6 +199,8 @@ class _Choice:
         """
         if envelope.account is None or envelope.event_type != self._event_class:
             return self.takes(envelope)
+        if self._account not in (None, envelope.account):
+            return False
         one = envelope.topic.rpartition(".")[2]
         return self._category in (None, envelope.category) or one != envelope.category
 

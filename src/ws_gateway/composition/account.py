@@ -48,13 +48,15 @@ class Account:
     Args:
         statements: of the ledgers in PostgreSQL.
         desk: asks the venue's REST.
-        credentials: sign for the account; None reads nothing.
+        credentials: sign for the account, and say which one it is; None is the first, and reads
+            nothing.
         sink, unreadable: the pipeline, and quarantine.
         receipts: of delivery.
+        tally: what operators count, of all accounts together.
         observer: who else is told what becomes of topics.
 
     Attributes:
-        tally: what operators count.
+        key: the account as topics name it, None for the first.
     """
 
     def __init__(
@@ -70,15 +72,16 @@ class Account:
         unreadable: UnreadableSink,
         counters: Counters,
         new_trace_id: Callable[[], str],
+        tally: AccountTally,
     ) -> None:
-        self.name = settings.account_name
-        self.tally = AccountTally()
+        self.key = None if credentials is None else credentials.account
+        self.name = self.key or settings.account_name
         self.store = PostgresBalances(statements)
         self._rest = AccountRest(
             desk.rest, desk.clock, credentials, clock_us=clock_us, new_trace_id=new_trace_id
         )
         self.writer = BalanceWriter(
-            self.name, self.store, _log_on_disk(settings), unreadable, tally=self.tally
+            self.name, self.store, _log_on_disk(settings, self.key), unreadable, tally=tally
         )
         self.stage = AccountStage(
             self.name,
@@ -86,7 +89,7 @@ class Account:
             unreadable=unreadable,
             keeper=self.writer,
             counters=counters,
-            tally=self.tally,
+            tally=tally,
             monotonic=time.monotonic,
         )
         self._reading = BalanceSync(self.stage, self._rest, self.writer)
@@ -104,7 +107,7 @@ class Account:
             option_coins=settings.option_base_coins,
             every_seconds=settings.reconcile_seconds,
             rng=SystemRandom(),
-            tally=self.tally,
+            tally=tally,
         )
         self.front = PrivateFront(self.stage, self.reconciliation, observer)
 
@@ -171,9 +174,11 @@ class Account:
         await self.writer.close(STORE_SECONDS)
 
 
-def _log_on_disk(settings: Settings) -> SpoolLog:
+def _log_on_disk(settings: Settings, account: str | None) -> SpoolLog:
+    """Open the first account's where it always was; no prefix has an @ in it."""
+    whose = "" if account is None else f"@{account}"
     return SpoolLog(
-        settings.data_dir.expanduser().resolve() / f"balances-{settings.amqp_prefix}",
+        settings.data_dir.expanduser().resolve() / f"balances-{settings.amqp_prefix}{whose}",
         max_bytes=settings.balance_spool_max_bytes,
         max_age_seconds=settings.spool_max_age_hours * 3600,
         condense=condense,

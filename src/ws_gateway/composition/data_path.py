@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import SystemRandom
 
 import structlog
 
+from ws_gateway.account.front import PrivateFronts
 from ws_gateway.composition.account import Account
 from ws_gateway.composition.desk import Desk
 from ws_gateway.composition.recording import build_recorder
@@ -27,7 +29,7 @@ from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports import TopicObserver
 from ws_gateway.recording.recorder import Recorder
 from ws_gateway.runtime.clock import clock_us
-from ws_gateway.runtime.counters import BackfillTally, Counters, VenueTally
+from ws_gateway.runtime.counters import AccountTally, BackfillTally, Counters, VenueTally
 from ws_gateway.runtime.identity import TraceIds, new_epoch
 from ws_gateway.runtime.spool_log import SpoolLog
 from ws_gateway.runtime.telemetry import Telemetry
@@ -50,9 +52,10 @@ class DataPath:
     Attributes:
         tally: what connecting to the venue met.
         times: how long events take from hop to hop.
-        credential_files: what renews the feed's credentials; None without any.
+        credential_files: what renews the feed's credentials, per account.
         asked_by: which request asked for a topic.
-        account: balances, positions and reconciliation of private facts.
+        accounts: balances, positions and reconciliation of private facts, the first one first.
+        account_tally: what operators count of all of them.
         backfill: fills gaps of trades and candles; None where that is switched off.
         filling: what became of such gaps.
         recorder: takes raw frames; None if nothing is recorded.
@@ -66,9 +69,10 @@ class DataPath:
     times: HopTimes
     runner: Runner
     epoch: str
-    credential_files: CredentialFiles | None
+    credential_files: tuple[CredentialFiles, ...]
     asked_by: AskedBy
-    account: Account
+    accounts: tuple[Account, ...]
+    account_tally: AccountTally
     backfill: Backfill | None
     filling: BackfillTally
     recorder: Recorder | None
@@ -99,6 +103,7 @@ def build_data_path(
         outbox,
         counters,
         exchange=names.exchange,
+        account=settings.account_name,
         clock_us=clock_us,
         new_trace_id=new_trace_id,
     )
@@ -130,18 +135,24 @@ def build_data_path(
     )
     publisher.report_losses_to(runner)
     unreadable = Quarantine(publisher, counters=counters, clock_us=clock_us)
-    account = Account(
-        settings,
-        statements,
-        desk,
-        credentials,
-        sink=runner,
-        receipts=Receipts(outbox, spool),
-        observer=observer,
-        unreadable=unreadable,
-        counters=counters,
-        new_trace_id=new_trace_id,
+    account_tally = AccountTally()
+    accounts = tuple(
+        Account(
+            settings,
+            statements,
+            desk,
+            each,
+            sink=runner,
+            receipts=Receipts(outbox, spool),
+            observer=observer,
+            unreadable=unreadable,
+            counters=counters,
+            new_trace_id=new_trace_id,
+            tally=account_tally,
+        )
+        for each in credentials or (None,)
     )
+    fronts = PrivateFronts({each.key: each.front for each in accounts})
     filling = BackfillTally()
     backfill = None
     if settings.backfill:
@@ -155,7 +166,7 @@ def build_data_path(
             environment=settings.bybit_ws_url or settings.bybit_environment.value,
             sink=backfill or runner,
             unreadable=unreadable,
-            observer=account.front,
+            observer=fronts,
             rng=rng,
             clock_us=clock_us,
             new_trace_id=new_trace_id,
@@ -164,7 +175,7 @@ def build_data_path(
             tally=tally,
             sampling=telemetry.sampling,
             asked_by=asked_by,
-            private_sink=account.front,
+            private_sink=fronts,
             recorder=recorder,
         ),
         credentials=credentials,
@@ -176,9 +187,8 @@ def build_data_path(
     def renew(fresh: Credentials) -> None:
         telemetry.secrets.add(fresh.key, fresh.secret)
         feed.renew_credentials(fresh)
-        account.renew_credentials(fresh)
+        next(one for one in accounts if one.key == fresh.account).renew_credentials(fresh)
 
-    files = None if credentials is None else _credential_files(settings, credentials, renew)
     return DataPath(
         feed,
         publisher,
@@ -188,9 +198,10 @@ def build_data_path(
         times,
         runner,
         epoch,
-        files,
+        _credential_files(settings, credentials, renew),
         asked_by,
-        account,
+        accounts,
+        account_tally,
         backfill,
         filling,
         recorder,
@@ -206,23 +217,33 @@ class _LateResync:
         self.feed.resync(topic)
 
 
-def _credentials(settings: Settings) -> Credentials | None:
+def _credentials(settings: Settings) -> tuple[Credentials, ...]:
+    """Return a pair per account, the first one first."""
     if settings.bybit_api_key is None or settings.bybit_api_secret is None:
         log.info("gateway.public_only", why="WSG_BYBIT_API_KEY and WSG_BYBIT_API_SECRET are unset")
-        return None
+        return ()
     if not settings.serves_public:
         log.info("gateway.private_only", why="WSG_CONNECTION_STRATEGY is single, and a key is set")
-    return Credentials(
+    first = Credentials(
         settings.bybit_api_key.get_secret_value(), settings.bybit_api_secret.get_secret_value()
     )
+    further = (Credentials(one.key, one.secret, one.name) for one in settings.further_accounts)
+    return (first, *further)
 
 
 def _credential_files(
-    settings: Settings, credentials: Credentials, renew: Callable[[Credentials], None]
-) -> CredentialFiles:
-    return CredentialFiles(
-        key_file=settings.file_of("bybit_api_key"),
-        secret_file=settings.file_of("bybit_api_secret"),
-        current=credentials,
-        renew=renew,
+    settings: Settings, credentials: Sequence[Credentials], renew: Callable[[Credentials], None]
+) -> tuple[CredentialFiles, ...]:
+    files: dict[str | None, tuple[Path | None, Path | None]] = {
+        None: (settings.file_of("bybit_api_key"), settings.file_of("bybit_api_secret")),
+        **{one.name: (one.key_file, one.secret_file) for one in settings.further_accounts},
+    }
+    return tuple(
+        CredentialFiles(
+            key_file=files[each.account][0],
+            secret_file=files[each.account][1],
+            current=each,
+            renew=renew,
+        )
+        for each in credentials
     )

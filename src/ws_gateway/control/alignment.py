@@ -52,7 +52,7 @@ class Alignment:
         # Not that of whoever asks: what is opened here outlives the request, and is not its doing.
         self._context = copy_context()
         self._asked_again: set[Topic] = set()
-        self._refusals: dict[tuple[Channel, Category | None], Rejected | None] = {}
+        self._refusals: dict[tuple[Channel, Category | None, str | None], Rejected | None] = {}
         self._unserved: set[Topic] = set()
 
     def stop(self) -> None:
@@ -149,9 +149,11 @@ class Alignment:
 
         The rows stay, because the next start may serve them again.
         """
-        kind = (topic.channel, topic.category)
+        kind = (topic.channel, topic.category, topic.account)
         if kind not in self._refusals:
-            self._refusals[kind] = self._policy.refusal(*kind)
+            self._refusals[kind] = self._policy.refusal(
+                topic.channel, topic.category, account=topic.account
+            )
         refusal = self._refusals[kind]
         if refusal is None:
             return True

@@ -24,6 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from ws_gateway.account_ports import CoinOutcome, Synced, SyncedCoin
 from ws_gateway.control.balances import BalancePage, HistoryWish
+from ws_gateway.control.schemas import AccountName
 from ws_gateway.domain.amount import plain
 from ws_gateway.domain.balance import BalanceRecord, CoinBalance, MarginBalance
 from ws_gateway.domain.event import Source
@@ -31,11 +32,6 @@ from ws_gateway.errors import Rejected
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-AccountName = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=64),
-    Field(description="Name of the account, `WSG_ACCOUNT_NAME`.", examples=["main"]),
-]
 CoinName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")]
 CoinNames = Annotated[
     str,

@@ -28,6 +28,7 @@ _STATE: dict[str, Any] = {
     "connection_status": "backing_off",
     "environment": "mainnet",
     "category": "linear",
+    "account": None,
     "connection_duration_seconds": None,
     "last_heartbeat_at": "2026-10-01T02:59:41Z",
     "reconnection_count": 4,
@@ -44,6 +45,7 @@ _EXAMPLE: dict[str, Any] = {
     "endpoints": [
         {
             "endpoint": "linear",
+            "account": None,
             "connections": 1,
             "streaming": 0,
             "desired": 3,
@@ -63,6 +65,7 @@ _EXAMPLE: dict[str, Any] = {
             "topic": "orderbook.50.BTCUSDT",
             "category": "linear",
             "endpoint": "linear",
+            "account": None,
             "state": "requested",
             "error": None,
             "since": "2026-10-01T02:59:58.400Z",
@@ -71,6 +74,7 @@ _EXAMPLE: dict[str, Any] = {
             "topic": "publicTrade.BTCUSDT",
             "category": "linear",
             "endpoint": "linear",
+            "account": None,
             "state": "requested",
             "error": None,
             "since": "2026-10-01T02:59:58.400Z",
@@ -79,6 +83,7 @@ _EXAMPLE: dict[str, Any] = {
             "topic": "tickers.NOSUCHUSDT",
             "category": "linear",
             "endpoint": "linear",
+            "account": None,
             "state": "rejected",
             "error": "Invalid symbol :[tickers.NOSUCHUSDT]",
             "since": "2026-09-30T18:12:03.007Z",
@@ -94,6 +99,7 @@ class WebsocketState(BaseModel):
     connection_status: SessionState
     environment: str
     category: str = Field(description="The endpoint: a category, `status` or `private`.")
+    account: str | None = Field(None, description="Whose data it brings; null on public ones.")
     connection_duration_seconds: float | None
     last_heartbeat_at: datetime | None
     reconnection_count: int
@@ -140,6 +146,9 @@ class EndpointAnswer(BaseModel):
     """What is wanted of one of Bybit's endpoints, and what there is; counts are topics."""
 
     endpoint: Endpoint
+    account: str | None = Field(
+        description="`private` is told of once per account; null on the others."
+    )
     connections: int = Field(description="Connections that exist.")
     streaming: int = Field(description="Of these, how many stream.")
     desired: int = Field(description="Wanted; the sum of the four counts below.")
@@ -159,6 +168,7 @@ class EndpointAnswer(BaseModel):
         """Count what an endpoint has."""
         return cls(
             endpoint=view.endpoint,
+            account=view.account,
             connections=len(view.connections),
             streaming=view.streaming,
             desired=view.desired,
@@ -177,6 +187,7 @@ class DifferenceAnswer(BaseModel):
     topic: str = Field(description="Bybit's own text.")
     category: Category | None = Field(description="Null where the topic is of none or of several.")
     endpoint: Endpoint
+    account: str | None = Field(description="Whose data; null where the topic is public.")
     state: SubscriptionState
     error: str | None = Field(description="As `last_error` of its subscriptions.")
     since: datetime = Field(
@@ -192,6 +203,7 @@ class DifferenceAnswer(BaseModel):
             topic=topic.name,
             category=topic.category,
             endpoint=topic.endpoint,
+            account=difference.account,
             state=difference.state,
             error=difference.error,
             since=difference.since,

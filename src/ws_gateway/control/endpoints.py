@@ -48,9 +48,11 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class EndpointView:
-    """What is wanted of an endpoint, and what there is.
+    """What is wanted of an endpoint, of one account where it is private, and what there is.
 
     Attributes:
+        account: whose, by name; None of public ones.
+        is_first: whether that account is the first one.
         connections: all that exist to it.
         topics: what the ledger wants of it, by state; true until something is awaited.
         maintenance: what takes data from it right now, None if nothing does that was announced.
@@ -60,6 +62,13 @@ class EndpointView:
     connections: tuple[ConnectionStatus, ...]
     topics: ByState
     maintenance: MaintenanceNotice | None
+    account: str | None = None
+    is_first: bool = True
+
+    @property
+    def subject(self) -> str:
+        """Name it in reasons, as its first connection is named."""
+        return self.endpoint.value if self.is_first else f"{self.endpoint}@{self.account}"
 
     def of(self, *states: SubscriptionState) -> list[TopicStatus]:
         """Return its wanted topics in these states."""
@@ -115,7 +124,7 @@ class EndpointView:
             return
         if not self.connections:
             detail = "topics are wanted, no connection exists yet"
-            yield Reason("connection_missing", self.endpoint.value, detail)
+            yield Reason("connection_missing", self.subject, detail)
             return
         if not any(_brings(one) for one in self.connections):
             yield from self._not_streaming(self.connections, is_blocking=True)
@@ -127,7 +136,7 @@ class EndpointView:
         yield from self._not_streaming(lost, is_blocking=is_blocking)
         if overdue and not is_blocking:
             detail = f"asked for and not active: {_named(overdue)}{_words(overdue)}"
-            yield Reason("topics_not_active", self.endpoint.value, detail)
+            yield Reason("topics_not_active", self.subject, detail)
 
     def _not_streaming(
         self, connections: Iterable[ConnectionStatus], *, is_blocking: bool
@@ -137,7 +146,7 @@ class EndpointView:
         known = {one.last_error for one in connections}
         if is_blocking:
             why = _words(one for one in self.of(*_COMING) if one.error not in known)
-            consequence = f"{waiting} of {self.desired} topics of {self.endpoint} wait{why}"
+            consequence = f"{waiting} of {self.desired} topics of {self.subject} wait{why}"
         else:
             consequence = "no wanted topic is missing for it"
         for one in connections:
@@ -156,16 +165,17 @@ class EndpointView:
         return next((one for one in self.connections if one.is_login_refused), None)
 
     def _login_refused(self, connection: ConnectionStatus) -> Reason:
-        words = (connection.last_error, _retry(connection), "no private data until it is mended")
+        whose = "" if self.is_first else f" of {self.account}"
+        consequence = f"no private data{whose} until it is mended"
+        words = (connection.last_error, _retry(connection), consequence)
         detail = "; ".join(word for word in words if word)
-        subject = Endpoint.PRIVATE.value
-        return Reason("login_refused", subject, detail)
+        return Reason("login_refused", self.subject, detail)
 
     def _stalled(self) -> Iterator[Reason]:
         stalled = self.of(SubscriptionState.STALLED)
         if stalled:
             detail = f"no data although acknowledged: {_named(stalled)}"
-            yield Reason("topics_stalled", self.endpoint.value, detail)
+            yield Reason("topics_stalled", self.subject, detail)
 
     def _bringing_nothing(self) -> Iterator[Reason]:
         """Tell what is connected and brings nothing, although readiness does not hang on it."""
@@ -173,7 +183,7 @@ class EndpointView:
         if refused and len(refused) == self.desired:
             words = refused[0].error or "no reason given"
             detail = f"every wanted topic was refused ({words}): {_named(refused)}"
-            yield Reason("topics_refused", self.endpoint.value, detail, is_blocking=False)
+            yield Reason("topics_refused", self.subject, detail, is_blocking=False)
         for one in self.connections:
             lived = one.connection_duration_seconds or 0.0
             is_idle = one.wanted_subscriptions and not one.active_subscriptions
@@ -187,29 +197,60 @@ def view_endpoints(
     connections: Iterable[ConnectionStatus],
     notices: VenueNotices | None,
     only: Endpoint | None = None,
+    first_account: str | None = None,
 ) -> list[EndpointView]:
     """Sort what there is by endpoint; tells of those that something is wanted of or known of.
+
+    The private endpoint is told of once per account.
 
     Args:
         wanted: answers the wanted topics of an endpoint.
         connections: all that exist.
         notices: None if nobody listens to the venue's announcements.
         only: tell of this one, whether or not there is anything to tell.
+        first_account: name of the account whose topics name none.
     """
     of_connections: dict[str, list[ConnectionStatus]] = defaultdict(list)
     for connection in connections:
         of_connections[connection.category].append(connection)
     views = []
     for endpoint in Endpoint if only is None else (only,):
-        view = EndpointView(
+        whole = EndpointView(
             endpoint,
             tuple(of_connections.get(endpoint.value, ())),
             wanted(endpoint),
             None if notices is None else _ongoing(notices, endpoint),
         )
-        if only is not None or view.desired or view.connections or view.maintenance:
-            views.append(view)
+        parts = _by_account(whole, first_account) if endpoint is Endpoint.PRIVATE else [whole]
+        views += [
+            view
+            for view in parts
+            if only is not None or view.desired or view.connections or view.maintenance
+        ]
     return views
+
+
+def _by_account(whole: EndpointView, first: str | None) -> list[EndpointView]:
+    """Split the private endpoint, so that one account's trouble is seen beside another's data."""
+    topics: dict[str | None, dict[SubscriptionState, list[TopicStatus]]] = {first: {}}
+    for state, group in whole.topics.items():
+        for one in group:
+            own = topics.setdefault(one.topic.account or first, {})
+            own.setdefault(state, []).append(one)
+    for connection in whole.connections:
+        topics.setdefault(connection.account or first, {})
+    return [
+        replace(
+            whole,
+            connections=tuple(
+                one for one in whole.connections if (one.account or first) == account
+            ),
+            topics=own,
+            account=account,
+            is_first=account == first,
+        )
+        for account, own in topics.items()
+    ]
 
 
 def _ongoing(notices: VenueNotices, endpoint: Endpoint) -> MaintenanceNotice | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from heapq import nsmallest
 from typing import Any
@@ -77,12 +77,18 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A topic that is wanted and not active; `since` when it is in its present state."""
+    """A topic that is wanted and not active.
+
+    Attributes:
+        since: when it came to its present state.
+        account: whose it is, by name; None of a public one.
+    """
 
     topic: Topic
     state: SubscriptionState
     error: str | None
     since: datetime
+    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +173,9 @@ class HealthReporter:
         """Look at everything now; of the database, what `ask_database` learned last."""
         database_error = self._database_error
         delivery = self._delivery.status()
-        connections = self._feed.connections()
+        connections = self._connections()
         subscriptions = self._reconciler.status()
-        endpoints = view_endpoints(self._reconciler.board.wanted, connections, self._notices)
+        endpoints = self._views(connections)
         now = self._monotonic()
         of_venue = [reason for view in endpoints for reason in view.reasons(now)]
         reasons = [
@@ -212,9 +218,7 @@ class HealthReporter:
     def venue(self, only: Endpoint | None = None) -> VenueReport:
         """Compare what the ledger wants with what is active, at one endpoint or at all."""
         subscriptions = self._reconciler.status()
-        endpoints = view_endpoints(
-            self._reconciler.board.wanted, self._feed.connections(), self._notices, only
-        )
+        endpoints = self._views(self._connections(), only)
         lacking = [one for view in endpoints for one in view.of(*_LACKING)]
         # Of one moment, so that what began together is told of one time.
         zero = self._utc_now() - timedelta(seconds=self._monotonic())
@@ -223,12 +227,40 @@ class HealthReporter:
             endpoints=endpoints,
             differences=[
                 Difference(
-                    one.topic, one.state, one.error, _to_millis(zero + timedelta(seconds=one.since))
+                    one.topic,
+                    one.state,
+                    one.error,
+                    _to_millis(zero + timedelta(seconds=one.since)),
+                    self.account_of(one.topic),
                 )
                 for one in nsmallest(MAX_DIFFERENCES, lacking, key=_urgency)
             ],
             difference_total=len(lacking),
         )
+
+    @property
+    def _first(self) -> str | None:
+        """Name the account whose topics and connections name none."""
+        return self._accounts[0].name if self._accounts else None
+
+    def account_of(self, topic: Topic) -> str | None:
+        """Name the account that a topic is of; None for a public one."""
+        return (topic.account or self._first) if topic.is_private else None
+
+    def _connections(self) -> list[ConnectionStatus]:
+        """Return every connection; a private one with the name of its account."""
+        return [
+            replace(one, account=self._first)
+            if one.category == Endpoint.PRIVATE.value and one.account is None
+            else one
+            for one in self._feed.connections()
+        ]
+
+    def _views(
+        self, connections: Sequence[ConnectionStatus], only: Endpoint | None = None
+    ) -> list[EndpointView]:
+        wanted = self._reconciler.board.wanted
+        return view_endpoints(wanted, connections, self._notices, only, self._first)
 
     async def ask_database(self) -> None:
         """Learn whether the database answers; asks it at most once a second."""

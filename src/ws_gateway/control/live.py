@@ -31,6 +31,7 @@ class LiveSubscription:
         last_event_at: when the newest of them was read, None before the first.
         services: how many services want the topic.
         queue: which one its service reads.
+        account: whose it is, by name; None of a public topic.
     """
 
     subscription: Subscription
@@ -39,6 +40,7 @@ class LiveSubscription:
     last_event_at: datetime | None = None
     services: int = 1
     queue: str = ""
+    account: str | None = None
 
 
 class TopicReport(Protocol):
@@ -65,6 +67,7 @@ class LiveView:
         topics: what is known of each topic.
         streams: what came of each; None if nobody counts.
         queue_prefix: what the names of queues begin with.
+        account_of: names the account of a topic.
         utc_now: the time of day.
         monotonic: the clock of `TopicReport.state`, in seconds.
     """
@@ -73,13 +76,16 @@ class LiveView:
         self,
         topics: TopicReport,
         streams: StreamReport | None = None,
+        *,
         queue_prefix: str = QUEUE_PREFIX,
+        account_of: Callable[[Topic], str | None] = lambda topic: topic.account,
         utc_now: Callable[[], datetime] = _utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topics = topics
         self._streams = streams
         self._queue_prefix = queue_prefix
+        self._account_of = account_of
         self._utc_now = utc_now
         self._monotonic = monotonic
         self._zero = utc_now() - timedelta(seconds=monotonic())
@@ -114,6 +120,7 @@ class LiveView:
             None if stream is None else _moment(stream.last_event_at_us),
             max(1, self._topics.services(topic)),
             queue_name(self._queue_prefix, topic.event_class, service),
+            self._account_of(topic),
         )
 
 

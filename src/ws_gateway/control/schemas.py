@@ -17,6 +17,14 @@ from ws_gateway.domain.topic import Lane
 from ws_gateway.errors import Rejected
 from ws_gateway.ports import BrokerState, Carries, LaneStatus
 
+AccountName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=64),
+    Field(
+        description="Name of an account, of `WSG_ACCOUNT_NAME` or `WSG_ACCOUNTS`.",
+        examples=["main"],
+    ),
+]
 ServiceName = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$"),

@@ -138,10 +138,13 @@ class SubscriptionService:
         queue_prefix: str = QUEUE_PREFIX,
     ) -> None:
         self._store = store
+        self._policy = policy
         self._listener = listener
         self._choice = TopicChoice(policy, instruments)
         self._queues = queues
-        self._view = LiveView(listener, streams, queue_prefix)
+        self._view = LiveView(
+            listener, streams, queue_prefix=queue_prefix, account_of=policy.account_of
+        )
         self._quota = quota
         self._asked_by = asked_by
 
@@ -280,6 +283,9 @@ class SubscriptionService:
         if wanted.requesting_service is not None:
             require_service(caller, wanted.requesting_service)
         wanted = replace(wanted, services=caller.services)
+        if wanted.account is not None:
+            # By its name here, and in the ledger as topics name it.
+            wanted = replace(wanted, account=self._policy.key_of_account(wanted.account) or "")
         anyhow = replace(wanted, state=None)
 
         def fits(row: Subscription) -> bool:

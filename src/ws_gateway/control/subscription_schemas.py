@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, StringConstraints
 
 from ws_gateway.control.live import LiveSubscription
-from ws_gateway.control.schemas import ServiceName, Symbol
+from ws_gateway.control.schemas import AccountName, ServiceName, Symbol
 from ws_gateway.control.wishes import Wish
 from ws_gateway.domain.subscription import Delivery, SubscriptionState
 from ws_gateway.domain.topic import Category, Channel
@@ -97,6 +97,12 @@ class WishFields(BaseModel):
         ),
     )
 
+    account: AccountName | None = Field(
+        None,
+        description="Whose data, of private channels: a name of `WSG_ACCOUNTS`. The first account, "
+        "`WSG_ACCOUNT_NAME`, if absent.",
+    )
+
     def to_wish(self, service: str) -> Wish:
         """Say it in the words of the use cases."""
         return Wish(
@@ -108,6 +114,7 @@ class WishFields(BaseModel):
             interval=self.interval,
             delivery=self.delivery,
             ttl_seconds=self.ttl_seconds,
+            account=self.account,
         )
 
 
@@ -144,6 +151,7 @@ class SubscriptionRequest(WishFields):
                 },
                 {"channel": "execution", "requesting_service": "risk"},
                 {"channel": "order", "category": "linear", "requesting_service": "risk"},
+                {"channel": "execution", "account": "hedge", "requesting_service": "risk"},
                 {"channel": "system_status", "requesting_service": "watch"},
                 {
                     "channel": "trades",
@@ -206,6 +214,7 @@ def fields_of(live: LiveSubscription) -> dict[str, Any]:
         "channel": topic.channel,
         "category": topic.category,
         "symbol": topic.symbol,
+        "account": live.account,
         "depth": int(topic.parameter) if is_book and topic.parameter else None,
         "interval": topic.parameter if topic.channel is Channel.KLINE else None,
         "delivery": subscription.delivery,
@@ -238,6 +247,7 @@ class SubscriptionAnswer(BaseModel):
                     "channel": "orderbook",
                     "category": "linear",
                     "symbol": "BTCUSDT",
+                    "account": None,
                     "depth": 50,
                     "interval": None,
                     "delivery": "shared",
@@ -264,6 +274,7 @@ class SubscriptionAnswer(BaseModel):
     channel: Channel
     category: Category | None = Field(description="Null where the topic is of none or of several.")
     symbol: str | None
+    account: str | None = Field(description="Whose data; null where the channel is public.")
     depth: int | None = Field(description="Levels of an order book, else null.")
     interval: str | None = Field(description="Length of candles, else null.")
     delivery: Delivery = Field(description="Which queue the service reads.")
@@ -319,6 +330,7 @@ class ListQuery(BaseModel):
     channel: Channel | None = Field(None, description="Only this kind of data.")
     category: Category | None = Field(None, description="Only this product line.")
     symbol: Symbol | None = None
+    account: AccountName | None = Field(None, description="Only private data of this account.")
     state: SubscriptionState | None = Field(None, description="Only what is in this state now.")
     limit: int = Field(100, ge=1, le=500, description="Most items in the answer.")
     cursor: str | None = Field(
@@ -332,6 +344,7 @@ class ListQuery(BaseModel):
             channel=self.channel,
             category=self.category,
             symbol=self.symbol,
+            account=self.account,
             state=self.state,
         )
 

@@ -13,6 +13,7 @@ from ws_gateway.domain.topic import (
     CHANNEL_CATEGORIES,
     POOLED,
     POOLS,
+    PRIVATE_CHANNELS,
     Category,
     Channel,
     Topic,
@@ -39,6 +40,7 @@ class Wish:
     Attributes:
         delivery: which queue; None is shared, or what stands already.
         ttl_seconds: how long the lease is; None is none, or what stands already.
+        account: whose private data; None is the first account.
     """
 
     channel: Channel
@@ -49,6 +51,7 @@ class Wish:
     interval: str | None = None
     delivery: Delivery | None = None
     ttl_seconds: int | None = None
+    account: str | None = None
 
 
 class TopicChoice:
@@ -65,7 +68,8 @@ class TopicChoice:
 
     def is_served(self, topic: Topic) -> bool:
         """Say whether a topic may be asked for."""
-        return self._policy.refusal(topic.channel, topic.category) is None
+        refusal = self._policy.refusal(topic.channel, topic.category, account=topic.account)
+        return refusal is None
 
     async def topic_of(self, wish: Wish) -> tuple[Topic, str]:
         """Answer the topic, and what chose its category.
@@ -98,6 +102,7 @@ class TopicChoice:
             symbol=wish.symbol,
             depth=wish.depth,
             interval=wish.interval,
+            account=self._account_of(wish),
         )
         if wish.channel not in CHANNEL_CATEGORIES:
             chosen_by = _why_of(topic, wish.category)
@@ -124,6 +129,12 @@ class TopicChoice:
                 found=wish.symbol,
                 allowed=near,
             )
+
+    def _account_of(self, wish: Wish) -> str | None:
+        """Return the account as topics name it; of a public channel as it came, to be refused."""
+        if wish.account is None or wish.channel not in PRIVATE_CHANNELS:
+            return wish.account
+        return self._policy.key_of_account(wish.account)
 
     def _require(
         self, channel: Channel, category: Category | None, chosen_by: str | None = None

@@ -29,7 +29,7 @@ from ws_gateway.delivery.topology import (
     ensure_queue,
     in_time,
 )
-from ws_gateway.domain.topic import Category, EventClass, Topic, parse_topic
+from ws_gateway.domain.topic import EventClass, Topic, topic_of_key
 from ws_gateway.errors import Rejected
 from ws_gateway.ports import AlertCode, QueueAlert, QueueKind, QueueStatus
 from ws_gateway.runtime.counters import QUARANTINED, Counters
@@ -358,8 +358,7 @@ class BacklogMonitor:
 
 def _read_topic(key: str) -> Topic | None:
     """Read a topic back from its key; None for what is none, as quarantined frames are."""
-    endpoint, _, name = key.partition(":")
     try:
-        return parse_topic(name, Category(endpoint) if endpoint in set(Category) else None)
+        return topic_of_key(key)
     except Rejected:
         return None

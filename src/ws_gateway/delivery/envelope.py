@@ -50,6 +50,9 @@ _QUARANTINE_CLASS = "quarantine"
 class Address:
     """Constant parts of every message of one (topic, category, symbol).
 
+    Args:
+        account: of private topics that name none: the first one.
+
     Attributes:
         lane: the promise under which they are delivered.
         routing_key: where the exchange sends it.
@@ -79,7 +82,7 @@ class Address:
             _json(observation.category),
             _json(observation.symbol),
             _json(topic.name),
-            _json(account if topic.is_private else None),
+            _json((topic.account or account) if topic.is_private else None),
         )
 
     def body(self, event: Event) -> bytes:

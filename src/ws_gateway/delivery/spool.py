@@ -67,6 +67,7 @@ class Spool:
         counters: Counters,
         *,
         exchange: str,
+        account: str,
         clock_us: Callable[[], int],
         new_trace_id: Callable[[], str],
     ) -> None:
@@ -74,7 +75,11 @@ class Spool:
         self._outbox = outbox
         self._counters = counters
         self._restorer = Restorer(
-            counters, exchange=exchange, clock_us=clock_us, new_trace_id=new_trace_id
+            counters,
+            exchange=exchange,
+            account=account,
+            clock_us=clock_us,
+            new_trace_id=new_trace_id,
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._faults = Faults()

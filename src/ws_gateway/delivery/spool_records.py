@@ -9,7 +9,7 @@ import msgspec
 from ws_gateway.delivery.envelope import Address, body_of
 from ws_gateway.delivery.message import Message
 from ws_gateway.domain.event import Event, GapReason, Kind, Observation, marker_payload
-from ws_gateway.domain.topic import Lane, parse_topic
+from ws_gateway.domain.topic import Lane, Topic, parse_topic
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.spool_format import Record
 
@@ -54,13 +54,13 @@ _read_loss = msgspec.json.Decoder(Loss).decode
 
 def condense(records: list[Record]) -> list[Record]:
     """Make of dropped records one loss per stream and epoch, in the order they began."""
-    losses: dict[tuple[str, str], Loss] = {}
+    losses: dict[tuple[str, str, str], Loss] = {}
     for record in records:
         try:
             loss = _loss_of(record)
         except msgspec.DecodeError:
             continue  # whoever wrote it, it names no stream
-        known = losses.setdefault((loss.topic, loss.epoch), loss)
+        known = losses.setdefault((loss.account, loss.topic, loss.epoch), loss)
         known.first, known.last = min(known.first, loss.first), max(known.last, loss.last)
     encode = msgspec.json.encode
     return [Record(encode(loss), is_observed=False, is_loss=True) for loss in losses.values()]
@@ -87,6 +87,7 @@ class Restorer:
 
     Args:
         exchange: of the messages, for the markers it makes.
+        account: the first one's name.
     """
 
     def __init__(
@@ -94,14 +95,17 @@ class Restorer:
         counters: Counters,
         *,
         exchange: str,
+        account: str,
         clock_us: Callable[[], int],
         new_trace_id: Callable[[], str],
     ) -> None:
         self._counters = counters
         self._exchange = exchange
+        self._first_account = account
         self._clock_us = clock_us
         self._new_trace_id = new_trace_id
-        self._last: dict[tuple[str, str], int] = {}  # number read last, by topic and epoch
+        # Number read last, by topic, epoch and account.
+        self._last: dict[tuple[str, str, str], int] = {}
 
     def restore(self, record: Record) -> list[Message]:
         """Return its message, behind the marker of what is missing before it, if anything is.
@@ -111,12 +115,12 @@ class Restorer:
         """
         if record.is_loss:
             loss = _read_loss(record.data)
-            self._last[loss.topic, loss.epoch] = loss.last
+            self._last[loss.topic, loss.epoch, loss.account] = loss.last
             return [self._marker(loss, _TOO_MUCH)]
         stored = _read_stored(body_of(record.data))
         message = Message(
             record.data,
-            parse_topic(stored.topic, None),
+            self._topic(stored.topic, stored.account),
             Lane.PRIVATE,
             stored.sequence,
             stored.event_id,
@@ -124,14 +128,18 @@ class Restorer:
             record.is_observed,
             stored.timestamp,
         )
-        place = (stored.topic, stored.epoch)
+        place = (stored.topic, stored.epoch, stored.account or "")
         last = self._last.get(place)
         # What was held longest is written last at a stop: an older number makes no hole.
         self._last[place] = max(stored.sequence, last or 0)
         if last is None or _first_of(stored) <= last + 1:
             return [message]
-        hole = Loss(*place, stored.account or "", last + 1, stored.sequence - 1)
+        hole = Loss(*place, last + 1, stored.sequence - 1)
         return [self._marker(hole, _DAMAGED), message]
+
+    def _topic(self, name: str, account: str | None) -> Topic:
+        whose = None if account in (None, "", self._first_account) else account
+        return parse_topic(name, None, whose)
 
     def forget(self) -> None:
         """Begin anew: the log was read to its end, and what comes may be of later numbers."""
@@ -139,7 +147,7 @@ class Restorer:
 
     def _marker(self, loss: Loss, detail: str) -> Message:
         """Make the marker of a hole; it has the last number that is missing."""
-        topic, now_us = parse_topic(loss.topic, None), self._clock_us()
+        topic, now_us = self._topic(loss.topic, loss.account), self._clock_us()
         fact = Observation(
             topic,
             Kind.GAP,

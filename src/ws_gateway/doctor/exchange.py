@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ws_gateway.config import Settings
@@ -38,11 +39,13 @@ async def check_exchange(settings: Settings) -> list[Finding]:
         if credentials is None:
             why = "WSG_BYBIT_API_KEY and WSG_BYBIT_API_SECRET are unset: public data only"
             return [*findings, skipped("key", why), skipped("login", why)]
-        if is_away:
-            findings.append(skipped("key", "REST is away"))
-        else:
-            findings.append(await _check_key(rest, credentials, clock))
-        return [*findings, await _check_login(settings, credentials, clock)]
+        for account, each in [(None, credentials), *_further(settings)]:
+            found = [
+                skipped("key", "REST is away") if is_away else await _check_key(rest, each, clock),
+                await _check_login(settings, each, clock),
+            ]
+            findings += found if account is None else [_of(account, one) for one in found]
+        return findings
 
 
 async def _check_rest(settings: Settings, clock: VenueClock) -> list[Finding]:
@@ -156,6 +159,14 @@ async def _talk(url: str, words: bytes) -> tuple[bytes, float] | str:
         return f"{url} gave no answer within {_ANSWER_SECONDS:.0f} s"
     finally:
         socket.close("examined")
+
+
+def _of(account: str, finding: Finding) -> Finding:
+    return replace(finding, found=f"account {account}: {finding.found}")
+
+
+def _further(settings: Settings) -> list[tuple[str, Credentials]]:
+    return [(one.name, Credentials(one.key, one.secret)) for one in settings.further_accounts]
 
 
 def _credentials(settings: Settings) -> Credentials | None:

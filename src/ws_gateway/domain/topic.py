@@ -7,7 +7,8 @@ offered. What exists at all stands in the catalogue, whose words are offered her
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from ws_gateway.domain.catalogue import (
     CHANNEL_CATEGORIES,
@@ -51,6 +52,7 @@ __all__ = [
     "build_topic",
     "event_class_of_key",
     "parse_topic",
+    "topic_of_key",
 ]
 
 MAX_SYMBOL_BYTES = 64
@@ -68,6 +70,7 @@ _PUBLIC_PREFIX = {
     Channel.PRICE_LIMIT: "priceLimit",
 }
 _CHANNEL_OF_PREFIX = {prefix: channel for channel, prefix in _PUBLIC_PREFIX.items()}
+_OF_ACCOUNT = "@"
 _DEPTH = re.compile(r"[1-9][0-9]{0,4}")
 
 _PRIVATE_NAME = {
@@ -95,8 +98,10 @@ class Topic:
         channel: data kind.
         symbol: instrument, base coin or pool named by the topic; None on private topics.
         parameter: depth or interval, as text; None where the channel has none.
+        account: whose it is; None is the first account, and on public topics nobody's.
         endpoint: which of the venue's sockets carries it.
-        key: identity of the stream inside this process, e.g. `linear:orderbook.50.BTCUSDT`.
+        key: identity of the stream inside this process, e.g. `linear:orderbook.50.BTCUSDT`, or
+            `private@hedge:order` of a further account.
     """
 
     name: str
@@ -104,12 +109,14 @@ class Topic:
     channel: Channel
     symbol: str | None
     parameter: str | None = None
+    account: str | None = None
     endpoint: Endpoint = field(init=False, compare=False)
     key: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "endpoint", _endpoint(self.channel, self.category))
-        object.__setattr__(self, "key", f"{self.endpoint}:{self.name}")
+        whose = "" if self.account is None else f"{_OF_ACCOUNT}{self.account}"
+        object.__setattr__(self, "key", f"{self.endpoint}{whose}:{self.name}")
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -177,19 +184,21 @@ def build_topic(
     symbol: str | None = None,
     depth: int | None = None,
     interval: str | None = None,
+    account: str | None = None,
 ) -> Topic:
-    """Build the topic that serves a wish.
+    """Build the topic that serves a wish; `account` names a further account, None the first.
 
     Raises:
         Rejected: the combination does not exist at the venue; the error names the field and what
             would have been accepted.
     """
+    if channel in PRIVATE_CHANNELS:
+        _refuse_extras(channel, symbol=symbol, depth=depth, interval=interval)
+        return _of_account(_build_private(channel, category), account)
+    _refuse_extras(channel, account=account)
     if channel is Channel.SYSTEM_STATUS:
         _refuse_extras(channel, category=category, symbol=symbol, depth=depth, interval=interval)
         return _STATUS_TOPIC
-    if channel in PRIVATE_CHANNELS:
-        _refuse_extras(channel, symbol=symbol, depth=depth, interval=interval)
-        return _build_private(channel, category)
     if category is None:
         raise Rejected(
             f"channel {channel} needs a category",
@@ -213,7 +222,13 @@ def build_topic(
     return Topic(name, category, channel, symbol, parameter)
 
 
-def parse_topic(name: str, category: Category | None) -> Topic:
+@lru_cache(maxsize=4096)
+def _of_account(topic: Topic, account: str | None) -> Topic:
+    """Return one object for all that name the same topic of the same account."""
+    return topic if account is None else replace(topic, account=account)
+
+
+def parse_topic(name: str, category: Category | None, account: str | None = None) -> Topic:
     """Read the venue's topic text back into a topic.
 
     The symbol is everything after the known prefix: option strikes contain dots
@@ -224,13 +239,16 @@ def parse_topic(name: str, category: Category | None) -> Topic:
         name: the venue's text.
         category: of the socket it came over, None for the private one and that of the system
             status; or the topic's own, as its `category` says.
+        account: the further account it is of, None for the first and for public topics.
 
     Raises:
-        Rejected: the text belongs to no channel of that kind of socket.
+        Rejected: the text belongs to no channel of that kind of socket, or is of no account.
     """
     topic = _TOPIC_OF_NAME.get(name)
     if topic is not None and category in (None, topic.category):
-        return topic
+        if account is not None and not topic.is_private:
+            raise _nobodys(name, account)
+        return _of_account(topic, account)
     topic = None if category is None else _parse_public(name, category)
     if topic is None:
         raise Rejected(
@@ -239,14 +257,34 @@ def parse_topic(name: str, category: Category | None) -> Topic:
             field="topic",
             found=name,
         )
+    if account is not None:
+        raise _nobodys(name, account)
     return topic
+
+
+def _nobodys(name: str, account: str) -> Rejected:
+    return Rejected(
+        f"topic {name!r} is public, of no account", code="field_not_applicable",
+        field="account", found=account,
+    )  # fmt: skip
+
+
+def topic_of_key(key: str) -> Topic:
+    """Read a topic's key back into the topic.
+
+    Raises:
+        Rejected: it is the key of no topic.
+    """
+    place, _, name = key.partition(":")
+    endpoint, _, account = place.partition(_OF_ACCOUNT)
+    category = Category(endpoint) if endpoint in set(Category) else None
+    return parse_topic(name, category, account or None)
 
 
 def event_class_of_key(key: str) -> str:
     """Read the event class from a topic's key; a key that is of no topic is answered as it is."""
-    endpoint, _, name = key.partition(":")
     try:
-        topic = parse_topic(name, Category(endpoint) if endpoint in set(Category) else None)
+        topic = topic_of_key(key)
     except Rejected:
         return key
     return topic.event_class.value

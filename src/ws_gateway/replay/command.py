@@ -27,7 +27,7 @@ from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports import EventOutlet, UnreadableSink
 from ws_gateway.replay.outlets import PrintedOutlet, PrintedQuarantine, ReplayedOutlet
 from ws_gateway.replay.player import Player
-from ws_gateway.replay.private_facts import replayed_account
+from ws_gateway.replay.private_facts import ReplayedAccounts
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.identity import TraceIds, new_epoch
 
@@ -104,7 +104,7 @@ async def run_replay(settings: Settings, options: ReplayOptions, stop: asyncio.E
             new_trace_id=new_trace_id,
         )
         way.report_losses(runner)
-        account = replayed_account(settings.account_name, runner, way.unreadable, way.counters)
+        account = ReplayedAccounts(settings.account_name, runner, way.unreadable, way.counters)
         player = Player(runner, way.unreadable, new_trace_id, private_sink=account)
         way.late.player = player
         try:

@@ -22,6 +22,7 @@ class PlayedLeg:
         name: as it was called.
         category: of its socket; None for the private one and that of the system status.
         shard: what it shares its topics with.
+        account: the further account it is of, None for the first and for public ones.
         wanted: topics it was asked for, by name.
         left: names of topics it was asked for no more.
         requests: topics of subscribes that are not answered, by request id.
@@ -32,6 +33,7 @@ class PlayedLeg:
     name: str
     category: Category | None
     shard: PlayedShard
+    account: str | None = None
     wanted: dict[str, Topic] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
     requests: dict[str, list[str]] = field(default_factory=dict)

@@ -109,7 +109,9 @@ class Player:
         if shard is None:
             sink = self._private_sink if place == "private" else self._sink
             shard = self._shards[base] = PlayedShard(sink)
-        leg = self._legs[name] = PlayedLeg(name, category, shard, heard_at=record.at)
+        account = base.partition("@")[2] or None  # as the feed names a further account's sockets
+        leg = PlayedLeg(name, category, shard, account=account, heard_at=record.at)
+        self._legs[name] = leg
         shard.join(leg)
         self._want(leg, record.topics)
         leg.carry(record.topics, record.at)
@@ -158,7 +160,7 @@ class Player:
     def _want(self, leg: PlayedLeg, names: list[str] | tuple[str, ...]) -> None:
         for name in names:
             try:
-                leg.wanted[name] = parse_topic(name, leg.category)
+                leg.wanted[name] = parse_topic(name, leg.category, leg.account)
             except Rejected:
                 continue  # of a channel this version does not know; its frames are told as such
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.domain.balance import BalanceRecord
+from ws_gateway.domain.event import Observation
 from ws_gateway.ports import ObservationSink, UnreadableSink
 from ws_gateway.runtime.counters import Counters
 
@@ -18,22 +19,39 @@ class _NothingKept:
         """Let them go."""
 
 
-def replayed_account(
-    name: str, sink: ObservationSink, unreadable: UnreadableSink, counters: Counters
-) -> AccountStage:
-    """Make the stage through which an account's private facts go before the pipeline.
+class ReplayedAccounts:
+    """The stages through which private facts go before the pipeline, one per account.
 
     Args:
-        name: of the account.
+        first: name of the account whose topics name none.
         sink: the pipeline.
         unreadable: where goes what cannot be believed.
         counters: of the replay.
     """
-    return AccountStage(
-        name,
-        sink=sink,
-        unreadable=unreadable,
-        keeper=_NothingKept(),
-        counters=counters,
-        monotonic=time.monotonic,
-    )
+
+    def __init__(
+        self, first: str, sink: ObservationSink, unreadable: UnreadableSink, counters: Counters
+    ) -> None:
+        self._first = first
+        self._sink = sink
+        self._unreadable = unreadable
+        self._counters = counters
+        self._stages: dict[str | None, AccountStage] = {}
+        self.suppress = sink.suppress
+        self.last_update_id = sink.last_update_id
+        self.break_streams = sink.break_streams
+
+    def accept(self, observation: Observation) -> None:
+        """Take one private fact."""
+        account = observation.topic.account
+        stage = self._stages.get(account)
+        if stage is None:
+            stage = self._stages[account] = AccountStage(
+                account or self._first,
+                sink=self._sink,
+                unreadable=self._unreadable,
+                keeper=_NothingKept(),
+                counters=self._counters,
+                monotonic=time.monotonic,
+            )
+        stage.accept(observation)

@@ -24,7 +24,7 @@ from ws_gateway.storage.statements import Fetch
 
 COLUMNS = (
     "id, category, topic, channel, symbol, parameter, requesting_service, chosen_by, state, "
-    "last_error, created_at, state_since, delivery, ttl_seconds, expires_at, revision"
+    "last_error, created_at, state_since, delivery, ttl_seconds, expires_at, revision, account"
 )
 
 MAX_ERROR_CHARS = 1000
@@ -98,7 +98,7 @@ def _topic_of(row: asyncpg.Record) -> Topic:
     Two rows of one text that differ in the others would be one stream at the venue and two here.
     """
     word = row["category"]
-    topic = _parsed(row["topic"], None if word is None else Category(word))
+    topic = _parsed(row["topic"], None if word is None else Category(word), row["account"])
     if topic.symbol is not None and len(topic.symbol.encode()) > MAX_SYMBOL_BYTES:
         raise ValueError(f"a symbol has at most {MAX_SYMBOL_BYTES} bytes")
     for column, meant in (
@@ -136,6 +136,7 @@ def facts(subscription: Subscription | None) -> Facts | None:
     return {
         "topic": subscription.topic.name,
         "category": subscription.topic.category,
+        "account": subscription.topic.account,
         "requesting_service": subscription.requesting_service,
         "delivery": subscription.delivery,
         "ttl_seconds": subscription.ttl_seconds,
@@ -147,7 +148,8 @@ def facts_of(row: asyncpg.Record) -> Facts:
     one = gone_of(row)
     if isinstance(one, Subscription):
         return facts(one) or {}
-    raw = ("topic", "category", "channel", "symbol", "parameter", "requesting_service", "delivery")
+    raw = ("topic", "category", "channel", "symbol", "parameter", "requesting_service", "delivery",
+           "account")  # fmt: skip
     words = {name: None if row[name] is None else _short(row[name]) for name in raw}
     return {**words, "ttl_seconds": row["ttl_seconds"]}
 

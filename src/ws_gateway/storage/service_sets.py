@@ -23,8 +23,9 @@ EXPIRY = Caller("gateway", "a lease that nobody renewed", frozenset())
 _REMOVE_OTHERS = f"""
     DELETE FROM subscriptions AS row
     WHERE requesting_service = $1 AND NOT EXISTS (
-        SELECT FROM unnest($2::text[], $3::text[]) AS wanted (topic, category)
-        WHERE wanted.topic = row.topic AND wanted.category = coalesce(row.category, ''))
+        SELECT FROM unnest($2::text[], $3::text[], $4::text[]) AS wanted (topic, category, account)
+        WHERE wanted.topic = row.topic AND wanted.category = coalesce(row.category, '')
+          AND wanted.account = coalesce(row.account, ''))
     RETURNING {COLUMNS}
 """  # noqa: S608 - built from constants alone
 
@@ -37,13 +38,14 @@ _STANDING = f"""
 _PUT = f"""
     INSERT INTO subscriptions AS row
         (id, category, topic, channel, symbol, parameter, requesting_service, chosen_by, delivery,
-         ttl_seconds, trace_id)
+         ttl_seconds, trace_id, account)
     SELECT w.id, w.category, w.topic, w.channel, w.symbol, w.parameter, $1, w.chosen_by,
-           w.delivery, w.ttl_seconds, $2
+           w.delivery, w.ttl_seconds, $2, w.account
     FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-                $9::text[], $10::text[], $11::integer[])
-        AS w (id, category, topic, channel, symbol, parameter, chosen_by, delivery, ttl_seconds)
-    ON CONFLICT (topic, coalesce(category, ''), requesting_service) DO UPDATE
+                $9::text[], $10::text[], $11::integer[], $12::text[])
+        AS w (id, category, topic, channel, symbol, parameter, chosen_by, delivery, ttl_seconds,
+              account)
+    ON CONFLICT (topic, coalesce(category, ''), coalesce(account, ''), requesting_service) DO UPDATE
         SET delivery = excluded.delivery, ttl_seconds = excluded.ttl_seconds,
             expires_at = excluded.expires_at, channel = excluded.channel,
             symbol = excluded.symbol, parameter = excluded.parameter
@@ -92,6 +94,7 @@ async def replace(
             requesting_service,
             [one.topic.name for one in wanted],
             [one.topic.category or "" for one in wanted],
+            [one.topic.account or "" for one in wanted],
         )
         removed: list[Subscription] = []
         was: dict[UUID, Facts] = {}
@@ -152,6 +155,7 @@ def _columns(next_id: Callable[[], UUID], wanted: Sequence[Wanted]) -> list[list
             one.chosen_by,
             one.delivery or Delivery.SHARED,
             one.ttl_seconds,
+            one.topic.account,
         )
         for one in wanted
     ]

@@ -15,7 +15,7 @@ from ws_gateway.domain.subscription import (
     SubscriptionState,
     UnreadableRow,
 )
-from ws_gateway.domain.topic import Topic
+from ws_gateway.domain.topic import PRIVATE_CHANNELS, Topic
 from ws_gateway.errors import Contradiction, Throttled
 from ws_gateway.ports import Fingerprint, SetChange, SubscriptionFilter, Wanted
 from ws_gateway.storage import copies, service_sets
@@ -37,8 +37,8 @@ from ws_gateway.storage.statements import Fetch, Statements
 _ADD = f"""
     INSERT INTO subscriptions
         (id, category, topic, channel, symbol, parameter, requesting_service, chosen_by, delivery,
-         ttl_seconds, trace_id)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, 'shared'), $10, $11)
+         ttl_seconds, trace_id, account)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, 'shared'), $10, $11, $12)
     RETURNING {COLUMNS}
 """  # noqa: S608 - built from constants alone
 
@@ -52,7 +52,8 @@ _RENEW = f"""
 
 _STOOD = f"""
     SELECT {COLUMNS} FROM subscriptions
-    WHERE topic = $1 AND coalesce(category, '') = $2 AND requesting_service = $3
+    WHERE topic = $1 AND coalesce(category, '') = $2 AND coalesce(account, '') = $3
+      AND requesting_service = $4
 """  # noqa: S608 - same
 
 # What stands beside a topic's text, where somebody wrote something else by hand.
@@ -83,12 +84,18 @@ _REMOVE_SERVICE = f"""
 _SET_STATE = """
     UPDATE subscriptions AS row
     SET state = news.state, last_error = news.last_error, state_since = now()
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
-        AS news (category, topic, state, last_error)
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+        AS news (category, account, topic, state, last_error)
     WHERE row.topic = news.topic
       AND coalesce(row.category, '') = news.category
+      AND coalesce(row.account, '') = news.account
       AND (row.state, row.last_error) IS DISTINCT FROM (news.state, news.last_error)
 """
+
+_PRIVATE = ", ".join(f"'{channel.value}'" for channel in sorted(PRIVATE_CHANNELS))
+
+# The empty word is the first account; a public topic is nobody's.
+_OF_ACCOUNT = f"(channel IN ({_PRIVATE}) AND coalesce(account, '') = ${{}})"
 
 _RESET_STATES = """
     UPDATE subscriptions SET state = 'requested', last_error = NULL, state_since = now()
@@ -127,7 +134,7 @@ class PostgresSubscriptions:
     ) -> tuple[Subscription, bool]:
         """Store a wish; answers it and whether it is new."""
         wanted = Wanted(topic, chosen_by, delivery, ttl_seconds)
-        identity = (topic.name, topic.category or "", requesting_service)
+        identity = (topic.name, topic.category or "", topic.account or "", requesting_service)
         async with self.statements.transaction() as fetch:
             await fetch(ONE_AT_A_TIME, requesting_service)
             stood = await fetch(_STOOD, *identity)
@@ -150,6 +157,7 @@ class PostgresSubscriptions:
                 wanted.delivery,
                 wanted.ttl_seconds,
                 None if by is None else by.trace_id,
+                topic.account,
             )
             subscription = subscription_of(rows[0])
             if by is not None:
@@ -239,7 +247,13 @@ class PostgresSubscriptions:
         if not changes:
             return
         news = [
-            (topic.category or "", topic.name, state.value, storable(error))
+            (
+                topic.category or "",
+                topic.account or "",
+                topic.name,
+                state.value,
+                storable(error),
+            )
             for topic, (state, error) in changes.items()
         ]
         await self.fetch(_SET_STATE, *(list(column) for column in zip(*news, strict=True)))
@@ -333,6 +347,7 @@ def _page_of(
         ("category = ${}", wanted.category),
         ("symbol = ${}", wanted.symbol),
         ("requesting_service = ANY(${}::text[])", services),
+        (_OF_ACCOUNT, wanted.account),
     ]
     given = [(words, value) for words, value in filters if value is not None]
     conditions = [words.format(number) for number, (words, _) in enumerate(given, 1)]

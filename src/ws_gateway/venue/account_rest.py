@@ -9,12 +9,11 @@ import msgspec
 from ws_gateway.domain.event import Observation, Source
 from ws_gateway.domain.topic import Channel, build_topic
 from ws_gateway.errors import Rejected, VenueLost
-from ws_gateway.venue.auth import Credentials
+from ws_gateway.venue.auth import Credentials, where_it_is_set
 from ws_gateway.venue.clock import VenueClock
 from ws_gateway.venue.observations import private_fact
 from ws_gateway.venue.rest import BybitRest, RestAway, RestRefused
 
-_WALLET = build_topic(Channel.BALANCE)
 _SKEW = frozenset({-1, 10_002})
 
 _CODE_AND_REMEDY = {
@@ -61,6 +60,8 @@ class AccountRest:
         clock_us: Callable[[], int],
         new_trace_id: Callable[[], str],
     ) -> None:
+        account = None if credentials is None else credentials.account
+        self._wallet = build_topic(Channel.BALANCE, account=account)
         self._rest = rest
         self._clock = clock
         self._credentials = credentials
@@ -77,7 +78,7 @@ class AccountRest:
         result, told_at = await self.read("/v5/account/wallet-balance", query)
         received_at, trace_id = self._clock_us(), self._new_trace_id()
         return [
-            private_fact(_WALLET, row, told_at, received_at, trace_id, source=Source.REST)
+            private_fact(self._wallet, row, told_at, received_at, trace_id, source=Source.REST)
             for row in _rows(result)
         ]
 
@@ -102,8 +103,10 @@ class AccountRest:
             code, remedy = _CODE_AND_REMEDY.get(
                 exc.ret_code, ("venue_refused", "see what Bybit says of this number")
             )
+            whose = "" if credentials.account is None else f" account {credentials.account}"
+            remedy = where_it_is_set(remedy, credentials.account)
             raise Rejected(
-                f"Bybit refused with {exc.ret_code} ({exc.words}): {remedy}", code=code
+                f"Bybit refused{whose} with {exc.ret_code} ({exc.words}): {remedy}", code=code
             ) from exc
 
     async def time_ms(self) -> int:

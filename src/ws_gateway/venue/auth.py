@@ -10,15 +10,29 @@ _SHOWN = 4
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """An API key with its secret; the secret stays out of `repr`."""
+    """An API key with its secret, which stays out of `repr`.
+
+    Attributes:
+        account: the further account it is of, None for the first.
+    """
 
     key: str
     secret: str = field(repr=False)
+    account: str | None = None
 
     @property
     def shown(self) -> str:
         """Return enough of the key to tell it from others, and never most of it."""
         return f"{self.key[: min(_SHOWN, len(self.key) // 3)]}…"
+
+
+def where_it_is_set(remedy: str, account: str | None) -> str:
+    """Name in a remedy the setting that a further account's pair comes from."""
+    if account is None:
+        return remedy
+    for name in ("api_key", "api_secret"):
+        remedy = remedy.replace(f"WSG_BYBIT_{name.upper()}", f"{name} of {account} in WSG_ACCOUNTS")
+    return remedy
 
 
 def signature(secret: str, expires_ms: int) -> str:

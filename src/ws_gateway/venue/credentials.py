@@ -76,6 +76,7 @@ class CredentialFiles:
             found = Credentials(
                 _read(self._key_file, self._current.key),
                 _read(self._secret_file, self._current.secret),
+                self._current.account,
             )
         except (OSError, ValueError) as exc:
             self._seen, self._looks = None, 0
@@ -95,7 +96,7 @@ class CredentialFiles:
         self._seen = found
         if self._looks >= self._looks_needed(found):
             self._current, self._seen, self._looks = found, None, 0
-            log.info("venue.credentials_renewed", key=found.shown)
+            log.info("venue.credentials_renewed", key=found.shown, account=found.account)
             self._renew(found)
 
     def _looks_needed(self, found: Credentials) -> int:

@@ -38,13 +38,19 @@ class Endpoints:
 
 @dataclass(eq=False, slots=True)
 class _Line:
-    """One endpoint's sockets; nothing of it is shared with another endpoint."""
+    """One endpoint's sockets, of one account; nothing of it is shared with another line."""
 
     endpoint: Endpoint
+    account: str | None
     breaker: Breaker
     shards: list[Shard] = field(default_factory=list)
     attempts: dict[str, Attempts] = field(default_factory=dict)
     opened: int = 0
+
+    @property
+    def name(self) -> str:
+        """Name its first socket, and its share of the attempts."""
+        return self.endpoint.value if self.account is None else f"{self.endpoint}@{self.account}"
 
 
 class BybitFeed:
@@ -53,7 +59,8 @@ class BybitFeed:
     Args:
         endpoints: where the venue is.
         context: what all sessions share.
-        credentials: for the private endpoint; without them no private topic may be wanted.
+        credentials: for the private endpoint, one pair per account; without them no private topic
+            of that account may be wanted.
         redundancy: how many sockets carry each topic; 2 lets either die without a gap.
         replacing: when sockets are replaced by new ones.
     """
@@ -63,17 +70,18 @@ class BybitFeed:
         endpoints: Endpoints,
         context: SessionContext,
         *,
-        credentials: Credentials | None,
+        credentials: Credentials | Sequence[Credentials] | None,
         redundancy: int = 1,
         replacing: Replacing | None = None,
     ) -> None:
         self._endpoints = endpoints
         self._context = context
-        self._credentials = credentials
+        pairs = (credentials,) if isinstance(credentials, Credentials) else credentials or ()
+        self._credentials = {each.account: each for each in pairs}
         self._redundancy = redundancy
         self._replacing = replacing or Replacing()
         self._budget = context.spacing.new_budget()
-        self._lines: dict[Endpoint, _Line] = {}
+        self._lines: dict[tuple[Endpoint, str | None], _Line] = {}
         self._shard_of: dict[Topic, Shard] = {}
         self._changed: set[Topic] = set()
         self._group: asyncio.TaskGroup | None = None
@@ -97,9 +105,9 @@ class BybitFeed:
         self._stopping.set()
 
     def renew_credentials(self, credentials: Credentials) -> None:
-        """Log in with these from now on; a private socket that works is replaced, not cut."""
-        self._credentials = credentials
-        line = self._lines.get(Endpoint.PRIVATE)
+        """Log in to their account with these; a private socket that works is replaced, not cut."""
+        self._credentials[credentials.account] = credentials
+        line = self._lines.get((Endpoint.PRIVATE, credentials.account))
         for shard in line.shards if line is not None else ():
             shard.renew_credentials(credentials)
 
@@ -133,7 +141,8 @@ class BybitFeed:
             shard.drop(batch)
             if shard.is_unused:
                 shard.stop()
-                self._lines[shard.endpoint].shards.remove(shard)
+                place = (shard.endpoint, batch[0].account)
+                self._lines[place].shards.remove(shard)
 
     def resync(self, topic: Topic) -> None:
         """Unsubscribe and subscribe again; the other topics of the socket are not touched."""
@@ -188,10 +197,11 @@ class BybitFeed:
 
     def _place(self, topic: Topic) -> Shard:
         """Find a socket with room, or open one more."""
-        line = self._lines.get(topic.endpoint)
+        place = (topic.endpoint, topic.account)
+        line = self._lines.get(place)
         if line is None:
             breaker = self._context.spacing.new_breaker(self._context.rng)
-            line = self._lines[topic.endpoint] = _Line(topic.endpoint, breaker)
+            line = self._lines[place] = _Line(*place, breaker)
         for shard in line.shards:
             if shard.reserve(topic):
                 return shard
@@ -203,7 +213,7 @@ class BybitFeed:
         if not line.shards:
             line.opened = 0
         line.opened += 1
-        name = line.endpoint.value if line.opened == 1 else f"{line.endpoint}-{line.opened}"
+        name = line.name if line.opened == 1 else f"{line.name}-{line.opened}"
         sink, notices = self._context.sink, self._context.notices
         if line.endpoint is Endpoint.STATUS and notices is not None:
             sink = StatusSink(sink, notices)
@@ -236,14 +246,14 @@ class BybitFeed:
         is_private = line.endpoint is Endpoint.PRIVATE
         conversation = Conversation(
             line.endpoint,
-            credentials=self._credentials if is_private else None,
+            credentials=self._credentials.get(line.account) if is_private else None,
             timing=context.timing,
         )
         # Kept by name, so that who drops and wants a topic all the time is spaced as well.
         attempts = line.attempts.get(name)
         if attempts is None:
             attempts = line.attempts[name] = Attempts(
-                line.endpoint, context.spacing, line.breaker, self._budget, context.rng
+                line.name, context.spacing, line.breaker, self._budget, context.rng
             )
         return Session(
             name,
@@ -252,4 +262,5 @@ class BybitFeed:
             context,
             attempts=attempts,
             owner=owner,
+            account=line.account,
         )

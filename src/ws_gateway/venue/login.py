@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
 from ws_gateway.errors import VenueLost
-from ws_gateway.venue.auth import Credentials
+from ws_gateway.venue.auth import Credentials, where_it_is_set
 from ws_gateway.venue.clock import VenueClock
 from ws_gateway.venue.rest import KeyInformation, RestRefused, fit_to_show
 
@@ -137,9 +137,10 @@ class LoginInquiry:
         """
         try:
             async with asyncio.timeout(INQUIRY_DEADLINE_SECONDS):
-                return await self._diagnose(words, credentials)
+                found = await self._diagnose(words, credentials)
         except TimeoutError:
-            return _unknown(words, credentials, "REST did not answer in time")
+            found = _unknown(words, credentials, "REST did not answer in time")
+        return replace(found, detail=where_it_is_set(found.detail, credentials.account))
 
     async def _diagnose(self, words: str, credentials: Credentials) -> LoginDiagnosis:
         reckoned_ms = self._clock.offset_ms

@@ -54,8 +54,10 @@ class Session:
         *,
         attempts: Attempts,
         owner: SessionOwner,
+        account: str | None = None,
     ) -> None:
         self.name = name
+        self._account = account
         self.sink: FactSink = context.sink
         self.opened_at: float | None = None
         self.heard_at = 0.0
@@ -464,6 +466,7 @@ class Session:
             retry_at=_wall_time(self._retry_at, now),
             is_login_refused=self._is_login_refused,
             uptime_ratio=self._uptime.ratio(now),
+            account=self._account,
         )
 
 

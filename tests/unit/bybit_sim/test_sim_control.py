@@ -162,6 +162,7 @@ async def test_state() -> None:
                 "conn_id": sim.connections[0].id,
                 "path": PRIVATE,
                 "authenticated": True,
+                "account": "main",
                 "deaf": False,
                 "topics": ["order", "wallet"],
             }

@@ -96,6 +96,7 @@ async def test_all_flowing(gateway: Gateway) -> None:
     assert body["connections"][1]["last_event_at"] == "2026-10-01T03:00:00Z"
     assert endpoint(body, "linear") == {
         "endpoint": "linear",
+        "account": None,
         "connections": 2,
         "streaming": 2,
         "desired": 2,
@@ -139,6 +140,7 @@ async def test_one_socket_of_two_down_names_what_is_missing(gateway: Gateway) ->
             "topic": "tickers.BUSDT",
             "category": "linear",
             "endpoint": "linear",
+            "account": None,
             "state": "requested",
             "error": None,
             "since": "2026-10-01T03:02:10Z",

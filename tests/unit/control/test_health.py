@@ -59,6 +59,7 @@ async def test_all_well_is_ready_and_ok(gateway: Gateway) -> None:
                 "connection_status": "streaming",
                 "environment": "testnet",
                 "category": "linear",
+                "account": None,
                 "connection_duration_seconds": 1.5,
                 "last_heartbeat_at": None,
                 "reconnection_count": 2,

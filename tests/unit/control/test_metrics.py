@@ -187,8 +187,8 @@ async def test_each_part_is_told_by_endpoint_and_name(gateway: Gateway) -> None:
     ]
     told = await scrape(gateway.http)
     assert told.values("ws_gateway_connection_up") == {
-        ("linear", "linear"): 1,
-        ("spot-2", "spot"): 0,
+        ("", "linear", "linear"): 1,
+        ("", "spot-2", "spot"): 0,
     }
     ratio = told.value("ws_gateway_connection_uptime_ratio", connection="spot-2")
     assert ratio == 0.25

@@ -14,7 +14,6 @@ from ws_gateway.control.api.answers import problems_of
 from ws_gateway.control.api.calling import BalanceReader, BalanceSyncer
 from ws_gateway.control.api.problems import RETRY_AFTER_SECONDS, problem
 from ws_gateway.control.balance_schemas import (
-    AccountName,
     BalanceAnswer,
     BalanceList,
     BalanceQuery,
@@ -27,6 +26,7 @@ from ws_gateway.control.balance_schemas import (
     write_cursor,
 )
 from ws_gateway.control.balances import BalanceService
+from ws_gateway.control.schemas import AccountName
 from ws_gateway.errors import Rejected, VenueLost
 
 router = APIRouter(prefix="/api/v1/balances", tags=["balances"])

@@ -35,7 +35,7 @@ from ws_gateway.control.queue_schemas import QueueAnswer
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.remedies import remedy
 from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.domain.topic import Endpoint, EventClass
+from ws_gateway.domain.topic import Endpoint, EventClass, Topic
 from ws_gateway.ports import (
     ConnectionStatus,
     MarkerReport,
@@ -97,6 +97,7 @@ class Shot:
     picture: str
     sight: Sight
     known: Reconciler | None
+    account_of: Callable[[Topic], str | None]
     _topics: dict[tuple[str, int], str] = field(default_factory=dict)
 
     async def topics(self, search: str, most: int) -> str:
@@ -120,7 +121,9 @@ class Shot:
         topic, known = row.status.topic, self.known
         services = 0 if known is None else known.services(topic)
         carriers = () if known is None else tuple(known.carriers(topic))
-        return TopicPicture.of(row, self.sight.monotonic, services, carriers)
+        return TopicPicture.of(
+            row, self.sight.monotonic, services, carriers, self.account_of(topic)
+        )
 
 
 class Pictures:
@@ -190,7 +193,8 @@ class Pictures:
         known = self._sources.topics
         sight = await self._lookout.look([] if known is None else list(known.board.topics()))
         picture = self._picture(report, sight, viewers)
-        return Shot(sight.monotonic, _json(picture), sight, self._sources.topics)
+        account_of = self._sources.health.account_of
+        return Shot(sight.monotonic, _json(picture), sight, self._sources.topics, account_of)
 
     async def _ask_database(self) -> None:
         """Ask without waiting for a database that hangs: a late picture would tell less."""

@@ -139,6 +139,7 @@ class TopicPicture(BaseModel):
 
     topic: str = Field(description="Bybit's own text.")
     endpoint: Endpoint
+    account: str | None = Field(description="Whose data; null where the topic is public.")
     category: Category | None
     channel: Channel
     symbol: str | None
@@ -153,12 +154,20 @@ class TopicPicture(BaseModel):
     connections: list[str]
 
     @classmethod
-    def of(cls, row: TopicRow, now: float, services: int, connections: tuple[str, ...]) -> Self:
+    def of(
+        cls,
+        row: TopicRow,
+        now: float,
+        services: int,
+        connections: tuple[str, ...],
+        account: str | None,
+    ) -> Self:
         """Show a topic; `now` is monotonic seconds."""
         status, topic = row.status, row.status.topic
         return cls(
             topic=topic.name,
             endpoint=topic.endpoint,
+            account=account,
             category=topic.category,
             channel=topic.channel,
             symbol=topic.symbol,

@@ -107,7 +107,9 @@ def per_lane(read: Callable[[LaneStatus], float]) -> Reader:
 
 def per_connection(read: Callable[[ConnectionStatus], float]) -> Reader:
     """Read a value of each connection that exists."""
-    return lambda sight: [((each.name, each.category), read(each)) for each in _connections(sight)]
+    return lambda sight: [
+        ((each.name, each.category, each.account or ""), read(each)) for each in _connections(sight)
+    ]
 
 
 def per_queue(read: Callable[[QueueStatus], float | None]) -> Reader:
@@ -164,10 +166,10 @@ def broker_connections(sight: Sight) -> Iterator[Sample]:
 
 def breaker_states(sight: Sight) -> Iterator[Sample]:
     """Tell each state of each endpoint's breaker, and which it is."""
-    found = {each.category: each.breaker for each in _connections(sight)}
-    for endpoint, breaker in found.items():
+    found = {(each.category, each.account or ""): each.breaker for each in _connections(sight)}
+    for place, breaker in found.items():
         for state in BreakerState:
-            yield (endpoint, state.value), state is breaker
+            yield (*place, state.value), state is breaker
 
 
 def is_streaming(connection: ConnectionStatus) -> bool:

@@ -11,7 +11,7 @@ from ws_gateway.ports import BrokerState
 from ws_gateway.runtime.tasks import count_tasks
 
 _C, _G, _H = Type.COUNTER, Type.GAUGE, Type.HISTOGRAM
-_CONNECTION = ("connection", "endpoint")
+_CONNECTION = ("connection", "endpoint", "account")
 _one, _connection, _queue, _lane = read.one, read.per_connection, read.per_queue, read.per_lane
 
 
@@ -134,7 +134,7 @@ _VENUE = (
            read.by_reason(lambda s: s.meters.tally.login_failures, read.LOGIN_FAULTS),
            ("fault",)),
     Metric("breaker_state", _G, "1 for the state an endpoint's breaker is in.",
-           read.breaker_states, ("endpoint", "state")),
+           read.breaker_states, ("endpoint", "account", "state")),
     Metric("topics", _G, "Wanted topics by state.", read.subscriptions, ("endpoint", "state")),
     Metric("subscribe_seconds", _H, "Time from the wish for a topic until it is active.",
            read.histograms(lambda s: s.meters.topics.subscribing), ("endpoint",)),

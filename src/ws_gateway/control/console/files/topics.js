@@ -15,7 +15,7 @@ const COLUMNS = [
 
 const minutes = new Map(); // topic → {events, values}
 
-export const nameOf = (one) => `${one.endpoint}:${one.topic}`;
+export const nameOf = (one) => `${one.endpoint}@${one.account ?? ""}:${one.topic}`;
 
 export function forget() {
   minutes.clear();
@@ -58,7 +58,7 @@ function drawTopic(row, one) {
   row.topic = one;
   const cells = row.children;
   say(cells[0].children[0], one.topic);
-  say(cells[0].children[1], one.endpoint);
+  say(cells[0].children[1], one.account === null ? one.endpoint : `${one.endpoint} · ${one.account}`);
   say(cells[0].children[2], one.error ?? "");
   const kind = kindOf(one);
   set(row, "data-kind", kind);

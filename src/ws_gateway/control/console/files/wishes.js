@@ -3,7 +3,7 @@
 import { $, count, duration, make, say, set, show, sync } from "./parts.js";
 import { ask } from "./stream.js";
 import { drawFacts } from "./draw.js";
-import { wordOf } from "./topics.js";
+import { nameOf, wordOf } from "./topics.js";
 
 // What each channel takes; the gateway judges it, and says what would have been right.
 const CHANNELS = {
@@ -104,7 +104,7 @@ export async function openTopic(topic) {
 /** Draw an open topic anew with what came. */
 export function refreshTopic(topics) {
   if (shown === null) return;
-  const now = topics.items.find((one) => one.topic === shown.topic && one.endpoint === shown.endpoint);
+  const now = topics.items.find((one) => nameOf(one) === nameOf(shown));
   if (now) drawTopicFacts(now);
 }
 
@@ -113,6 +113,7 @@ function drawTopicFacts(topic) {
     ["State", wordOf(topic), topic.is_quiet || topic.state === "stalled"],
     ["Bybit says", topic.error ?? "–", topic.error !== null],
     ["Endpoint", topic.endpoint, false],
+    ["Account", topic.account ?? "none, public", false],
     ["Connections", topic.connections.join(", ") || "none", topic.connections.length === 0],
     ["Newest event", topic.age_seconds === null ? "none yet" : `${duration(topic.age_seconds)} ago`, false],
     ["Events", count(topic.events), false],
@@ -124,6 +125,7 @@ async function listServices() {
   const query = new URLSearchParams({ channel: topic.channel, limit: "500" });
   if (topic.category) query.set("category", topic.category);
   if (topic.symbol) query.set("symbol", topic.symbol);
+  if (topic.account) query.set("account", topic.account);
   const { status, body } = await answerTo("GET", `/api/v1/subscriptions?${query}`);
   if (shown !== topic) return;
   if (status !== 200) {
