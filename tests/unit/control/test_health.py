@@ -152,12 +152,13 @@ async def test_one_broker_connection_that_is_lost_is_named_and_degrades(
     body = (await gateway.http.get("/health")).json()
     (reason,) = body["reasons"]
     assert (reason["code"], reason["is_blocking"]) == ("broker_lost", True)
-    assert reason["detail"] == f"the connection for {lost} events is backing_off: it was reset"
+    told = f"the connection for {lost} events is backing_off: it was reset"
+    assert reason["detail"] == f"{told} (RabbitMQ)"
     assert body["status"] == "degraded"
     assert (await gateway.http.get("/readyz")).status_code == 503
-    told = {one["events"]: one["status"] for one in body["broker"]["connections"]}
-    assert told.pop(lost) == "backing_off"
-    assert list(told.values()) == ["ready"]
+    states = {one["events"]: one["status"] for one in body["broker"]["connections"]}
+    assert states.pop(lost) == "backing_off"
+    assert list(states.values()) == ["ready"]
 
 
 async def test_queue_problems_are_reasons(gateway: Gateway) -> None:

@@ -217,9 +217,9 @@ async def _invalid(request: Request, exc: Exception) -> Response:
 
 
 def fields_of(model: object) -> list[str]:
-    """Name the fields of a model; none if it is no model."""
+    """Name the fields of a model as callers write them; none if it is no model."""
     if isinstance(model, type) and issubclass(model, BaseModel):
-        return sorted(model.model_fields)
+        return sorted(field.alias or name for name, field in model.model_fields.items())
     return []
 
 
