@@ -86,10 +86,10 @@ def test_a_file_that_was_cut_anywhere_is_read_up_to_the_last_whole_block(
 
 @_calm
 @given(batch=_records, data=st.data())
-def test_a_changed_byte_never_passes_for_what_was_written(
+def test_with_a_changed_byte_nothing_is_read_that_was_not_written(
     tmp_path: Path, batch: list[Record], data: st.DataObject
 ) -> None:
-    """It is a fault that names the file, or the file ends there."""
+    """It is a fault that names the file, or the file ends there, or the bit had no meaning."""
     raw = bytearray(header_block() + block(batch))
     at = data.draw(st.integers(0, len(raw) - 1))
     raw[at] ^= data.draw(st.integers(1, 255))
@@ -101,8 +101,8 @@ def test_a_changed_byte_never_passes_for_what_was_written(
     except RecordingFault as exc:
         assert str(path) in str(exc)  # noqa: PT017 - either outcome is fine
     else:
-        assert found == []
-        assert file.cut_at is not None
+        # Zstandard has bits in its own head that change nothing of what is in the block.
+        assert found == batch or (found == [] and file.cut_at is not None)
 
 
 def test_a_file_of_a_later_format_names_both_formats(tmp_path: Path) -> None:
