@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from amqp_probe import free_ports
 from broker import Broker, BrokerError, broker_url
@@ -23,6 +24,11 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 DEV = CHECKOUT / ".dev"
 
 OpenProxy = Callable[[str, int], Awaitable[TcpProxy]]
+
+# The same cases in every run, and no clock held against them: whoever changes something sees
+# what that did. `make test ARGS="--hypothesis-profile=default"` looks for new ones.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.load_profile("same")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
