@@ -53,6 +53,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
         "spool_max_age_hours",
         "data_dir",
     ),
+    "Public facts": ("backfill",),
     "Database": ("database_url",),
     "Private facts": (
         "reconcile_seconds",

@@ -70,6 +70,7 @@ class Stall(TimedFault):
         deaf = [each.socket for each in oldest(having, self.path, self.most)]
         self._mute = Mute(deaf, outlasts_unsubscribe=self.until == "reconnected")
         for stream in self._held:
+            self.hit()
             if self.until == "cleared":
                 stream.stalls += 1
             else:

@@ -33,7 +33,7 @@ from ws_gateway.control.console.audience import Audience
 from ws_gateway.control.console.pictures import Pictures, Sources
 from ws_gateway.control.figures import Figures
 from ws_gateway.control.guard import Guard, Limits
-from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.health import HealthReporter, Places
 from ws_gateway.control.keyring import KeyRing
 from ws_gateway.control.keys import KeyService
 from ws_gateway.control.metrics.metric import Meters
@@ -51,8 +51,8 @@ from ws_gateway.runtime.loop_lag import LoopLag
 from ws_gateway.runtime.telemetry import Telemetry
 from ws_gateway.storage.audit import PostgresAudit
 from ws_gateway.storage.changes import LedgerChanges
-from ws_gateway.storage.database import migrate, open_pool
-from ws_gateway.storage.embedded import EmbeddedPostgres
+from ws_gateway.storage.database import migrate, open_pool, place_of
+from ws_gateway.storage.embedded import EmbeddedPostgres, embedded_folder
 from ws_gateway.storage.keys import PostgresKeys
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
 
@@ -137,6 +137,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 notices=desk.maintenance,
                 backlog=care.monitor,
                 accounts=path.accounts,
+                places=_places(settings),
             )
             sources = Sources(
                 health=reporter,
@@ -158,6 +159,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                     streams=path.runner,
                     quota=settings.quota_subscriptions,
                     asked_by=path.asked_by,
+                    queue_prefix=settings.amqp_prefix,
                 ),
                 health=reporter,
                 scrape=Scrape(reporter, meters),
@@ -411,9 +413,25 @@ async def database_url(settings: Settings) -> AsyncIterator[str]:
         return
     embedded = EmbeddedPostgres(settings.data_dir)
     try:
-        yield await embedded.start()
+        url = await embedded.start()
+        keeping = asyncio.create_task(embedded.keep(), name="embedded database")
+        try:
+            yield url
+        finally:
+            keeping.cancel()
+            await asyncio.wait({keeping})
     finally:
         await embedded.stop()
+
+
+def _places(settings: Settings) -> Places:
+    """Say where database and broker are, without who logs in."""
+    if settings.database_url is not None:
+        database = place_of(settings.database_url.get_secret_value())
+    else:
+        folder = embedded_folder(settings.data_dir)
+        database = f"the embedded PostgreSQL in {folder}, which the gateway starts again by itself"
+    return Places(database, f"RabbitMQ at {_host_of(settings.amqp_url.get_secret_value())}")
 
 
 async def _require_broker(settings: Settings) -> None:

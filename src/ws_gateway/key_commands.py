@@ -20,8 +20,9 @@ from ws_gateway.control.key_schemas import IssuedKeyAnswer, KeyAnswer
 from ws_gateway.control.keys import DEFAULT_OVERLAP_SECONDS, DEFAULT_SCOPES, IssuedKey, KeyService
 from ws_gateway.domain.caller import Caller, Scope
 from ws_gateway.domain.key import ApiKey
-from ws_gateway.errors import Fatal
+from ws_gateway.errors import ConfigError, Fatal
 from ws_gateway.storage.database import migrate, open_pool
+from ws_gateway.storage.embedded import embedded_folder
 from ws_gateway.storage.keys import PostgresKeys
 from ws_gateway.storage.statements import Statements
 
@@ -144,6 +145,7 @@ async def _made(keys: KeyService, wishes: KeyWishes, life: int | None, overlap: 
 @asynccontextmanager
 async def _keys(settings: Settings) -> AsyncIterator[KeyService]:
     """Open the use cases on the configured database, brought to this version's schema."""
+    _require_database(settings)
     async with database_url(settings) as url:
         await migrate(url)
         pool = await open_pool(url)
@@ -151,6 +153,26 @@ async def _keys(settings: Settings) -> AsyncIterator[KeyService]:
             yield KeyService(PostgresKeys(Statements(pool)))
         finally:
             await pool.close()
+
+
+def _require_database(settings: Settings) -> None:
+    """Make no database: keys in one that no gateway uses would be of use to nobody.
+
+    Raises:
+        ConfigError: none is named, and there is none in the data folder.
+    """
+    if settings.database_url is not None:
+        return
+    folder = embedded_folder(settings.data_dir)
+    if not (folder / "PG_VERSION").exists():
+        raise ConfigError(
+            "WSG_DATABASE_URL",
+            f"unset, and there is no embedded database in {str(folder)!r}",
+            "set it, or WSG_DATA_DIR, to what the gateway runs with (`make run` has "
+            "WSG_DATA_DIR=.dev/data); before a gateway's first start, `ws-gateway migrate` makes "
+            "its database",
+        )
+    typer.echo(f"database: the embedded one in {folder}", err=True)
 
 
 def _caller() -> Caller:
@@ -170,6 +192,7 @@ def _line(key: ApiKey) -> str:
     return (
         f"{key.id}  {key.state(_now()).value:7}  {key.name}  {','.join(sorted(key.scopes))}  "
         f"{services}  expires {end}  used {used}"
+        + ("" if key.rotates is None else f"  succeeds {key.rotates}")
     )
 
 

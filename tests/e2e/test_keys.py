@@ -93,3 +93,16 @@ async def test_a_gateway_without_a_first_key_serves_those_of_the_command(site: S
         assert gateway.logged("gateway.api_closed")
         key = (await keys(site, "create", "--name", "n")).strip()
         assert await status(gateway, key) == (200, None)
+
+
+async def test_keys_are_made_in_no_database_that_the_command_would_have_to_make(
+    site: Site,
+) -> None:
+    """A gateway has another one, so the key would be of use to nobody; the remedy is said."""
+    nowhere = {**site.settings, "WSG_DATABASE_URL": "", "WSG_DATA_DIR": str(site.folder / "none")}
+    code, out, err = await run_command(["keys", "create", "--name", "n"], nowhere, site.folder)
+    assert (code, out) == (2, "")
+    assert err.startswith("ws-gateway: WSG_DATABASE_URL: ")
+    assert "WSG_DATA_DIR" in err
+    assert len(err.splitlines()) == 1
+    assert not (site.folder / "none").exists()

@@ -214,6 +214,21 @@ async def test_a_successor_takes_over_while_both_are_of_use(api: Api) -> None:
     is_problem(again, 422, "key_not_active")
 
 
+async def test_a_key_that_was_rotated_before_hands_no_dying_life_on(api: Api) -> None:
+    """A second successor would end with the overlap; the first one is named instead."""
+    old = await api.make_key()
+    rotation = f"{KEYS}/{old['id']}/rotation"
+    first = (await api.http.post(rotation, json={"overlap_seconds": 60})).json()
+    assert first["expires_at"] is None
+    answer = await api.http.post(rotation, json={"overlap_seconds": 60})
+    body = is_problem(answer, 422, "key_rotated")
+    assert body["found"] == first["id"]
+    assert first["id"] in body["detail"]
+    await api.http.delete(f"{KEYS}/{first['id']}")  # nobody has it
+    second = (await api.http.post(rotation, json={"overlap_seconds": 60})).json()
+    assert (second["expires_at"], second["rotates"]) == (None, old["id"])
+
+
 async def test_unknown_keys_are_404_and_revoking_twice_is_no_fault(api: Api) -> None:
     """What is not there cannot be seen, revoked or rotated."""
     nobody = "000000000000"

@@ -74,6 +74,30 @@ async def test_a_whole_set_answers_what_was_added_and_removed(api: Api) -> None:
     assert await api.items(requesting_service="strategy-1") == []
 
 
+async def test_what_was_removed_is_told_as_it_was_just_before(api: Api) -> None:
+    """With its state and who carried it, though it is gone when that is told."""
+    goes = (await api.add(symbol="ETHUSDT", category="linear", delivery="dedicated")).json()
+    await api.until_state(goes["id"], "pending")
+    (gone,) = (await put(api, "strategy-1")).json()["removed"]
+    assert (gone["id"], gone["state"], gone["connections"]) == (goes["id"], "pending", ["linear"])
+    assert gone["queue"] == goes["queue"] == "ws-gateway.strategy-1.ticker"
+
+
+async def test_a_refused_set_tells_of_more_than_its_first_fault(api: Api) -> None:
+    """Four at most; what contradicts is told without a word of Python."""
+    bad = [
+        {"channel": "orderbook", "symbol": "BTCUSDT", "category": "linear", "depth": depth}
+        for depth in range(2, 9)
+    ]
+    problem = is_problem(await put(api, "strategy-1", *bad), 422, "depth_not_offered")
+    assert problem["field"] == "subscriptions.0.depth"
+    told = [place for place in range(7) if f"subscriptions.{place}: " in problem["detail"]]
+    assert told == [1, 2, 3]
+    ways = (ticker(), ticker(ttl_seconds=60))
+    problem = is_problem(await put(api, "strategy-1", *ways), 409, "subscriptions_contradict")
+    assert "None" not in problem["detail"]
+
+
 async def test_one_bad_wish_leaves_the_whole_set_alone(api: Api) -> None:
     """Its place is named, and nothing is changed."""
     await api.add(category="linear")

@@ -334,4 +334,5 @@ async def test_a_lost_database_is_503_and_retryable(api: Api) -> None:
         is_problem(answer, 503, "database_lost")
         assert answer.headers["retry-after"] == "5"
     assert (await api.http.get("/livez")).status_code == 200
-    assert (await api.http.get("/readyz")).status_code == 503
+    reasons = (await api.http.get("/health")).json()["reasons"]
+    assert "database_lost" in {one["code"] for one in reasons}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bybit_sim import Simulator
 from support.feed_stage import QUICK, FeedStage, feeding
 from support.scripted_venue import book, ticker
 from support.sim_client import KEY, LINEAR, PRIVATE, SECRET, eventually, running
+from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
 from ws_gateway.venue.auth import Credentials
 
@@ -216,3 +219,50 @@ async def test_a_stop_during_a_replacement_is_not_slept_through() -> None:
         await eventually(lambda: logins(venue) == [KEY])
         stage.feed.renew_credentials(Credentials("renewed", SECRET))
         await eventually(lambda: logins(venue)[-1] == "renewed")
+
+
+async def test_trades_that_are_silent_while_their_socket_is_replaced_are_noticed_on_the_next() -> (
+    None
+):
+    """A successor knows how lively they were; that it never heard them proves no quiet market."""
+    timing = replace(QUICK, stall_scale=0.05)
+    async with running(rate=200.0) as venue, feeding(venue.ws_url, timing=timing) as stage:
+        stage.feed.want([TRADES])
+        await stage.more([TRADES], 300)
+        await venue.fault("stall", topic=TRADES.name)
+        assert stage.feed.replace("linear", "a person wished it")
+        await eventually(lambda: names(stage) == ["linear.b"])
+        await eventually(lambda: stage.feed.state(TRADES) is SubscriptionState.STALLED)
+
+
+async def test_a_topic_says_why_its_connection_does_not_come_up_also_if_it_is_wanted_later() -> (
+    None
+):
+    """Nobody has to look for the reason elsewhere; it is gone when data can come."""
+    async with running() as venue, feeding(venue.ws_url) as stage:
+        venue.refuse_handshakes = 503
+        stage.feed.want([TICKER])
+        await eventually(lambda: "503" in str(error_of(stage, TICKER)))
+        stage.feed.want([BOOK])
+        await eventually(lambda: "503" in str(error_of(stage, BOOK)))
+        venue.refuse_handshakes = None
+        await stage.more([TICKER, BOOK])
+        assert error_of(stage, TICKER) is error_of(stage, BOOK) is None
+
+
+async def test_a_connection_that_waits_for_its_next_attempt_makes_it_when_it_is_asked_for() -> None:
+    """There is nothing to replace, so whoever asks for that means this."""
+    async with (
+        running() as venue,
+        feeding(venue.ws_url, secret="wrong", login_pause=600, login_pause_cap=600) as stage,
+    ):
+        stage.feed.want([ORDERS])
+        await eventually(lambda: bool(stage.connection("private").retry_at))  # type: ignore[union-attr]
+        assert logins(venue) == [KEY]
+        assert stage.feed.replace("private", "a person asked for it")
+        await eventually(lambda: logins(venue) == [KEY, KEY])
+
+
+def error_of(stage: FeedStage, topic: Topic) -> str | None:
+    """Return the words that were last told of a topic."""
+    return next((error for of, _, error in reversed(stage.changes) if of == topic), None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -11,8 +13,9 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
-from ws_gateway.errors import ConfigError
+from ws_gateway.errors import ConfigError, DatabaseLost
 from ws_gateway.storage.database import migrate, open_pool
 from ws_gateway.storage.embedded import EmbeddedPostgres
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
@@ -112,6 +115,52 @@ async def test_the_pool_survives_a_restart(data_dir: Path) -> None:
     await store.ping()
     await pool.close()
     await server.stop()
+
+
+async def test_a_server_that_dies_is_started_again(data_dir: Path) -> None:
+    """The same pool works again, nothing stored is lost, and the end leaves nothing behind."""
+    server = EmbeddedPostgres(data_dir)
+    url = await server.start()
+    await migrate(url)
+    pool = await open_pool(url)
+    keeping = asyncio.create_task(server.keep())
+    try:
+        os.kill(postmaster(data_dir), signal.SIGKILL)
+        store = PostgresSubscriptions(pool)
+        async with asyncio.timeout(60):
+            while True:
+                await asyncio.sleep(0.1)
+                with contextlib.suppress(DatabaseLost):
+                    await store.ping()
+                    break
+    finally:
+        keeping.cancel()
+        await asyncio.wait({keeping})
+        await pool.close()
+        await server.stop()
+    assert not is_running(data_dir)
+
+
+async def test_a_server_that_another_process_uses_is_not_told_to_have_stopped(
+    data_dir: Path,
+) -> None:
+    """A command beside a gateway leaves it, and says no more."""
+    gateway = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", GATEWAY_THAT_HANGS, str(data_dir), stdout=asyncio.subprocess.PIPE
+    )
+    assert gateway.stdout is not None
+    async with asyncio.timeout(30):
+        await gateway.stdout.readline()
+    server = EmbeddedPostgres(data_dir)
+    await server.start()
+    with capture_logs() as lines:
+        await server.stop()
+    assert [line["event"] for line in lines] == ["storage.embedded_left"]
+    gateway.kill()
+    await gateway.wait()
+    await server.start()
+    await server.stop()
+    assert not is_running(data_dir)
 
 
 async def test_a_folder_that_cannot_be_made_is_said_in_one_sentence(data_dir: Path) -> None:

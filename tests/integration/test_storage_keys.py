@@ -193,3 +193,18 @@ async def test_a_block_that_fails_or_is_cancelled_changes_nothing(pool: asyncpg.
     async with statements.transaction() as fetch:
         await fetch(insert, new.id, new.secret_hash)
     assert await PostgresKeys(statements).find(new.id) is not None
+
+
+async def test_a_key_has_one_successor_and_a_further_one_lives_as_long_as_that(
+    store: KeyStore,
+) -> None:
+    """The end of the overlap is not how long the old key was to be."""
+    old = await store.create(new_key(life=5000.0), by=ADMIN)
+    _, first = await rotated(store, old.key.id, 60)
+    assert first.key.life_seconds == pytest.approx(5000, abs=1)
+    with pytest.raises(Rejected) as caught:
+        await rotated(store, old.key.id, 60)
+    assert caught.value.code == "key_rotated"
+    await store.revoke(first.key.id, by=ADMIN)
+    _, second = await rotated(store, old.key.id, 60)
+    assert second.key.life_seconds == pytest.approx(5000, abs=1)

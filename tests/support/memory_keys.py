@@ -81,9 +81,11 @@ class MemoryKeys:
         old, now = self._rows[key_id], self._utc_now()
         if old.key.state(now) is not KeyState.ACTIVE:
             raise Rejected("it is of no use any more", code="key_not_active")
-        life: float | None = expires_in_seconds
-        if life is None and old.key.expires_at is not None:
-            life = (old.key.expires_at - old.key.created_at).total_seconds()
+        successors = [row.key for row in self._rows.values() if row.key.rotates == key_id]
+        if any(key.revoked_at is None for key in successors):
+            raise Rejected("it was rotated before", code="key_rotated")
+        model = successors[-1] if successors else old.key
+        life = model.life_seconds if expires_in_seconds is None else expires_in_seconds
         new = NewKey(
             successor_id, secret_hash, old.key.name, old.key.scopes, old.key.services, life
         )

@@ -19,6 +19,7 @@ ROOMS = {
     "control",
     "delivery",
     "gateway",
+    "pipeline",
     "recording",
     "storage",
     "venue",

@@ -51,7 +51,13 @@ class Envelope(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         ),
     ]
     event_type: Annotated[str, Meta(description="Event class.")]
-    source: Source
+    source: Annotated[
+        Source,
+        Meta(
+            description="How it came: by the stream, by REST (`rest`: private facts; `backfill`:"
+            " trades and candles of a gap), or from a recording."
+        ),
+    ]
     category: Annotated[str | None, Meta(description="Product line, null where there is none.")]
     symbol: Annotated[str | None, Meta(description="Instrument, null where there is none.")]
     topic: Annotated[str, Meta(min_length=1, description="Bybit's own name of the stream.")]

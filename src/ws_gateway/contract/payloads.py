@@ -282,7 +282,7 @@ class Position(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     ]
     created_at: When
     updated_at: When
-    raw: Annotated[Any, Meta(description="Bybit's own record, untouched.")]
+    raw: Annotated[dict[str, Any], Meta(description="Bybit's own record, untouched.")]
 
 
 class Coin(_Record):

@@ -153,8 +153,12 @@ class EndpointAnswer(BaseModel):
     streaming: int = Field(description="Of these, how many stream.")
     desired: int = Field(description="Wanted; the sum of the four counts below.")
     active: int = Field(description="Acknowledged, or bringing data.")
-    pending: int = Field(description="Not asked for yet, or asked for and not acknowledged.")
-    rejected: int = Field(description="Refused by Bybit or by a setting; not asked for again.")
+    pending: int = Field(
+        description="In `requested` or `pending`: not asked for yet, or not acknowledged."
+    )
+    rejected: int = Field(
+        description="Refused by Bybit or by a setting; `error` says whether it is asked for again."
+    )
     stalled: int = Field(description="Acknowledged, but nothing comes although it should.")
     breaker: BreakerState = Field(description="The worst of its connections.")
     maintenance: bool = Field(description="Announced maintenance takes data from it now.")
@@ -185,7 +189,7 @@ class DifferenceAnswer(BaseModel):
     endpoint: Endpoint
     account: str | None = Field(description="Whose data; null where the topic is public.")
     state: SubscriptionState
-    error: str | None = Field(description="Bybit's own words, or the setting that forbids it.")
+    error: str | None = Field(description="As `last_error` of its subscriptions.")
     since: datetime = Field(
         description="Since when it is rejected, stalled or on its way; asking for it again, as "
         "every new connection does, does not start this anew."

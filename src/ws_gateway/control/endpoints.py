@@ -97,7 +97,8 @@ class EndpointView:
     @property
     def is_flowing(self) -> bool:
         """Say whether anything that is wanted can come."""
-        return self.streaming > 0 and self.count(SubscriptionState.ACTIVE) > 0
+        brings = any(_brings(one) for one in self.connections)
+        return brings and self.count(SubscriptionState.ACTIVE) > 0
 
     def reasons(self, now: float) -> list[Reason]:
         """Tell what is wrong with it; `now` is monotonic seconds.
@@ -125,7 +126,7 @@ class EndpointView:
             detail = "topics are wanted, no connection exists yet"
             yield Reason("connection_missing", self.subject, detail)
             return
-        if self.streaming == 0:
+        if not any(_brings(one) for one in self.connections):
             yield from self._not_streaming(self.connections, is_blocking=True)
             return
         overdue = [one for one in self.of(*_COMING) if now - one.since >= GRACE_SECONDS]
@@ -134,15 +135,18 @@ class EndpointView:
         is_blocking = bool(lost) and (unsent or bool(overdue))
         yield from self._not_streaming(lost, is_blocking=is_blocking)
         if overdue and not is_blocking:
-            detail = f"asked for and not active: {_named(overdue)}"
+            detail = f"asked for and not active: {_named(overdue)}{_words(overdue)}"
             yield Reason("topics_not_active", self.subject, detail)
 
     def _not_streaming(
         self, connections: Iterable[ConnectionStatus], *, is_blocking: bool
     ) -> Iterator[Reason]:
         waiting = self.count(*_COMING)
+        connections = list(connections)
+        known = {one.last_error for one in connections}
         if is_blocking:
-            consequence = f"{waiting} of {self.desired} topics of {self.subject} wait"
+            why = _words(one for one in self.of(*_COMING) if one.error not in known)
+            consequence = f"{waiting} of {self.desired} topics of {self.subject} wait{why}"
         else:
             consequence = "no wanted topic is missing for it"
         for one in connections:
@@ -153,19 +157,12 @@ class EndpointView:
             yield Reason(code, one.name, detail, is_blocking=is_blocking)
 
     def _refused_login(self) -> ConnectionStatus | None:
-        """Find a connection that the venue takes no login from.
-
-        Nothing but that keeps a private topic from being asked for with an error: the feed leaves
-        it `requested` with the diagnosis, which a mere loss of the socket takes away again.
-        """
+        """Find a connection that the venue takes no login from, unless another serves."""
         if self.endpoint is not Endpoint.PRIVATE or self.streaming:
             return None
-        errors = {one.error for one in self.of(*self.topics) if one.error is not None}
-        is_kept = any(one.error for one in self.of(SubscriptionState.REQUESTED))
-        for one in self.connections:
-            if one.last_error is not None and (is_kept or one.last_error in errors):
-                return one
-        return None
+        if not self.desired:
+            return None
+        return next((one for one in self.connections if one.is_login_refused), None)
 
     def _login_refused(self, connection: ConnectionStatus) -> Reason:
         whose = "" if self.is_first else f" of {self.account}"
@@ -287,12 +284,24 @@ def _named(topics: Collection[TopicStatus]) -> str:
     return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 
 
+def _words(topics: Iterable[TopicStatus]) -> str:
+    """Say why the first of these is not there, if any says it."""
+    words = next((one.error for one in topics if one.error is not None), None)
+    return "" if words is None else f" ({words})"
+
+
 def _time(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _streams(connection: ConnectionStatus) -> bool:
     return connection.connection_status is SessionState.STREAMING
+
+
+def _brings(connection: ConnectionStatus) -> bool:
+    """Say whether data can come over it: an answer that is still owed keeps back no others."""
+    is_half_open = connection.connection_status is SessionState.SUBSCRIBING
+    return _streams(connection) or (is_half_open and connection.active_subscriptions > 0)
 
 
 def _is_lost(connection: ConnectionStatus) -> bool:

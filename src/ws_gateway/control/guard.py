@@ -18,6 +18,7 @@ from ws_gateway.domain.caller import Caller, Scope
 from ws_gateway.domain.key import KeyState, StoredKey
 from ws_gateway.errors import DatabaseLost, Forbidden, Throttled, Unauthorized
 from ws_gateway.runtime.token_buckets import TokenBuckets
+from ws_gateway.runtime.tracing import note
 
 KEY_HEADER = "X-API-Key"
 
@@ -109,6 +110,8 @@ class Guard:
         if word is None:
             raise self._refusal("api_key_missing", f"send the key as {KEY_HEADER}")
         parts = read_key(word) if all(other == word for other in given) else None
+        if parts is not None:
+            note(key_id=parts.id)
         known = None
         if self._ring is not None and parts is not None:
             known = self._ring.known(parts.id)
@@ -156,9 +159,16 @@ class Guard:
         key = stored.key
         match key.state(self._utc_now()):
             case KeyState.REVOKED:
-                raise Unauthorized(f"the key {key.id} was revoked", code="api_key_revoked")
+                raise Unauthorized(
+                    f"the key {key.id} was revoked; ask an administrator for another",
+                    code="api_key_revoked",
+                )
             case KeyState.EXPIRED:
-                raise Unauthorized(f"the key {key.id} has expired", code="api_key_expired")
+                raise Unauthorized(
+                    f"the key {key.id} has expired; use its successor, or ask an administrator for "
+                    "another",
+                    code="api_key_expired",
+                )
             case KeyState.ACTIVE:
                 pass
         age = ring.age_seconds

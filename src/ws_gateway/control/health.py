@@ -47,6 +47,18 @@ _LACKING = tuple(state for state in SubscriptionState if state is not Subscripti
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """Where what the gateway needs is, for people; without any login.
+
+    Attributes:
+        database: and who brings it back, if the gateway does.
+    """
+
+    database: str = "PostgreSQL"
+    broker: str = "RabbitMQ"
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Everything `/health` shows; `status` is ok, degraded or down."""
 
@@ -114,6 +126,7 @@ class HealthReporter:
         notices: what the venue announces; None if nobody listens to it.
         backlog: what the queues hold; None if nobody watches them.
         accounts: whose balances are stored.
+        places: where database and broker are.
         monotonic: clock in seconds.
         utc_now: the time of day, for people.
     """
@@ -130,6 +143,7 @@ class HealthReporter:
         notices: VenueNotices | None = None,
         backlog: BacklogReport | None = None,
         accounts: Sequence[AccountDesk] = (),
+        places: Places | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         utc_now: Callable[[], datetime] = _utc_now,
     ) -> None:
@@ -142,6 +156,7 @@ class HealthReporter:
         self._notices = notices
         self._backlog = backlog
         self._accounts = accounts
+        self._places = places or Places()
         self._monotonic = monotonic
         self._utc_now = utc_now
         self._started_at = monotonic()
@@ -164,8 +179,8 @@ class HealthReporter:
         now = self._monotonic()
         of_venue = [reason for view in endpoints for reason in view.reasons(now)]
         reasons = [
-            *_database_reasons(database_error, subscriptions),
-            *_delivery_reasons(delivery),
+            *_database_reasons(database_error, subscriptions, self._places.database),
+            *_delivery_reasons(delivery, self._places.broker),
             *_refusal_reasons(delivery, self.queues()),
             *of_venue,
             *_queue_reasons(self.queues()),
@@ -266,22 +281,26 @@ class HealthReporter:
         return None
 
 
-def _database_reasons(error: str | None, subscriptions: ReconcilerStatus) -> list[Reason]:
+def _database_reasons(
+    error: str | None, subscriptions: ReconcilerStatus, place: str
+) -> list[Reason]:
+    """Tell of the database, which no event needs; only what is wanted has to be known once."""
+    reasons = []
     if error := error or subscriptions.database_error:
-        return [Reason("database_lost", "database", error)]
+        detail = f"{error} ({place}); data flow on, changes are answered 503 meanwhile"
+        reasons.append(Reason("database_lost", "database", detail, is_blocking=False))
     if not subscriptions.is_restored:
-        return [
-            Reason("not_restored", "subscriptions", "the stored subscriptions are still being read")
-        ]
-    return []
+        detail = "the stored subscriptions have not been read yet"
+        reasons.append(Reason("not_restored", "subscriptions", detail))
+    return reasons
 
 
-def _delivery_reasons(delivery: DeliveryStatus) -> list[Reason]:
+def _delivery_reasons(delivery: DeliveryStatus, place: str) -> list[Reason]:
     reasons = [
         Reason("queue_problem", one.subject, one.detail, is_blocking=one.is_blocking)
         for one in delivery.problems
     ]
-    reasons[:0] = _broker_reasons(delivery)
+    reasons[:0] = _broker_reasons(delivery, place)
     if delivery.spool_error is not None:
         detail = f"private events are held in memory only: {delivery.spool_error}"
         reasons.append(Reason("spool_unavailable", "spool", detail, is_blocking=False))
@@ -292,16 +311,19 @@ def _delivery_reasons(delivery: DeliveryStatus) -> list[Reason]:
     return reasons
 
 
-def _broker_reasons(delivery: DeliveryStatus) -> Iterator[Reason]:
+def _broker_reasons(delivery: DeliveryStatus, place: str) -> Iterator[Reason]:
     """Tell what the connections suffer, which may be the same for all, or one's own."""
     ill = [one for one in delivery.connections if one.state is not BrokerState.READY]
     if len(ill) == len(delivery.connections) and delivery.state is not BrokerState.READY:
         because = f": {delivery.last_error}" if delivery.last_error else ""
-        yield Reason(_broker_code(delivery.state), "broker", f"broker is {delivery.state}{because}")
+        code = _broker_code(delivery.state)
+        next_step = "" if code == "broker_blocked" else ", tried again every few seconds"
+        waiting = f"{delivery.buffered_events} events wait{next_step}"
+        yield Reason(code, "broker", f"broker is {delivery.state}{because} ({place}); {waiting}")
         return
     for one in ill:
         because = f": {one.last_error}" if one.last_error else ""
-        detail = f"the connection for {one.carries} events is {one.state}{because}"
+        detail = f"the connection for {one.carries} events is {one.state}{because} ({place})"
         yield Reason(_broker_code(one.state), "broker", detail)
 
 

@@ -23,7 +23,7 @@ from ws_gateway.control.keys import (
 )
 from ws_gateway.control.operations import AuditPage
 from ws_gateway.control.schemas import decode_cursor, encode_cursor
-from ws_gateway.domain.audit import AuditEntry, AuditFilter
+from ws_gateway.domain.audit import AuditAction, AuditEntry, AuditFilter
 from ws_gateway.domain.caller import Scope
 from ws_gateway.domain.key import ApiKey, KeyState
 from ws_gateway.errors import Rejected
@@ -176,7 +176,7 @@ class AuditQuery(_PageQuery):
     actor_id: _Word | None = Field(
         None, description="Only with this key; `bootstrap` and `cli` are such too."
     )
-    action: _Word | None = Field(None, description="Only this, e.g. `key.revoke`.")
+    action: AuditAction | None = Field(None, description="Only this, e.g. `key.revoke`.")
     subject: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,200}$")] | None = Field(
         None, description="Only of what has this id."
     )
@@ -198,7 +198,10 @@ class AuditAnswer(BaseModel):
     at: datetime
     actor_id: str = Field(description="Id of the key; `bootstrap` is WSG_API_KEY, `cli` a command.")
     actor_name: str
-    action: str = Field(examples=["subscription.add"])
+    action: str = Field(
+        description=f"One of {', '.join(AuditAction)}; later versions may have more.",
+        examples=["subscription.add"],
+    )
     subject: str = Field(description="Id or name of what was changed.")
     before: dict[str, Any] | None = Field(description="What it was; null if it is new.")
     after: dict[str, Any] | None = Field(description="What it became; null if it is gone.")

@@ -119,7 +119,8 @@ class KeyService:
                 was to be.
 
         Raises:
-            Rejected: the old one is of no use any more, so there is nothing to hand over.
+            Rejected: the old one is of no use any more, so there is nothing to hand over; or it
+                has a successor already, whose rotation is meant.
         """
         require(caller, Scope.ADMIN)
         _check_life("overlap_seconds", overlap_seconds, least=0)

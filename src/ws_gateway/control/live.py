@@ -8,9 +8,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from ws_gateway.domain.subscription import Subscription, SubscriptionState
+from ws_gateway.domain.routing import queue_name
+from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
 from ws_gateway.domain.topic import Topic
 from ws_gateway.ports import StreamReport
+
+QUEUE_PREFIX = "ws-gateway"
+"""What the names of queues begin with unless a setting says otherwise."""
 
 _CLOCK_STEP = timedelta(seconds=1)
 """How far the time of day has to be set before moments are told anew."""
@@ -26,6 +30,7 @@ class LiveSubscription:
         events: of the topic, for whomever, since the gateway started.
         last_event_at: when the newest of them was read, None before the first.
         services: how many services want the topic.
+        queue: which one its service reads.
         account: whose it is, by name; None of a public topic.
     """
 
@@ -34,6 +39,7 @@ class LiveSubscription:
     events: int = 0
     last_event_at: datetime | None = None
     services: int = 1
+    queue: str = ""
     account: str | None = None
 
 
@@ -60,6 +66,7 @@ class LiveView:
     Args:
         topics: what is known of each topic.
         streams: what came of each; None if nobody counts.
+        queue_prefix: what the names of queues begin with.
         account_of: names the account of a topic.
         utc_now: the time of day.
         monotonic: the clock of `TopicReport.state`, in seconds.
@@ -69,12 +76,14 @@ class LiveView:
         self,
         topics: TopicReport,
         streams: StreamReport | None = None,
+        queue_prefix: str = QUEUE_PREFIX,
         account_of: Callable[[Topic], str | None] = lambda topic: topic.account,
         utc_now: Callable[[], datetime] = _utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topics = topics
         self._streams = streams
+        self._queue_prefix = queue_prefix
         self._account_of = account_of
         self._utc_now = utc_now
         self._monotonic = monotonic
@@ -100,6 +109,8 @@ class LiveView:
             state, error, at = told
             since = max(row.created_at, self._moment(at))
             row = replace(row, state=state, last_error=error, state_since=since)
+        is_own = row.delivery is Delivery.DEDICATED
+        service = row.requesting_service if is_own else None
         stream = None if self._streams is None else self._streams.stream(topic)
         return LiveSubscription(
             row,
@@ -107,12 +118,9 @@ class LiveView:
             0 if stream is None else stream.events,
             None if stream is None else _moment(stream.last_event_at_us),
             max(1, self._topics.services(topic)),
+            queue_name(self._queue_prefix, topic.event_class, service),
             self._account_of(topic),
         )
-
-    def gone(self, row: Subscription) -> LiveSubscription:
-        """Say what one was that stands no more."""
-        return LiveSubscription(row, account=self._account_of(row.topic))
 
 
 def _moment(at_us: int) -> datetime:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from ws_gateway.control.connection_schemas import MaintenanceAnswer, WebsocketState
 from ws_gateway.control.health import Report
+from ws_gateway.control.problem_codes import CODES
 from ws_gateway.domain.topic import Lane
 from ws_gateway.errors import Rejected
 from ws_gateway.ports import BrokerState, Carries, LaneStatus
@@ -165,7 +166,8 @@ class Health(BaseModel):
         description="What Bybit announced of itself and is not over."
     )
     subscriptions: dict[str, int] = Field(
-        description="Topics that are wanted, or still at Bybit, per state."
+        description="Topics that are wanted, or still at Bybit, per state. One that several "
+        "services want counts once."
     )
     delivery: dict[str, Any] = Field(description="Counters since the start.")
 
@@ -213,7 +215,12 @@ class Problem(BaseModel):
     status: int = Field(examples=[422])
     detail: str = Field(examples=["category linear has no order book of depth 7"])
     instance: str = Field(examples=["/api/v1/subscriptions"])
-    code: str = Field(description="Stable word for programs.", examples=["depth_not_offered"])
+    code: str = Field(
+        description="Stable word for programs. "
+        + " ".join(f"`{code}`: {meaning}" for code, meaning in CODES.items()),
+        examples=["depth_not_offered"],
+        json_schema_extra={"enum": list(CODES)},
+    )
     field: str | None = Field(None, examples=["depth"])
     found: Any = Field(None, examples=[7])
     allowed: list[str] | None = Field(None, examples=[["1", "50", "200", "1000"]])

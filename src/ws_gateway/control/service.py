@@ -13,12 +13,12 @@ import structlog
 
 from ws_gateway.control.access import require, require_service
 from ws_gateway.control.board import TopicBoard
-from ws_gateway.control.live import LiveSubscription, LiveView, TopicReport
+from ws_gateway.control.live import QUEUE_PREFIX, LiveSubscription, LiveView, TopicReport
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.register import Register
 from ws_gateway.control.state_pages import page_in_state
 from ws_gateway.control.topic_states import StateNews
-from ws_gateway.control.wishes import EXPLICIT, TopicChoice, Wish
+from ws_gateway.control.wishes import EXPLICIT, MOST_FAULTS, TopicChoice, Wish, together, way_of
 from ws_gateway.domain.caller import Caller, Scope
 from ws_gateway.domain.subscription import Delivery, Subscription, UnreadableRow
 from ws_gateway.domain.topic import Topic
@@ -121,6 +121,7 @@ class SubscriptionService:
         streams: what came of each topic; None if nobody counts.
         quota: most subscriptions of one service, None for no bound.
         asked_by: told which request asked for a topic; None tells nobody.
+        queue_prefix: what the names of queues begin with.
     """
 
     def __init__(
@@ -134,13 +135,14 @@ class SubscriptionService:
         streams: StreamReport | None = None,
         quota: int | None = None,
         asked_by: TraceKeeper | None = None,
+        queue_prefix: str = QUEUE_PREFIX,
     ) -> None:
         self._store = store
         self._policy = policy
         self._listener = listener
         self._choice = TopicChoice(policy, instruments)
         self._queues = queues
-        self._view = LiveView(listener, streams, policy.account_of)
+        self._view = LiveView(listener, streams, queue_prefix, policy.account_of)
         self._quota = quota
         self._asked_by = asked_by
 
@@ -222,6 +224,7 @@ class SubscriptionService:
                 retry_after_seconds=QUOTA_RETRY_SECONDS,
             )
         change = await self._store.replace(requesting_service, wanted, by=caller)
+        removed = await self._live(change.removed)
         fresh = [*change.added, *change.changed]
         if fresh or change.removed:
             await self._settle_queues(fresh)
@@ -243,7 +246,7 @@ class SubscriptionService:
             await self._listener.settled([one.topic for one in wanted], wait_seconds)
         return SetOutcome(
             await self._live(change.added),
-            [self._view.gone(row) for row in change.removed],
+            removed,
             await self._live(change.changed),
             change.unchanged,
         )
@@ -374,23 +377,29 @@ class SubscriptionService:
     async def _distinct(self, wishes: Sequence[Wish]) -> list[Wanted]:
         """Find the topics of a whole set; the same wish twice is one."""
         found: dict[Topic, tuple[int, Wanted]] = {}
+        refused: list[tuple[int, Rejected]] = []
         async for place, wish in one_by_one(list(enumerate(wishes))):
             try:
                 wanted = await self._wanted(wish)
             except Rejected as exc:
-                exc.field = ".".join(["subscriptions", str(place), *([exc.field or ""])]).strip(".")
-                raise
+                refused.append((place, exc))
+                if len(refused) > MOST_FAULTS:
+                    break
+                continue
+            if refused:
+                continue
             before, other = found.setdefault(wanted.topic, (place, wanted))
             ways = [(one.delivery or Delivery.SHARED, one.ttl_seconds) for one in (other, wanted)]
             if ways[0] != ways[1]:
                 raise Contradiction(
                     f"subscriptions {before} and {place} both want {wanted.topic.name}: one with "
-                    f"delivery {ways[0][0]} and ttl_seconds {ways[0][1]}, one with delivery "
-                    f"{ways[1][0]} and ttl_seconds {ways[1][1]}",
+                    f"{way_of(*ways[0])}, one with {way_of(*ways[1])}",
                     code="subscriptions_contradict",
                     field=f"subscriptions.{place}",
                     found=wanted.topic.name,
                 )
+        if refused:
+            raise together(refused)
         return [wanted for _, wanted in found.values()]
 
     async def _settle_queues(self, rows: Sequence[Subscription]) -> None:

@@ -24,6 +24,26 @@ MAX_SET = 20_000
 MAX_WAIT_SECONDS = 30.0
 
 
+_STATES = {
+    SubscriptionState.REQUESTED: "stored, and not with Bybit: not sent yet, no connection, or "
+    "refused for now and to be asked for again",
+    SubscriptionState.PENDING: "sent to Bybit; neither acknowledged nor refused",
+    SubscriptionState.ACTIVE: "Bybit acknowledged it, or data come",
+    SubscriptionState.REJECTED: "refused by Bybit or by a setting; `last_error` says whether it is "
+    "asked for again. Post it again to have it asked for at once",
+    SubscriptionState.STALLED: "it was active, and nothing comes although it should; it is asked "
+    "for again, and its connection replaced",
+    SubscriptionState.REMOVING: "nobody wants the topic any more, and Bybit has yet to confirm; "
+    "only in the counts of `/health`",
+    SubscriptionState.REMOVED: "gone; never shown",
+}
+
+
+def told_states() -> str:
+    """Say what each state means."""
+    return "; ".join(f"`{state}`: {_STATES[state]}" for state in SubscriptionState) + "."
+
+
 class WishFields(BaseModel):
     """What a service asks for, whoever it is."""
 
@@ -71,7 +91,9 @@ class WishFields(BaseModel):
         le=MAX_TTL_SECONDS,
         description=(
             "Makes it a lease: it goes by itself unless it is asked for again, or renewed, within "
-            "so many seconds. Time in which the gateway or its database was away does not count."
+            "so many seconds. Time in which the gateway or its database was away does not count. "
+            "A `POST` that names it turns what stood for good into a lease; one that does not, or "
+            "says null, leaves what there is. Only a `PUT` of the set makes a lease stay."
         ),
     )
 
@@ -206,6 +228,7 @@ def fields_of(live: LiveSubscription) -> dict[str, Any]:
         "events": live.events,
         "last_event_at": live.last_event_at,
         "services": live.services,
+        "queue": live.queue,
         "ttl_seconds": subscription.ttl_seconds,
         "expires_at": subscription.expires_at,
     }
@@ -238,6 +261,7 @@ class SubscriptionAnswer(BaseModel):
                     "events": 48211,
                     "last_event_at": "2026-10-01T12:40:07.112034Z",
                     "services": 2,
+                    "queue": "ws-gateway.orderbook",
                     "ttl_seconds": None,
                     "expires_at": None,
                 }
@@ -256,9 +280,11 @@ class SubscriptionAnswer(BaseModel):
     delivery: Delivery = Field(description="Which queue the service reads.")
     requesting_service: str
     chosen_by: str = Field(description="Why this category: `explicit`, or what the symbol told.")
-    state: SubscriptionState
+    state: SubscriptionState = Field(description=told_states())
     last_error: str | None = Field(
-        description="Why it is `rejected`: Bybit's own words, or the setting."
+        description="Why the state is what it is, where that needs words, in any state but "
+        "`active`: Bybit's own and what they mean, when it is asked for again, the setting that "
+        "forbids it, or why there is no connection."
     )
     created_at: datetime
     state_since: datetime = Field(description="Since when it is in this state.")
@@ -266,13 +292,18 @@ class SubscriptionAnswer(BaseModel):
         description="Names of the connections that carry the topic, as in `/api/v1/connections`."
     )
     events: int = Field(
-        description="Events of the topic since the gateway started, for whomever; markers and "
-        "repeats are not counted."
+        description="Events of the topic that were read from Bybit since the gateway started, for "
+        "whomever; markers and repeats are not counted. While RabbitMQ is away they rise and wait: "
+        "`/health` says what is delivered."
     )
     last_event_at: datetime | None = Field(description="When the newest of them was read.")
     services: int = Field(
         description="How many services want the topic: it is unsubscribed at Bybit when the last "
         "of them leaves."
+    )
+    queue: str = Field(
+        description="Where its events arrive. A `dedicated` one that is asked for while RabbitMQ "
+        "is away is declared when it is back."
     )
     ttl_seconds: int | None = Field(description="Length of the lease; null if it stays.")
     expires_at: datetime | None = Field(description="When the lease ends unless it is renewed.")
@@ -330,7 +361,9 @@ class ServiceSetAnswer(BaseModel):
 
     requesting_service: str
     added: list[SubscriptionAnswer] = Field(description="New; Bybit is asked where need be.")
-    removed: list[SubscriptionAnswer] = Field(description="As they were; no longer wanted.")
+    removed: list[SubscriptionAnswer] = Field(
+        description="As they were just before, state included; no longer wanted."
+    )
     changed: list[SubscriptionAnswer] = Field(
         description="Standing before, with another `delivery` or `ttl_seconds`. Where one became "
         "`dedicated`, its topic's order book, ticker or other state begins anew with a marker and "

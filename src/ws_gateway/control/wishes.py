@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ws_gateway.control.policy import Policy
@@ -23,6 +24,9 @@ from ws_gateway.ports import InstrumentList
 
 EXPLICIT = "explicit"
 """What chose the category where the service named it."""
+
+MOST_FAULTS = 3
+"""How many refused subscriptions of a set are told beside the first."""
 
 # Words that are letters, digits, _ and -, joined by single dots: the service becomes part of the
 # name of a queue, which people type and which patterns of permissions and policies match.
@@ -173,3 +177,25 @@ def _why_of(topic: Topic, asked: Category | None) -> str:
     if topic.category is not None:
         return f"{topic.name} is of {topic.category} alone"
     return f"{topic.name} is of {'all categories' if asked is None else 'linear and inverse'}"
+
+
+def way_of(delivery: Delivery, ttl_seconds: int | None) -> str:
+    """Say how a topic is wanted."""
+    lease = "without ttl_seconds" if ttl_seconds is None else f"ttl_seconds {ttl_seconds}"
+    return f"delivery {delivery} and {lease}"
+
+
+def together(refused: Sequence[tuple[int, Rejected]]) -> Rejected:
+    """Tell the first refusal of a set, and in words a few more."""
+    place, first = refused[0]
+    field = ".".join(["subscriptions", str(place), first.field or ""]).strip(".")
+    others = [f"subscriptions.{place}: {exc}" for place, exc in refused[1:]]
+    told = type(first)(
+        "; also ".join([str(first), *others]),
+        code=first.code,
+        field=field,
+        found=first.found,
+        allowed=first.allowed,
+    )
+    told.__cause__ = first
+    return told

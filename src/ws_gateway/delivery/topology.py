@@ -15,6 +15,7 @@ from ws_gateway.amqp_errors import broker_errors
 from ws_gateway.config import QueueType
 from ws_gateway.delivery.link import Link
 from ws_gateway.domain.catalogue import LANE_OF
+from ws_gateway.domain.routing import queue_name
 from ws_gateway.domain.topic import EventClass, Lane
 from ws_gateway.errors import BrokerLost
 from ws_gateway.ports import QueueProblem
@@ -44,14 +45,11 @@ class Names:
 
     def queue(self, event_class: str) -> str:
         """The shared queue of one event class, or of `quarantine`."""
-        return f"{self.prefix}.{event_class}"
+        return queue_name(self.prefix, event_class)
 
     def dedicated(self, service: str, event_class: str) -> str:
-        """Name the queue that only one service reads.
-
-        No two pairs have the same name, because a class has no dot in it.
-        """
-        return f"{self.prefix}.{service}.{event_class}"
+        """Name the queue that only one service reads."""
+        return queue_name(self.prefix, event_class, service)
 
     def queues(self) -> dict[str, str]:
         """Every queue with the binding key that fills it."""

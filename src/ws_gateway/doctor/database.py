@@ -6,14 +6,20 @@ from ws_gateway.config import Settings
 from ws_gateway.doctor.finding import Finding, failed, ok, skipped, warning
 from ws_gateway.errors import ConfigError, DatabaseLost
 from ws_gateway.storage.database import read_schema
+from ws_gateway.storage.embedded import embedded_folder
 
 
 async def check_database(settings: Settings) -> list[Finding]:
     """Log in, and compare the migrations applied with those this version brings."""
     if settings.database_url is None:
-        folder = settings.data_dir.expanduser().resolve()
+        folder = embedded_folder(settings.data_dir)
+        stands = "stands" if (folder / "PG_VERSION").exists() else "will be made"
         return [
-            ok("database", f"WSG_DATABASE_URL is unset: an embedded PostgreSQL in {folder}"),
+            skipped(
+                "database",
+                f"WSG_DATABASE_URL is unset: an embedded PostgreSQL {stands} in {folder}; serve "
+                "starts it, and it was not asked",
+            ),
             skipped("schema", "serve starts the embedded PostgreSQL and migrates it"),
         ]
     try:

@@ -5,8 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
+
+
+class AuditAction(StrEnum):
+    """What may be done, `thing.verb`."""
+
+    CONNECTION_REPLACE = "connection.replace"
+    KEY_CREATE = "key.create"
+    KEY_REVOKE = "key.revoke"
+    KEY_ROTATE = "key.rotate"
+    LOG_LEVEL_CHANGE = "log_level.change"
+    SUBSCRIPTION_ADD = "subscription.add"
+    SUBSCRIPTION_CHANGE = "subscription.change"
+    SUBSCRIPTION_EXPIRE = "subscription.expire"
+    SUBSCRIPTION_REMOVE = "subscription.remove"
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,13 @@ class ApiKey:
     last_used_at: datetime | None = None
     rotates: str | None = None
 
+    @property
+    def life_seconds(self) -> float | None:
+        """Say how long it was to be of use, in seconds; None for ever."""
+        if self.expires_at is None:
+            return None
+        return (self.expires_at - self.created_at).total_seconds()
+
     def state(self, now: datetime) -> KeyState:
         """Say what it is worth at a moment."""
         if self.revoked_at is not None:

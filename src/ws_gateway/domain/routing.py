@@ -19,6 +19,14 @@ def routing_key(event_class: str, category: str | None, symbol: str | None) -> s
     return f"{event_class}.{routing_word(category)}.{routing_word(symbol)}"
 
 
+def queue_name(prefix: str, event_class: str, service: str | None = None) -> str:
+    """Name the queue of an event class: the one that all share, or a service's own.
+
+    No two have the same name, because a class has no dot in it.
+    """
+    return f"{prefix}.{event_class}" if service is None else f"{prefix}.{service}.{event_class}"
+
+
 def binding_keys(topic: Topic) -> tuple[str, ...]:
     """Return what to bind for a topic: every event and every marker of it matches one of them.
 

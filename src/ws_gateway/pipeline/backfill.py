@@ -286,6 +286,7 @@ class Backfill:
     def _forget(self, gap: _Gap) -> None:
         self._gaps.pop(gap.topic.key, None)
         self._runner.detour(gap.topic, None)
+        self._runner.release([gap.topic])
 
     # ── what is said of it ────────────────────────────────────────────────────────────────────
 
@@ -298,9 +299,9 @@ class Backfill:
         self._line = None
         if not (self._filled or self._unfilled):
             return
-        line = log.warning if self._unfilled else log.info
-        line(
-            "backfill.done",
+        tell = log.warning if self._unfilled else log.info
+        tell(
+            "pipeline.backfilled",
             filled=self._filled,
             rows=self._rows,
             unfilled=dict(self._unfilled),

@@ -235,7 +235,7 @@ def _dbmate_url(url: str) -> str:
 @contextmanager
 def _refused_at_start(url: str) -> Iterator[None]:
     """Turn a refusal at start into one sentence that names the setting, never the password."""
-    where = _place(url)
+    where = place_of(url)
     try:
         yield
     except asyncpg.InvalidCatalogNameError as exc:
@@ -274,7 +274,7 @@ def _refused_at_start(url: str) -> Iterator[None]:
         ) from exc
 
 
-def _place(url: str) -> str:
+def place_of(url: str) -> str:
     """Name server and database without the login."""
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))

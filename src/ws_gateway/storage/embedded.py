@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 START_SECONDS = 60.0
 """Longest wait for a server to accept connections; recovery after a crash may need most of it."""
 
+KEEP_SECONDS = 1.0
+"""How often a server is looked at that may have died."""
+
+END_SECONDS = 5.0
+"""Longest wait at the end for a server that is being started again."""
+
 _POLL_SECONDS = 0.1
 _READY_LINE = 7  # line of postmaster.pid that says `ready` (PostgreSQL, pidfile.h)
 
@@ -43,7 +49,7 @@ class EmbeddedPostgres:
     """
 
     def __init__(self, data_dir: Path) -> None:
-        self._folder = (data_dir / "postgres").expanduser().resolve()
+        self._folder = embedded_folder(data_dir)
         self._server: PostgresServer | None = None
 
     async def start(self) -> str:
@@ -75,7 +81,43 @@ class EmbeddedPostgres:
             return
         # Shielded: the server must not outlive us because the stop was cancelled half-way.
         await asyncio.shield(asyncio.to_thread(self._stop, server))
-        _log.info("storage.embedded_stopped", folder=str(self._folder))
+        if self._runs():
+            _log.info("storage.embedded_left", folder=str(self._folder))
+        else:
+            _log.info("storage.embedded_stopped", folder=str(self._folder))
+
+    async def keep(self) -> None:
+        """Start the server again whenever it dies, until this is cancelled."""
+        is_told = False
+        while True:
+            await asyncio.sleep(KEEP_SECONDS)
+            if self._server is None or self._runs():
+                continue
+            if not is_told:
+                _log.warning("storage.embedded_died", folder=str(self._folder))
+            is_told = True
+            starting = asyncio.ensure_future(self.start())
+            try:
+                await asyncio.shield(starting)
+            except asyncio.CancelledError:
+                # It is in a thread that nothing cancels, and `stop` has to know its server.
+                await asyncio.wait({starting}, timeout=END_SECONDS)
+                if starting.done():
+                    starting.exception()  # nobody else asks, and its end is the end
+                raise
+            except ConfigError as exc:
+                # What is left of the old one may hold the folder for a moment; a full disk longer.
+                _log.warning("storage.embedded_unstarted", why=str(exc))
+            else:
+                is_told = False
+
+    def _runs(self) -> bool:
+        """Say whether a server holds the folder."""
+        try:
+            lines = (self._folder / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return False
+        return bool(lines) and _is_postgres(int(lines[0]))
 
     def _start(self, server_class: type[PostgresServer]) -> PostgresServer:
         deadline = time.monotonic() + START_SECONDS
@@ -155,6 +197,11 @@ class EmbeddedPostgres:
             holders = []
         alive = [pid for pid in holders if _living(pid) is not None]
         path.write_text(json.dumps(alive), encoding="utf-8")
+
+
+def embedded_folder(data_dir: Path) -> Path:
+    """Say where the cluster of a data folder is."""
+    return (data_dir / "postgres").expanduser().resolve()
 
 
 def load_server_class() -> type[PostgresServer]:

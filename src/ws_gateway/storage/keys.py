@@ -42,6 +42,12 @@ _EXPIRE = f"""
     RETURNING {_COLUMNS}
 """  # noqa: S608 - same
 
+# One that was revoked was perhaps never read by anybody; the newest tells how long it was to live.
+_SUCCESSOR = f"""
+    SELECT {_COLUMNS} FROM api_keys WHERE rotates = $1
+    ORDER BY revoked_at IS NULL DESC, created_at DESC, id DESC LIMIT 1
+"""  # noqa: S608 - same
+
 _REVOKE = f"""
     UPDATE api_keys SET revoked_at = now() WHERE id = $1 RETURNING {_COLUMNS}
 """  # noqa: S608 - same
@@ -105,9 +111,8 @@ class PostgresKeys:
                 return None
             old = _stored(rows[0]).key
             await _require_active(fetch, old)
-            life: float | None = expires_in_seconds
-            if life is None and old.expires_at is not None:
-                life = (old.expires_at - old.created_at).total_seconds()
+            model = await _unsucceeded(fetch, old)
+            life = model.life_seconds if expires_in_seconds is None else expires_in_seconds
             new = NewKey(successor_id, secret_hash, old.name, old.scopes, old.services, life)
             successor = await _create(fetch, new, old.id)
             expiring = _stored((await fetch(_EXPIRE, key_id, float(overlap_seconds)))[0])
@@ -159,6 +164,25 @@ async def _create(fetch: Fetch, new: NewKey, rotates: str | None) -> StoredKey:
         rotates,
     )
     return _stored(rows[0])
+
+
+async def _unsucceeded(fetch: Fetch, key: ApiKey) -> ApiKey:
+    """Answer the key whose life a further successor has; there must be none of use.
+
+    Once a key was rotated its own end is that of the overlap.
+    """
+    rows = await fetch(_SUCCESSOR, key.id)
+    if not rows:
+        return key
+    successor = _stored(rows[0]).key
+    if successor.revoked_at is None:
+        raise Rejected(
+            f"the key {key.id} was rotated before: {successor.id} is its successor; rotate that "
+            "one, or revoke it first if nobody has it",
+            code="key_rotated",
+            found=successor.id,
+        )
+    return successor
 
 
 async def _require_active(fetch: Fetch, key: ApiKey) -> None:

@@ -11,11 +11,17 @@ from ws_gateway.venue.pace import Pace
 
 @dataclass(frozen=True, slots=True)
 class TopicChange:
-    """A topic has a new state; `error` has the venue's words if it was refused."""
+    """A topic has a new state.
+
+    Attributes:
+        error: why, if that needs words; the venue's own if it was refused.
+        retry_at: monotonic time at which a refused one is asked for again, None if it is not.
+    """
 
     topic: Topic
     state: SubscriptionState
     error: str | None = None
+    retry_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -29,7 +35,8 @@ class Entry:
         acked_at: monotonic time of an ack that proves nothing, None if there was none.
         frames_before: frames that had come when it was last asked for.
         is_judged: it was refused by us for its silence, not by the venue.
-        refusals: how often in a row it was refused without blame.
+        refusals: how often in a row it was refused and is to be asked for again.
+        words: the venue's, of the newest of these refusals.
         retry_at: when it is asked for again after such a refusal, 0 if it need not be.
         group: names those that were refused with it.
         is_doubted: it was silent on another socket, so that an ack is not enough.
@@ -49,6 +56,7 @@ class Entry:
     is_judged: bool = False
     is_doubted: bool = False
     refusals: int = 0
+    words: str | None = None
     retry_at: float = 0.0
     group: str = ""
     silent_since: float = 0.0

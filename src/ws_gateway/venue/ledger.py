@@ -30,6 +30,11 @@ _REMEMBERED = 10_000
 """How many unsubscribed topics are remembered, whose last frames may still be on their way."""
 
 
+STILL_SILENT = (
+    "it was silent on the former connection too, and nothing has come on this one yet; it is "
+    "asked for again, ever more rarely"
+)
+
 _FIRST_RETRY_SECONDS, _ONCE_ACTIVE_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 1.0, 30.0, 600.0
 _LASTING_REFUSALS = 3
 _SERVING_SECONDS = 1.0
@@ -56,6 +61,7 @@ class TopicLedger:
         self.changes: list[TopicChange] = []
         self.last_data_at: float | None = None
         self._taken_at = float("-inf")
+        self._why_closed: str | None = None
 
     # ── intent ────────────────────────────────────────────────────────────────────────────────
 
@@ -69,10 +75,11 @@ class TopicLedger:
             if entry is not None:
                 self._counts[entry.state] -= 1
             self._counts[SubscriptionState.REQUESTED] += 1
-            self._entries[topic.name] = Entry(
-                topic, SubscriptionState.REQUESTED, Pace(expectation_of(topic))
-            )
+            entry = Entry(topic, SubscriptionState.REQUESTED, Pace(expectation_of(topic)))
+            self._entries[topic.name] = entry
             self._left.pop(topic.name, None)
+            if not self._is_open:
+                self.set_state(entry, SubscriptionState.REQUESTED, self._why_closed)
             fresh.append(topic)
         if self._is_open:
             # What still comes of a topic being unsubscribed belongs to its former life; asking
@@ -110,6 +117,12 @@ class TopicLedger:
             if entry is not None:
                 entry.is_doubted = True
 
+    def succeed(self, former: TopicLedger) -> None:
+        """Take over how lively the topics were on a socket that this one replaces."""
+        for name, entry in former._entries.items():  # of its own kind
+            if name in self._entries:
+                self._entries[name].pace.succeed(entry.pace)
+
     def ask_again(self, entry: Entry, now: float) -> None:
         """Unsubscribe one topic and subscribe it again; its state is left as it is.
 
@@ -143,6 +156,7 @@ class TopicLedger:
     def open(self, now: float) -> None:
         """Send the whole intent, refused topics left aside: the socket takes requests now."""
         self._is_open = True
+        self._why_closed = None
         self.last_data_at = None
         waiting = [
             entry.topic
@@ -152,8 +166,13 @@ class TopicLedger:
         self._subscribe(waiting, now)
 
     def close(self, error: str | None = None) -> list[Topic]:
-        """Forget the socket; answers the topics that were flowing or about to."""
+        """Forget the socket; answers the topics that were flowing or about to.
+
+        Args:
+            error: why there is none, shown with each topic, also with those that are wanted later.
+        """
         self._is_open = False
+        self._why_closed = error
         self._requests.clear()
         self._left.clear()
         broken = []
@@ -306,7 +325,7 @@ class TopicLedger:
                 elif entry.state is SubscriptionState.REQUESTED and topic.name not in leaving:
                     again.append(topic)
             elif entry.state is SubscriptionState.PENDING and entry.is_doubted:
-                self.set_state(entry, SubscriptionState.STALLED, "silent on the former socket too")
+                self.set_state(entry, SubscriptionState.STALLED, STILL_SILENT)
             elif entry.state is SubscriptionState.PENDING:
                 self._clear(entry)
                 self.set_state(entry, SubscriptionState.ACTIVE)
@@ -315,7 +334,7 @@ class TopicLedger:
     def _clear(self, entry: Entry) -> None:
         """Forget what was held against a topic."""
         entry.is_judged = entry.is_doubted = False
-        entry.refusals, entry.retry_at = 0, 0.0
+        entry.refusals, entry.retry_at, entry.words = 0, 0.0, None
 
     def _refuse(self, request: Request, words: str, now: float) -> None:
         if request.op == "unsubscribe":
@@ -338,9 +357,9 @@ class TopicLedger:
             if "already subscribed" in words:
                 self.set_state(entry, SubscriptionState.ACTIVE)
             else:
-                self.set_state(entry, SubscriptionState.REJECTED, words)
                 if entry.frames:  # it has brought data, so it may do so again
-                    self._schedule(entry, now, _ONCE_ACTIVE_RETRY_SECONDS)
+                    self._schedule(entry, now, _ONCE_ACTIVE_RETRY_SECONDS, words)
+                self.set_state(entry, SubscriptionState.REJECTED, words)
 
     def _refuse_without_blame(self, topics: list[Topic], words: str, now: float) -> None:
         """Ask again later: words that name no topic condemn none, and the venue may only suffer.
@@ -358,13 +377,16 @@ class TopicLedger:
             for topic in part:
                 entry = self._entries[topic.name]
                 entry.group = part[0].name
-                self._schedule(entry, now, _FIRST_RETRY_SECONDS)
+                self._schedule(entry, now, _FIRST_RETRY_SECONDS, words)
+                # What is refused alone, again and again, while others flow is at fault itself.
                 is_lasting = len(part) == 1 and entry.refusals > _LASTING_REFUSALS
-                state = SubscriptionState.REJECTED if is_lasting else SubscriptionState.REQUESTED
+                is_alone = is_lasting and self._counts[_ACTIVE] > 0
+                state = SubscriptionState.REJECTED if is_alone else SubscriptionState.REQUESTED
                 self.set_state(entry, state, words)
 
-    def _schedule(self, entry: Entry, now: float, first_pause: float) -> None:
+    def _schedule(self, entry: Entry, now: float, first_pause: float, words: str) -> None:
         """Ask for a refused topic again after a pause that doubles."""
+        entry.words = words
         pause = min(_LONGEST_RETRY_SECONDS, first_pause * 2 ** min(entry.refusals, 16))
         entry.refusals += 1
         entry.retry_at = now + pause
@@ -393,7 +415,7 @@ class TopicLedger:
         for topic in asked:
             entry = self._entries[topic.name]
             self._expect(entry, now)
-            self.set_state(entry, SubscriptionState.PENDING)
+            self.set_state(entry, SubscriptionState.PENDING, entry.words)
         self._requests.send("subscribe", asked, now)
 
     def _expect(self, entry: Entry, now: float) -> None:
@@ -406,7 +428,7 @@ class TopicLedger:
             self._counts[entry.state] -= 1
             self._counts[state] += 1
             entry.state, entry.error = state, error
-            self.changes.append(TopicChange(entry.topic, state, error))
+            self.changes.append(TopicChange(entry.topic, state, error, entry.retry_at or None))
 
     def _forget(self, entry: Entry) -> None:
         del self._entries[entry.topic.name]

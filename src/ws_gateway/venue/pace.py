@@ -70,7 +70,7 @@ _HALF_LIFE_SECONDS = 600.0
 
 
 class Pace:
-    """One topic's pace on one socket, as it shows when the topic is looked at now and then.
+    """One topic's pace on one socket and those before it, as looks now and then show it.
 
     Nothing is done per frame but counting, elsewhere: a silence is known to the time between two
     looks, which is a fraction of what is ever called too long.
@@ -81,15 +81,26 @@ class Pace:
         longest: longest silence of late, in seconds.
     """
 
-    __slots__ = ("_looked_at", "_seen", "_since", "expectation", "last_at", "longest")
+    __slots__ = ("_former", "_looked_at", "_seen", "_since", "expectation", "last_at", "longest")
 
     def __init__(self, expectation: Expectation | None) -> None:
         self.expectation = expectation
         self.last_at = 0.0
         self.longest = 0.0
+        self._former = 0
         self._seen = 0
         self._since = 0.0
         self._looked_at = 0.0
+
+    def succeed(self, former: Pace) -> None:
+        """Go on with what was learned on a socket that this one replaces; call it before `begin`.
+
+        A topic may be silent while it changes sockets, and a pace learned anew would take that
+        fault for its nature.
+        """
+        self.longest = former.longest
+        self._former = former._former + former._seen
+        self._since, self._looked_at = former._since, former._looked_at
 
     def begin(self, frames: int, now: float) -> None:
         """Expect data from now on; what was learned stays.
@@ -145,6 +156,6 @@ class Pace:
         expected = self.expectation
         return (
             expected is not None
-            and self._seen >= expected.frames
+            and self._former + self._seen >= expected.frames
             and self.last_at - self._since >= expected.watched * scale
         )

@@ -123,6 +123,13 @@ class Conversation:
         """Call these active only when data come, for they were silent on another socket."""
         self._ledger.doubt(topics)
 
+    def succeed(self, former: Conversation) -> None:
+        """Take over how lively the topics were on a socket that this one replaces.
+
+        Call it when they are wanted and before `opened`.
+        """
+        self._ledger.succeed(former._ledger)
+
     def resync(self, topic: Topic, now: float) -> None:
         """Ask for a fresh snapshot of one topic: unsubscribe, then subscribe again."""
         self._ledger.resync(topic, now)

@@ -25,3 +25,25 @@ def divide(topics: list[Topic], words: str) -> Iterator[list[Topic]]:
         return
     middle = (len(topics) + 1) // 2
     yield from (part for part in (topics[:middle], topics[middle:]) if part)
+
+
+_MEANINGS = (
+    ("handler not found", "Bybit offers no such topic there"),
+    ("Invalid symbol", "Bybit does not list that symbol there"),
+)
+
+
+def explained(words: str, retry_at: str | None, *, is_final: bool) -> str:
+    """Add to the venue's words what they mean, if that is known, and what is done.
+
+    Args:
+        words: the venue's own, or ours.
+        retry_at: when it is asked for again, for people; None if it is not.
+        is_final: it is not asked for again by itself.
+    """
+    parts = [words, *(meaning for text, meaning in _MEANINGS if text in words)]
+    if retry_at is not None:
+        parts.append(f"asked for again at {retry_at}")
+    elif is_final:
+        parts.append("not asked for again until it is posted again or its connection is replaced")
+    return "; ".join(parts)

@@ -18,10 +18,12 @@ from ws_gateway.venue.attempts import Attempts
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.connection import VenueSocket, open_socket
 from ws_gateway.venue.context import SessionContext
+from ws_gateway.venue.entry import TopicChange
 from ws_gateway.venue.frame_lines import FrameLines
 from ws_gateway.venue.observations import read_observations
 from ws_gateway.venue.owner import FactSink, SessionOwner
 from ws_gateway.venue.protocol import Conversation, Phase
+from ws_gateway.venue.refusals import explained
 from ws_gateway.venue.uptime import Uptime
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -93,6 +95,10 @@ class Session:
         """Call these active only when data come, for they were silent on another socket."""
         self._conversation.doubt(topics)
 
+    def succeed(self, former: Session) -> None:
+        """Take over how lively the topics were on a socket that this one replaces."""
+        self._conversation.succeed(former._conversation)
+
     def drop(self, topics: Iterable[Topic]) -> None:
         """Unsubscribe from these."""
         self._conversation.drop(topics, time.monotonic())
@@ -110,6 +116,15 @@ class Session:
     def take_credentials(self, credentials: Credentials) -> None:
         """Log in with these from the next socket on, and wait no longer if one is waited for."""
         self._conversation.credentials = credentials
+        self._attempts.start_anew()
+        self._wake.set()
+
+    def try_now(self, why: str) -> None:
+        """Wait no longer for the next attempt to connect, if one is waited for.
+
+        The pause that the venue asked for is kept, for it is about all that come from here.
+        """
+        self._log.info("venue.attempt_hastened", why=why)
         self._attempts.start_anew()
         self._wake.set()
 
@@ -283,7 +298,7 @@ class Session:
         self._last_error = exc.detail
         self._is_login_refused = exc.reason == "login"
         self._context.tally.losses[self._endpoint, exc.reason] += 1
-        broken = self._conversation.lost(exc.detail if exc.reason == "login" else None)
+        broken = self._conversation.lost(exc.detail)
         self._break(broken, GapReason.DISCONNECT, exc.detail)
         self._report_changes()
         tell = self._log.info if self._is_excused() else self._log.warning
@@ -360,7 +375,7 @@ class Session:
                 self._log.warning(
                     "venue.subscription_rejected", topic=change.topic.name, words=change.error
                 )
-            self._owner.topic_changed(self, change.topic, change.state, change.error)
+            self._owner.topic_changed(self, change.topic, change.state, _words_of(change))
 
     def _arm(self) -> None:
         self._disarm()
@@ -453,6 +468,18 @@ class Session:
             uptime_ratio=self._uptime.ratio(now),
             account=self._account,
         )
+
+
+def _words_of(change: TopicChange) -> str | None:
+    """Say what a topic's state means and what is done about it."""
+    if change.error is None:
+        return None
+    retry_at = _wall_time(change.retry_at, time.monotonic())
+    return explained(
+        change.error,
+        None if retry_at is None else retry_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        is_final=change.state is SubscriptionState.REJECTED,
+    )
 
 
 def _wall_time(at: float | None, now: float) -> datetime | None:

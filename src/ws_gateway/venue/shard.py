@@ -170,9 +170,16 @@ class Shard:
                 self.replace(name, "the credentials were renewed")
 
     def replace(self, name: str, why: str) -> bool:
-        """Replace a socket by a new one before closing it; answers whether it is there."""
-        if name not in self._legs:
+        """Replace a socket by a new one before closing it; answers whether it is there.
+
+        Where there is none to replace, the next attempt to open it is made now.
+        """
+        leg = self._legs.get(name)
+        if leg is None:
             return False
+        if not leg.session.has_socket:
+            leg.session.try_now(why)
+            return True
         self._succession.wish(name, why)
         self._changed.set()
         return True
@@ -340,6 +347,7 @@ class Shard:
             log.info("venue.replacement_pointless", connection=old_name, why=why)
             return  # it is about to open a new socket by itself
         new = self._add_leg()
+        new.session.succeed(old.session)
         stalled = [topic for topic in old.states if old.state(topic) is _State.STALLED]
         new.session.doubt(stalled)
         log.info("venue.replacement_begun", connection=old_name, by=new.name, why=why)

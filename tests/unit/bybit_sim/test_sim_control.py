@@ -216,9 +216,9 @@ async def test_command_line() -> None:
     async with running() as sim:
         url = ("--url", sim.rest_url)
         begun = await command("fault", "stall", f"topic={BOOK}", "duration_seconds=60", *url)
-        assert begun == (0, "stall #1 goes on (hits: 0)\n", "")
+        assert begun == (0, "stall #1 goes on (hits: 2)\n", "")
         code, out, _ = await command("faults", *url)
-        assert (code, out.partition(" topic=")[0]) == (0, "stall #1 (hits: 0)")
+        assert (code, out.partition(" topic=")[0]) == (0, "stall #1 (hits: 2)")
         assert await command("clear", "stall", *url) == (0, "1 ended\n", "")
         code, _, errors = await command("fault", "nope", *url)
         assert (code, errors.count("\n")) == (2, 1)

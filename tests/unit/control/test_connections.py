@@ -15,7 +15,7 @@ from ws_gateway.control.endpoints import GRACE_SECONDS
 from ws_gateway.control.health import MAX_DIFFERENCES
 from ws_gateway.domain.subscription import SubscriptionState as State
 from ws_gateway.domain.topic import Category, Channel, Endpoint, Topic, build_topic
-from ws_gateway.ports import MaintenanceNotice, SessionState
+from ws_gateway.ports import ConnectionStatus, MaintenanceNotice, SessionState
 from ws_gateway.runtime.breaker import BreakerState
 
 LOST = SessionState.BACKING_OFF
@@ -46,6 +46,11 @@ async def gateway() -> AsyncIterator[Gateway]:
     built = Gateway()
     async with built.http:
         yield built
+
+
+def refused(state: SessionState, **more: Any) -> ConnectionStatus:
+    """Build the private connection as it is after a refused login."""
+    return replace(connection("private", state, DIAGNOSIS, **more), is_login_refused=True)
 
 
 async def told(gateway: Gateway) -> list[tuple[str, str, bool]]:
@@ -293,7 +298,7 @@ async def test_a_refused_login_stops_private_data_only(
     retry_at = NIGHT + timedelta(seconds=160) if state is LOST else None
     gateway.feed.statuses = [
         connection("linear"),
-        connection("private", state, DIAGNOSIS, name="private-1", retry_at=retry_at),
+        refused(state, name="private-1", retry_at=retry_at),
     ]
     assert await gateway.reasons() == [("login_refused", "private")]
     detail = await only_detail(gateway)
@@ -309,13 +314,14 @@ async def test_a_feed_that_gives_the_login_up_is_told_the_same(gateway: Gateway)
     """Rejected for the login's sake is not one bad topic: private data are missing."""
     await gateway.want(ORDER)
     gateway.feed.answer(ORDER, State.REJECTED, DIAGNOSIS)
-    gateway.feed.statuses = [connection("private", SessionState.CLOSED, DIAGNOSIS)]
+    gateway.feed.statuses = [refused(SessionState.CLOSED)]
     assert await gateway.reasons() == [("login_refused", "private")]
 
 
 async def test_a_private_socket_that_is_merely_lost_is_no_refused_login(gateway: Gateway) -> None:
-    """The same connection, another remedy, another code."""
+    """The same connection, another remedy, another code; its topics say why they wait."""
     await gateway.want(ORDER, state=State.REQUESTED)
+    gateway.feed.answer(ORDER, State.REQUESTED, "closed: 1006")
     gateway.feed.statuses = [connection("private", LOST, "closed: 1006")]
     assert await gateway.reasons() == [("connection_not_streaming", "private")]
 
@@ -338,7 +344,7 @@ async def test_private_only(gateway: Gateway) -> None:
     body = await gateway.connections()
     assert [one["endpoint"] for one in body["endpoints"]] == ["private"]
     gateway.feed.answer(ORDER, State.REQUESTED, DIAGNOSIS)
-    gateway.feed.statuses = [connection("private", LOST, DIAGNOSIS)]
+    gateway.feed.statuses = [refused(LOST)]
     assert await gateway.reasons() == [("login_refused", "private")]
     assert (await gateway.health())["status"] == "down"
 
@@ -490,3 +496,35 @@ async def test_a_refused_login_beside_a_working_one_has_its_name(gateway: Gatewa
     await gateway.want(ORDER, state=State.ACTIVE)
     (reason,) = (await gateway.http.get("/health")).json()["reasons"]
     assert (reason["code"], reason["is_blocking"]) == ("login_refused", False)
+
+
+async def test_a_connection_that_is_owed_an_answer_while_its_topics_flow_is_ready(
+    gateway: Gateway,
+) -> None:
+    """The ack was lost on its way; data prove the subscription, and no topic waits."""
+    await gateway.want(A, state=State.ACTIVE)
+    gateway.feed.statuses = [connection("linear", SessionState.SUBSCRIBING)]
+    assert await told(gateway) == []
+    assert (await gateway.health())["status"] == "ok"
+    await gateway.want(B)
+    assert await gateway.reasons() == []
+    gateway.now += GRACE_SECONDS
+    assert await gateway.reasons() == [("topics_not_active", "linear")]
+
+
+async def test_what_the_venue_said_to_the_topics_that_wait_is_told_at_once(
+    gateway: Gateway,
+) -> None:
+    """A connection on which nothing was taken yet has no words of its own."""
+    await gateway.want(A, state=State.REQUESTED)
+    gateway.feed.answer(A, State.REQUESTED, "error:service unavailable")
+    fresh = replace(connection("linear", SessionState.SUBSCRIBING), active_subscriptions=0)
+    gateway.feed.statuses = [fresh]
+    assert await gateway.reasons() == [("connection_not_streaming", "linear")]
+    assert (await only_detail(gateway)).endswith(
+        "1 of 1 topics of linear wait (error:service unavailable)"
+    )
+    gateway.feed.statuses = [replace(fresh, connection_status=SessionState.STREAMING)]
+    gateway.now += GRACE_SECONDS
+    assert await gateway.reasons() == [("topics_not_active", "linear")]
+    assert "(error:service unavailable)" in await only_detail(gateway)

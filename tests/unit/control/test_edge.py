@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import httpx
 import pytest
 from starlette.types import Message
+from structlog.testing import capture_logs
 
 from support.callers import guarded
 from support.memory_feed import MemoryDelivery, MemoryFeed
@@ -17,6 +18,7 @@ from ws_gateway.control.api.app import create_app
 from ws_gateway.control.api.edge import Edge, OpenRequests
 from ws_gateway.control.api.headers import DEFAULTS, protect
 from ws_gateway.control.health import HealthReporter
+from ws_gateway.control.key_words import make_key
 from ws_gateway.control.keys import KeyService
 from ws_gateway.control.operations import Operations
 from ws_gateway.control.policy import Policy
@@ -253,3 +255,68 @@ def test_an_answer_that_says_something_itself_is_left_so() -> None:
     assert headers[b"cache-control"] == b"max-age=5"
     assert b"default-src" not in headers[b"content-security-policy"]
     assert b"frame-ancestors 'none'" in headers[b"content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "allowed"),
+    [
+        ("POST", PATH, "wiat", ["wait"]),
+        ("PUT", "/api/v1/services/s/subscriptions", "x", ["wait"]),
+        ("GET", "/api/v1/queues", "x", []),
+        ("GET", PATH, "x", None),
+        ("DELETE", f"{PATH}/by-service/s", "x", []),
+        ("GET", "/api/v1/audit", "x", None),
+    ],
+)
+async def test_a_query_that_nobody_knows_is_refused_wherever_it_stands(
+    method: str, path: str, query: str, allowed: list[str] | None
+) -> None:
+    """A typing error in `wait` would else be taken for a wish not to wait."""
+    bodies = {"POST": {"channel": "trades", "symbol": "BTCUSDT", "requesting_service": "s"}}
+    body: dict[str, Any] = bodies.get(method) or {"subscriptions": []}
+    async with client("k") as http:
+        answer = await http.request(
+            method, path, params={query: "5"}, json=body, headers={"X-API-Key": "k"}
+        )
+    assert (answer.status_code, answer.json()["code"]) == (422, "field_unknown")
+    assert answer.json()["field"] == query
+    told = answer.json()["allowed"]
+    assert told == allowed if allowed is not None else "limit" in told
+
+
+async def test_a_field_that_nobody_knows_is_answered_with_those_that_are_known() -> None:
+    """Also in an object of a set."""
+    headers = {"X-API-Key": "k"}
+    wish = {"channel": "trades", "sybmol": "BTCUSDT"}
+    async with client("k") as http:
+        one = await http.post(PATH, json={**wish, "requesting_service": "s"}, headers=headers)
+        many = await http.put(
+            "/api/v1/services/s/subscriptions", json={"subscriptions": [wish]}, headers=headers
+        )
+    assert (one.json()["code"], one.json()["field"]) == ("field_unknown", "sybmol")
+    assert {"symbol", "requesting_service"} <= set(one.json()["allowed"])
+    assert many.json()["field"] == "subscriptions.0.sybmol"
+    assert "symbol" in many.json()["allowed"]
+
+
+async def test_refusals_speak_json_and_not_python() -> None:
+    """What was found is told as it was sent."""
+    headers = {"X-API-Key": "k"}
+    async with client("k") as http:
+        answer = await http.post("/api/v1/keys", json={"name": ["admin"]}, headers=headers)
+        assert answer.json()["found"] == '["admin"]'
+        answer = await http.post(PATH, json=["x"], headers=headers)
+        assert "has to be a JSON object" in answer.json()["detail"]
+
+
+async def test_the_line_of_a_refused_request_says_who_came_and_for_what() -> None:
+    """Neither route nor caller is known then, so address, key id and path stand in."""
+    _, word = make_key()
+    async with client("k") as http:
+        with capture_logs() as lines:
+            await http.get(PATH, headers={"X-API-Key": word.get_secret_value()})
+            await http.get("/nowhere")
+    served = [line for line in lines if line["event"] == "api.request_served"]
+    assert [line["path"] for line in served] == [PATH, "/nowhere"]
+    assert served[0]["key_id"] in word.get_secret_value()
+    assert all(line["address"] for line in served)

@@ -90,21 +90,34 @@ async def test_before_the_ledger_was_read_it_is_not_ready() -> None:
 
 
 async def test_a_lost_database_is_a_reason(gateway: Gateway) -> None:
-    """It is degraded, not down: what is subscribed goes on flowing."""
+    """It is degraded, and ready: what is subscribed goes on flowing, and reads are served."""
     gateway.store.is_away = True
-    assert await gateway.reasons() == [("database_lost", "database")]
+    assert await gateway.reasons() == []
     body = (await gateway.http.get("/health")).json()
     assert body["status"] == "degraded"
+    (reason,) = body["reasons"]
+    assert (reason["code"], reason["is_blocking"]) == ("database_lost", False)
+    assert "(PostgreSQL); data flow on" in reason["detail"]
     assert body["database"]["status"] == "lost"
 
 
 async def test_many_probes_ask_the_database_once_a_second(gateway: Gateway) -> None:
     """The probes need no key, so they must not be a way to load the database."""
-    assert await gateway.reasons() == []
+    assert (await gateway.health())["reasons"] == []
     gateway.store.is_away = True
-    assert await gateway.reasons() == []
+    assert (await gateway.health())["reasons"] == []
     gateway.now += PING_AGE_SECONDS
-    assert await gateway.reasons() == [("database_lost", "database")]
+    assert [one["code"] for one in (await gateway.health())["reasons"]] == ["database_lost"]
+
+
+async def test_a_database_that_is_lost_before_the_ledger_was_read_is_not_ready() -> None:
+    """What is wanted is not known then, so no data are no proof."""
+    gateway = Gateway()
+    gateway.store.is_away = True
+    async with gateway.http:
+        assert await gateway.reasons() == [("not_restored", "subscriptions")]
+        codes = [one["code"] for one in (await gateway.health())["reasons"]]
+        assert codes == ["database_lost", "not_restored"]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +137,9 @@ async def test_a_broker_that_takes_nothing_is_a_reason(
     assert await gateway.reasons() == [(code, "broker")]
     body = (await gateway.http.get("/health")).json()
     assert body["status"] == "down"
-    assert "memory alarm" in body["reasons"][0]["detail"]
+    detail = body["reasons"][0]["detail"]
+    assert "memory alarm (RabbitMQ); " in detail
+    assert "events wait" in detail
 
 
 @pytest.mark.parametrize("lost", list(Carries))
@@ -138,12 +153,13 @@ async def test_one_broker_connection_that_is_lost_is_named_and_degrades(
     body = (await gateway.http.get("/health")).json()
     (reason,) = body["reasons"]
     assert (reason["code"], reason["is_blocking"]) == ("broker_lost", True)
-    assert reason["detail"] == f"the connection for {lost} events is backing_off: it was reset"
+    told = f"the connection for {lost} events is backing_off: it was reset"
+    assert reason["detail"] == f"{told} (RabbitMQ)"
     assert body["status"] == "degraded"
     assert (await gateway.http.get("/readyz")).status_code == 503
-    told = {one["events"]: one["status"] for one in body["broker"]["connections"]}
-    assert told.pop(lost) == "backing_off"
-    assert list(told.values()) == ["ready"]
+    states = {one["events"]: one["status"] for one in body["broker"]["connections"]}
+    assert states.pop(lost) == "backing_off"
+    assert list(states.values()) == ["ready"]
 
 
 async def test_queue_problems_are_reasons(gateway: Gateway) -> None:

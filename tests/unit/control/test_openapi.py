@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,19 @@ import pytest
 
 from ws_gateway.control.api.app import describe
 from ws_gateway.control.api.openapi import render
+from ws_gateway.control.problem_codes import CODES
+from ws_gateway.control.subscription_schemas import told_states
+from ws_gateway.domain.audit import AuditAction
 from ws_gateway.domain.caller import Scope
+from ws_gateway.domain.subscription import SubscriptionState
+from ws_gateway.venue.account_rest import _CODE_AND_REMEDY
 
 COMMITTED = Path(__file__).resolve().parents[3] / "docs" / "openapi.json"
+SOURCE = Path(__file__).resolve().parents[3] / "src" / "ws_gateway"
+OF_THE_VENUE = {code for code, _ in _CODE_AND_REMEDY.values()}
+FURTHER = {"field_missing", "field_unknown", "venue_refused"} | OF_THE_VENUE
+INTERNAL = {"balance_refused"}  # among the rooms; no caller is answered with it
+"""Codes that are looked up by the kind of fault."""
 
 
 def test_the_committed_document_is_current() -> None:
@@ -88,3 +101,51 @@ def test_exchange_means_only_the_brokers() -> None:
     for before, word in pairwise(words):
         if "exchange" in word.lower():
             assert before == "AMQP", f"{before} {word}"
+
+
+def _codes(tree: ast.AST) -> Iterator[str]:
+    """Find each code that a refusal is given in the source."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        if getattr(node.func, "attr", "") == "_refusal" and node.args:
+            yield from _constants(node.args[0])
+        for keyword in node.keywords:
+            if keyword.arg == "code":
+                yield from _constants(keyword.value)
+
+
+def _constants(node: ast.expr) -> Iterator[str]:
+    for part in ast.walk(node):
+        word = part.value if isinstance(part, ast.Constant) else None
+        if isinstance(word, str) and re.fullmatch(r"[a-z]+(_[a-z]+)+", word):
+            yield word
+
+
+def test_every_code_of_a_problem_is_listed_and_explained() -> None:
+    """Programs may tell all of them apart; none is listed that nothing answers."""
+    found = set(FURTHER)
+    for room in ("control", "domain", "storage"):
+        for path in (SOURCE / room).rglob("*.py"):
+            found.update(_codes(ast.parse(path.read_text(encoding="utf-8"))))
+    assert found - INTERNAL == set(CODES)
+    problem = describe()["components"]["schemas"]["Problem"]["properties"]["code"]
+    assert problem["enum"] == list(CODES)
+    assert all(f"`{code}`: " in problem["description"] for code in CODES)
+
+
+def test_every_state_is_explained() -> None:
+    """In the words of who asked, one by one."""
+    told = describe()["components"]["schemas"]["SubscriptionAnswer"]["properties"]["state"]
+    assert all(f"`{state}`: " in told["description"] for state in SubscriptionState)
+    assert told_states() == told["description"]
+
+
+def test_every_action_of_the_trail_is_listed() -> None:
+    """Each is a word of the source, and one that nobody does is a typing error."""
+    verbs = re.compile(r'"((?:connection|key|log_level|subscription)\.[a-z]+)"')
+    words: set[str] = set()
+    for room in ("control", "storage"):
+        for path in (SOURCE / room).rglob("*.py"):
+            words.update(verbs.findall(path.read_text(encoding="utf-8")))
+    assert words == set(AuditAction)

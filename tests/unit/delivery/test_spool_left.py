@@ -49,7 +49,7 @@ async def test_the_spool_of_another_prefix_is_named_and_not_sent(tmp_path: Path)
     assert own.is_empty
     (reason,) = [
         one
-        for one in _delivery_reasons(stage.publisher.status())
+        for one in _delivery_reasons(stage.publisher.status(), "RabbitMQ")
         if one.code == "spool_left_behind"
     ]
     assert not reason.is_blocking

@@ -244,6 +244,20 @@ async def test_a_topic_that_nobody_wants_any_more_is_not_waited_for() -> None:
         assert stage.tally.events.total() == 0
 
 
+async def test_a_gap_that_is_given_up_between_two_stretches_still_ends() -> None:
+    """The first stretch was told and the second is awaited when the gateway stops filling."""
+    async with filling() as stage:
+        stage.tell(TRADES)
+        stage.cut()
+        stage.tell(TRADES)
+        stage.cut()
+        stage.past.may.set()
+        await eventually(lambda: stage.ids() == ["1", "gap", "1+", "2"])
+        stage.backfill.stop()
+        stage.tell(TRADES)
+        assert stage.ids() == ["1", "gap", "1+", "2", "resumed", "3"]
+
+
 async def test_a_stop_lets_everything_go() -> None:
     """Nothing is held when the gateway drains, nor later."""
     async with filling() as stage:

@@ -50,6 +50,8 @@ def test_whatever_is_refused_the_others_become_active(
         conversation.tick(float(now))
         venue.talk(conversation, float(now))
     expected = {topic: State.REJECTED if topic in wrong else State.ACTIVE for topic in topics}
+    if naming is Naming.NOT_AT_ALL and len(wrong) == count:  # nobody can tell whose fault it is
+        expected = dict.fromkeys(topics, State.REQUESTED)
     assert conversation.states() == expected
     assert venue.subscribed == {topic.name for topic in topics if topic not in wrong}
     assert not conversation.awaits_acks
@@ -143,6 +145,40 @@ def test_words_that_blame_no_topic_condemn_none() -> None:
     assert again["args"] == subscribe["args"]
     conversation.receive(ack(again), 1.4)
     assert set(conversation.states().values()) == {State.ACTIVE}
+
+
+def test_a_topic_refused_without_blame_is_not_called_rejected_while_nothing_else_flows() -> None:
+    """However often: it keeps the words, also while it is asked for again, and says when it is."""
+    (topic,) = topics_of(1)
+    conversation = opened([topic])
+    told = []
+    for now in range(40):
+        conversation.tick(float(now))
+        for request in requests_of(conversation):
+            refused = "error:service unavailable" if request["op"] != "ping" else None
+            conversation.receive(ack(request, refused), float(now))
+        told += conversation.take_changes()
+    assert len(told) > 10
+    assert {change.state for change in told} == {State.REQUESTED, State.PENDING}
+    assert {change.error for change in told[2:]} == {"error:service unavailable"}
+    assert all(change.retry_at for change in told[1:] if change.state is State.REQUESTED)
+    for now in range(40, 100):
+        conversation.tick(float(now))
+        ScriptedVenue().talk(conversation, float(now))
+    assert conversation.take_changes()[-1].error is None
+    assert conversation.states() == {topic: State.ACTIVE}
+
+
+def test_a_topic_refused_alone_while_others_flow_is_at_fault_although_no_name_is_said() -> None:
+    """It is called rejected, and asked for all the same."""
+    good, bad = topics_of(2)
+    conversation = opened([good, bad])
+    venue = ScriptedVenue([bad], Naming.NOT_AT_ALL)
+    for now in range(60):
+        conversation.tick(float(now))
+        venue.talk(conversation, float(now))
+    assert conversation.states() == {good: State.ACTIVE, bad: State.REJECTED}
+    assert conversation.take_changes()[-1].retry_at is not None
 
 
 def test_a_venue_that_cannot_serve_is_not_stormed() -> None:

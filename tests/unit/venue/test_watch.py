@@ -39,8 +39,15 @@ class Watched:
 
     def __post_init__(self) -> None:
         """Open the socket with everything acknowledged."""
+        self.open()
+
+    def open(self) -> None:
+        """Open a socket with everything acknowledged, in place of one there was."""
+        former = getattr(self, "conversation", None)
         self.conversation = Conversation(self.endpoint, timing=TIMING)
         self.conversation.want(self.topics, self.now)
+        if former is not None:
+            self.conversation.succeed(former)
         self.conversation.opened(self.now, 0)
         if self.endpoint is Endpoint.LINEAR:
             ScriptedVenue().talk(self.conversation, self.now)
@@ -151,6 +158,45 @@ def test_lively_trades_that_stop_are_noticed() -> None:
     watched.run(400, {**dict.fromkeys(TICKERS, 0.5), TRADES: 1.0})
     watched.run(70, dict.fromkeys(TICKERS, 0.5))
     assert watched.stalls() == [TRADES]
+
+
+def test_a_silence_in_which_the_socket_was_replaced_does_not_hide_the_next() -> None:
+    """Trades stop for 58 s, their socket is replaced meanwhile, and later they stop for good."""
+    watched = Watched([TRADES, *TICKERS])
+    ticking = dict.fromkeys(TICKERS, 0.5)
+    watched.run(120, {**ticking, TRADES: 0.25})
+    watched.run(15, ticking)
+    watched.open()
+    watched.run(43, ticking)
+    watched.run(120, {**ticking, TRADES: 0.25})
+    assert watched.stalls() == []
+    watched.run(65, ticking)
+    assert watched.stalls() == [TRADES]
+    assert watched.state(TRADES) is State.STALLED
+
+
+def test_a_stall_that_a_new_socket_did_not_cure_does_not_hide_the_next() -> None:
+    """What the ticker was silent for is no measure of what it may be silent for."""
+    watched = Watched(TICKERS)
+    watched.run(120, dict.fromkeys(TICKERS, 0.5))
+    watched.run(16, dict.fromkeys(OTHERS, 0.5))
+    watched.open()
+    watched.run(8, dict.fromkeys(OTHERS, 0.5))
+    watched.run(60, dict.fromkeys(TICKERS, 0.5))
+    watched.stalls()
+    watched.run(20, dict.fromkeys(OTHERS, 0.5))
+    assert watched.stalls() == [LIVELY]
+
+
+def test_a_quiet_market_stays_quiet_on_the_next_socket() -> None:
+    """Its pace came with it, so nobody is asked again for a silence that is its own."""
+    quiet = build_topic(Channel.TRADES, category=Category.LINEAR, symbol="QUIETUSDT")
+    watched = Watched([quiet, *TICKERS])
+    every = {**dict.fromkeys(TICKERS, 0.5), quiet: 50.0}
+    watched.run(12_000, every, step=0.5)
+    watched.open()
+    watched.run(1000, every, step=0.5)
+    assert watched.stalls() == []
 
 
 def test_a_book_of_depth_one_is_told_again_every_three_seconds() -> None:

@@ -16,7 +16,7 @@ _MEANINGS = {
     413: "The body is larger than 64 KiB, or 4 MiB for a service's whole set.",
     414: "Path and query are longer than 8 KiB.",
     415: "The body is not sent as JSON.",
-    422: "A field is missing, malformed, or asks for what does not exist.",
+    422: "A field is missing, malformed, unknown, or asks for what does not exist.",
     429: (
         "Too many requests or subscriptions of this service, or too many wrong keys of this "
         "address; wait `Retry-After` seconds."
@@ -40,7 +40,7 @@ def problems_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": _MEANINGS[status],
             "content": {CONTENT_TYPE: {"schema": _SCHEMA}},
         }
-        for status in sorted({401, 403, 429, 500, *statuses})
+        for status in sorted({401, 403, 422, 429, 500, *statuses})
     }
 
 

@@ -111,7 +111,11 @@ async def rotate_key(
     response: Response,
     body: RotationRequest | None = None,
 ) -> IssuedKeyAnswer:
-    """Make a key of the same name, scopes and services; the old one expires after the overlap."""
+    """Make a key of the same name, scopes and services; the old one expires after the overlap.
+
+    A key has one successor: rotating it again is refused with `key_rotated`, which names that one,
+    until that one is revoked.
+    """
     body = body or RotationRequest.model_validate({})
     issued = await keys.rotate(
         caller,

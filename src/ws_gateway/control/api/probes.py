@@ -106,7 +106,9 @@ async def replace_connection(
     """Open a successor, and close the connection when that carries all its topics.
 
     For a connection that is to be drained, whatever the reason. `GET /api/v1/connections` shows
-    both until then. If the successor does not come up in half a minute, the connection stays.
+    both until then. If the successor does not come up in half a minute, the connection stays. One
+    that waits for its next attempt to connect makes it now; only the pause after a 403 or 429 is
+    kept, for Bybit counts attempts by address.
     """
     if not await operations.replace_connection(caller, name):
         detail = f"there is no connection {name!r}; GET /api/v1/connections names them"

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPMethod, HTTPStatus
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from ws_gateway.control.guard import KEY_HEADER
 from ws_gateway.control.schemas import Problem
+from ws_gateway.control.subscription_schemas import WishFields
 from ws_gateway.errors import (
     Contradiction,
     DatabaseLost,
@@ -209,8 +212,32 @@ async def _invalid(request: Request, exc: Exception) -> Response:
         instance=request.url.path,
         field=_field(first),
         found=None if first["type"] == "missing" else first.get("input"),
-        allowed=_allowed(first),
+        allowed=_siblings(request, first) or _allowed(first),
     )
+
+
+def fields_of(model: object) -> list[str]:
+    """Name the fields of a model as callers write them; none if it is no model."""
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return sorted(field.alias or name for name, field in model.model_fields.items())
+    return []
+
+
+def _siblings(request: Request, fault: Mapping[str, Any]) -> list[str] | None:
+    """Name the fields that stand beside one that is not known."""
+    if fault["type"] != "extra_forbidden":
+        return None
+    where, *path = fault["loc"]
+    if where == "body" and len(path) > 1:  # the only bodies with objects in them
+        return fields_of(WishFields)
+    dependant = request.scope["route"].dependant
+    params = dependant.body_params if where == "body" else dependant.query_params
+    return [name for param in params for name in fields_of(_bare(param.field_info.annotation))]
+
+
+def _bare(annotation: object) -> object:
+    """Take `X | None` for `X`."""
+    return next((one for one in get_args(annotation) if one is not type(None)), annotation)
 
 
 def _not_called_json(request: Request) -> Response:
@@ -252,6 +279,8 @@ def _told(fault: Mapping[str, Any]) -> str:
         return f"{field} is not known here"
     if fault["type"] == "string_pattern_mismatch" and field == "symbol":
         return "symbol is written as Bybit does, in capitals, for example BTCUSDT"
+    if fault["type"] in {"model_attributes_type", "model_type", "dict_type"}:
+        return f"{field} has to be a JSON object"
     message = str(fault["msg"])
     return f"{field}: {message[0].lower()}{message[1:]}"
 
@@ -277,7 +306,7 @@ def _bounded(found: object) -> object:
         return found
     if isinstance(found, float) and math.isfinite(found):  # JSON has no other numbers
         return found
-    text = found if isinstance(found, str) else repr(found)
+    text = found if isinstance(found, str) else json.dumps(found, default=str)
     # A half surrogate can be read from JSON but not be written again.
     text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= MAX_FOUND_CHARS else text[:MAX_FOUND_CHARS] + "…"

@@ -15,7 +15,9 @@ TRACEPARENT = "traceparent"
 SOURCE_HEADER = "x-served-from"
 
 _TRACEPARENT = TRACEPARENT.encode()
+_CLIENT_ERROR = 400
 _SERVER_ERROR = 500
+_MAX_PATH = 200
 
 _log = structlog.get_logger(__name__)
 
@@ -80,8 +82,17 @@ def _tell(scope: Scope, answer: _Watched, seconds: float) -> None:
         ms=round(seconds * 1000, 2),
         key=_key_name(scope),
         bytes=answer.sent_bytes,
+        address=scope["client"][0] if scope.get("client") else None,
+        **_place(scope, answer.status),
         **answer.notes,
     )
+
+
+def _place(scope: Scope, status: int | None) -> dict[str, str]:
+    """Name the path where no template can, and where one must be looked for: nothing was served."""
+    if status is not None and status < _CLIENT_ERROR and scope.get("route") is not None:
+        return {}
+    return {"path": scope["path"][:_MAX_PATH]}
 
 
 def _route(scope: Scope) -> str | None:
