@@ -78,6 +78,7 @@ class LiveView:
         streams: StreamReport | None = None,
         queue_prefix: str = QUEUE_PREFIX,
         account_of: Callable[[Topic], str | None] = lambda topic: topic.account,
+        *,
         utc_now: Callable[[], datetime] = _utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
