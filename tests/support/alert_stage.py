@@ -170,8 +170,10 @@ async def broker_fails(site: Site, proof: Proof) -> None:
             lambda: _is_looked_at(gateway), seconds=PATIENCE_SECONDS, what="the queue is looked at"
         )
         before = await scrape(gateway.http)
-        async with _small_queue(site, "refusing", "reject-publish", "ticker.#"):
-            await _delete_queue(site, "orderbook")
+        async with (
+            _small_queue(site, "refusing", "reject-publish", "ticker.#"),
+            _vanishing_queue(site, "orderbook"),
+        ):
             await crossed(gateway, before, proof, *QUEUES)
         proxy.delay_seconds = 0.1
         await proxy.reset()
@@ -323,6 +325,24 @@ async def _small_queue(
         await channel.queue_delete(full)
     finally:
         await connection.close()
+
+
+@asynccontextmanager
+async def _vanishing_queue(site: Site, name: str) -> AsyncIterator[None]:
+    """Delete a queue again and again: it may be declared anew before a message misses it."""
+
+    async def delete() -> None:
+        while True:
+            await _delete_queue(site, name)
+            await asyncio.sleep(5)
+
+    deleting = asyncio.create_task(delete())
+    try:
+        yield
+        assert not deleting.done(), deleting
+    finally:
+        deleting.cancel()
+        await asyncio.wait({deleting})
 
 
 async def _delete_queue(site: Site, name: str) -> None:

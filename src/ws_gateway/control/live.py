@@ -76,9 +76,9 @@ class LiveView:
         self,
         topics: TopicReport,
         streams: StreamReport | None = None,
+        *,
         queue_prefix: str = QUEUE_PREFIX,
         account_of: Callable[[Topic], str | None] = lambda topic: topic.account,
-        *,
         utc_now: Callable[[], datetime] = _utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:

