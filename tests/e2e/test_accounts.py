@@ -176,7 +176,14 @@ async def test_a_refused_login_of_one_account_leaves_the_other_alone(site: Site)
         await gateway.add("execution", account="hedge")
         reason = await gateway.until_not_ready("login_refused")
         assert reason["subject"] == "private@hedge"
-        assert "api_secret of hedge in WSG_ACCOUNTS" in reason["detail"]
+        await gateway.until_health(  # once it was found out over REST what is wrong
+            lambda health: any(
+                one["code"] == "login_refused"
+                and "api_secret of hedge in WSG_ACCOUNTS" in one["detail"]
+                for one in health["reasons"]
+            ),
+            seconds=30,
+        )
         assert "not-its-secret" not in gateway.words
         await trade(sim, "main", 5)
         await until_told(consumer, "main", await executions(sim, "main", 5))
