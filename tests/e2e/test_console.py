@@ -205,7 +205,7 @@ async def test_a_lost_database_and_a_refused_login_are_shown_side_by_side(
             await page.until_text("#reasons", "database_lost")
             assert in_time(time.monotonic() - began)
             assert "Bring PostgreSQL back" in await page.text("#reasons")
-            assert "nothing can be changed" in await page.text("#reasons")
+            assert "changes are answered 503 meanwhile" in await page.text("#reasons")
             assert "lost" in await page.text("#vitals")
             await shoot(page, "database-lost-login-refused")
             await page.until_text("#topics tr", "active")

@@ -233,7 +233,7 @@ async def test_a_database_that_hangs_delays_no_picture_and_is_named() -> None:
             if picture["database"]["status"] == "lost":
                 break
         assert asyncio.get_running_loop().time() - began < 5
-        assert picture["reasons"][0]["code"] == "database_lost"
+        assert "database_lost" in [one["code"] for one in picture["reasons"]]
         audience.end()
 
 
