@@ -37,7 +37,12 @@ class MarkKeeper:
     async def read(self) -> dict[tuple[str, str], Mark]:
         """Return what is stored. Raises `DatabaseLost`."""
         marks = await self._store.read(self._account)
-        self.through |= {(mark.topic, mark.category): mark.through for mark in marks}
+        by_line = {mark.topic for mark in marks if mark.category}
+        self.through |= {
+            (mark.topic, mark.category): mark.through
+            for mark in marks
+            if mark.category or mark.topic not in by_line  # of all lines: an earlier version's
+        }
         return {(mark.topic, mark.category): mark for mark in marks}
 
     def put(self, marks: Iterable[Mark]) -> None:

@@ -94,6 +94,11 @@ class PositionBook:
         """Name the positions that are not flat: category, symbol, index."""
         return {place for place, row in self._rows.items() if not row.is_flat}
 
+    def newest_seq(self, category: str, symbol: str, index: int) -> int:
+        """Return the newest sequence told of a position, -1 if none was."""
+        row = self._rows.get((category, symbol, index))
+        return -1 if row is None or row.seq is None else row.seq
+
 
 def _is_older(position: Position, row: _Row) -> bool:
     return (position.seq or 0, position.timestamp) < (row.seq or 0, row.timestamp)
