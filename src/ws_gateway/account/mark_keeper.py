@@ -37,11 +37,9 @@ class MarkKeeper:
     async def read(self) -> dict[tuple[str, str], Mark]:
         """Return what is stored. Raises `DatabaseLost`."""
         marks = await self._store.read(self._account)
-        by_line = {mark.topic for mark in marks if mark.category}
+        # One of no product line is of an earlier version, and never written again.
         self.through |= {
-            (mark.topic, mark.category): mark.through
-            for mark in marks
-            if mark.category or mark.topic not in by_line  # of all lines: an earlier version's
+            (mark.topic, mark.category): mark.through for mark in marks if mark.category
         }
         return {(mark.topic, mark.category): mark for mark in marks}
 
