@@ -10,6 +10,7 @@ from typing import Any
 from ws_gateway.account.list_reader import ListReader, all_of
 from ws_gateway.account.mark_book import MarkKey
 from ws_gateway.account.reconcile_plan import (
+    LAG_MS,
     OVERLAP_MS,
     POSITIONED,
     Row,
@@ -51,6 +52,9 @@ _LISTED = {
     Channel.POSITION: {Listing.EXECUTIONS, Listing.POSITIONS},
     Channel.BALANCE: set(),
 }
+
+_Lived = dict[tuple[str, int], tuple[int, int]]
+"""By symbol and index: sequence and exchange time, ms, of what was told last; -1 and 0 without."""
 
 Line = tuple[Topic, str]
 """A topic in one product line; that of the wallet has no name."""
@@ -317,11 +321,19 @@ class Reading:
         for row in executed:
             for place in ((row.head.symbol, index) for index in (0, 1, 2)):
                 if place in lived:
-                    lived[place] = max(lived[place], row.head.whole_seq)
-        left = {place: seq for place, seq in lived.items() if place not in there}
+                    seq, at = lived[place]
+                    lived[place] = (max(seq, row.head.whole_seq), at)
+        left = {place: last for place, last in lived.items() if place not in there}
+        doubtful: set[str] = set()
         further = await all_of(
-            self._positions_of(category, symbol, left) for symbol in sorted(asked)
+            self._positions_of(category, symbol, left, doubtful) for symbol in sorted(asked)
         )
+        if doubtful:
+            self.fail(
+                f"closed {category} positions",
+                f"told as open lately, and REST has no row of {', '.join(sorted(doubtful)[:5])}",
+                [(topic, category.value) for topic in topics],
+            )
         rows = [*listed, *(row for part in further for row in part)]
         living = frozenset(
             f"{category}:{row.head.symbol}:{row.head.position_idx}:{row.head.whole_seq}"
@@ -331,31 +343,33 @@ class Reading:
         newest = max((row.at_ms for row in executed), default=0)
         self.found += [Found(topic, category, rows, newest, living) for topic in topics]
 
-    def _lived(self, category: Category, topics: Sequence[Topic]) -> dict[tuple[str, int], int]:
-        """Name the positions that were not flat when they were told last, with their sequence."""
-        lived: dict[tuple[str, int], int] = {}
+    def _lived(self, category: Category, topics: Sequence[Topic]) -> _Lived:
+        """Name the positions that were not flat when they were told last."""
+        lived: _Lived = {}
         for topic in topics:
             book = self.stage.positions[topic.key]
             places = [
-                (symbol, index, book.newest_seq(of, symbol, index))
+                (symbol, index, *book.newest(of, symbol, index))
                 for of, symbol, index in book.living()
                 if of == category
             ]
             mark = self.marks.get((topic.name, category))
-            places += [_place(text) for text in (mark.living if mark is not None else ())]
-            for symbol, index, seq in places:
-                lived[symbol, index] = max(seq, lived.get((symbol, index), -1))
+            places += [(*_place(text), 0) for text in (mark.living if mark is not None else ())]
+            for symbol, index, seq, at in places:
+                lived[symbol, index] = max((seq, at), lived.get((symbol, index), (-1, 0)))
         return lived
 
     async def _positions_of(
-        self, category: Category, symbol: str, left: Mapping[tuple[str, int], int]
+        self, category: Category, symbol: str, left: _Lived, doubtful: set[str]
     ) -> list[Row]:
         """Ask for one symbol; what lived and is not there any more is flat.
 
         REST refuses a symbol that expired, and tells no row of a side that a change of mode ended.
-        Nothing is called flat before REST said so twice.
+        Nothing is called flat before REST said so twice; and where it does not refuse the symbol,
+        but leaves out what was told lately, it may lag: that is doubtful for a while.
         """
         rows: list[Row] = []
+        is_refused = False
         gone: list[tuple[str, int]] | None = None
         while True:
             try:
@@ -365,7 +379,7 @@ class Reading:
             except Rejected as exc:
                 if exc.code != _UNKNOWN_SYMBOL:
                     raise
-                rows = []
+                rows, is_refused = [], True
             there = {(row.head.symbol, row.head.position_idx) for row in rows}
             now_gone = sorted(each for each in left if each[0] == symbol and each not in there)
             if not now_gone or now_gone == gone:
@@ -374,7 +388,10 @@ class Reading:
         if (Listing.POSITIONS, category) in self.reader.spoiled:
             return rows  # what is not there may be what could not be read
         now = self.reader.last_told_at or self.started
-        return [*rows, *(flat_row(category, *place, left[place], now) for place in now_gone)]
+        if not is_refused and any(left[each][1] > now - LAG_MS for each in now_gone):
+            doubtful.add(symbol)
+            return rows
+        return [*rows, *(flat_row(category, *place, left[place][0], now) for place in now_gone)]
 
     # ── wallet ────────────────────────────────────────────────────────────────────────────────
 

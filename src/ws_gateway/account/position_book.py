@@ -94,10 +94,14 @@ class PositionBook:
         """Name the positions that are not flat: category, symbol, index."""
         return {place for place, row in self._rows.items() if not row.is_flat}
 
-    def newest_seq(self, category: str, symbol: str, index: int) -> int:
-        """Return the newest sequence told of a position, -1 if none was."""
-        row = self._rows.get((category, symbol, index))
-        return -1 if row is None or row.seq is None else row.seq
+    def newest(self, category: str, symbol: str, index: int) -> tuple[int, int]:
+        """Return sequence (-1 without one) and exchange time, ms, of what was told last of it.
+
+        Raises:
+            KeyError: nothing was.
+        """
+        row = self._rows[category, symbol, index]
+        return -1 if row.seq is None else row.seq, row.timestamp
 
 
 def _is_older(position: Position, row: _Row) -> bool:

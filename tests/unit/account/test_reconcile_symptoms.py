@@ -20,7 +20,7 @@ from support.reconcile_room import (
     over_rest,
     until,
 )
-from ws_gateway.account.reconcile_plan import OVERLAP_MS
+from ws_gateway.account.reconcile_plan import LAG_MS, OVERLAP_MS
 from ws_gateway.domain.mark import Mark
 from ws_gateway.domain.private_list import Listing, ListPage, ListQuery
 from ws_gateway.domain.topic import Category
@@ -186,6 +186,25 @@ async def test_a_position_whose_symbol_expired_meanwhile_is_told_flat(
     told = msgspec.json.decode(room.events(POSITION)[-1].observation.payload)
     assert (told["symbol"], told["size"], told["side"], told["seq"]) == (OPTION, "0", None, 7)
     assert room.completes(POSITION)[-1] is True
+
+
+async def test_a_position_that_rest_leaves_out_is_not_called_flat_while_rest_may_lag() -> None:
+    """The stream told it a moment ago; after ten minutes it is believed that it is gone."""
+    lists = MemoryLists()
+    room = Room(lists, MemoryMarks())
+    async with room.running():
+        room.connect(POSITION)
+        await room.done()
+        room.tell(POSITION, position(seq=7), lists.now_ms)
+        room.cut(POSITION)
+        room.connect(POSITION)
+        await room.failed()
+        (problem,) = room.reconciliation.problems()
+        assert "BTCUSDT" in problem.detail
+        assert "rest 0" not in room.told(POSITION)
+        lists.now_ms += LAG_MS
+        await room.done(2)
+    assert room.told(POSITION)[-2:] == ["rest 0", "resumed disconnect"]
 
 
 async def test_a_position_refused_for_another_reason_is_not_called_flat() -> None:
