@@ -117,8 +117,15 @@ class StreamHolder(Protocol):
     def release(self, topics: Iterable[Topic]) -> None:
         """Let breaks of these streams end by themselves again."""
 
-    def resume(self, topics: Iterable[Topic], detail: str) -> None:
-        """End the present breaks of these streams, and let later ones end by themselves."""
+    def resume(self, topics: Iterable[Topic], detail: str, *, is_complete: bool) -> None:
+        """End the present breaks of these streams, and let later ones end by themselves.
+
+        Args:
+            topics: whose.
+            detail: for people.
+            is_complete: all that was missed has been told; a stream whose break ended without it
+                is told so now.
+        """
 
 
 class DeliveryReceipt(Protocol):

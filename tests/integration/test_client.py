@@ -267,6 +267,7 @@ async def test_snapshot_told_again_after_a_hole_is_no_repeat(desk: Desk) -> None
     taken = await take(desk.consume("orderbook", queue=desk.queue("orderbook")), 2)
     kinds = [event.kind for event in taken]
     assert kinds == ["gap", "resumed", "snapshot"] * 2
+    assert [event.is_complete for event in taken[:3]] == [False, True, False]
     assert taken[2].event_id == taken[5].event_id
 
 

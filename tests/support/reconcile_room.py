@@ -142,6 +142,18 @@ class Room:
             if event.observation.kind == "resumed"
         ]
 
+    def completes(self, topic: Topic) -> list[bool]:
+        """Return whether `resumed` markers of a topic say that nothing is missing."""
+        return [
+            msgspec.json.decode(event.observation.payload)["complete"]
+            for event in self.outlet.of(topic)
+            if event.observation.kind == "resumed"
+        ]
+
+    async def failed(self, times: int = 1) -> None:
+        """Wait until so many readings were not complete."""
+        await until(lambda: self.counters.reconciliations["failed"] >= times)
+
     async def done(self, times: int = 1) -> None:
         """Wait until so many readings are complete and stored."""
         await until(lambda: self.counters.reconciliations["done"] >= times)

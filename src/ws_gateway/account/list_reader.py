@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from hashlib import blake2b
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,6 +24,7 @@ from ws_gateway.account.reconcile_plan import (
 )
 from ws_gateway.account_ports import PrivateLists
 from ws_gateway.domain.private_list import Listing, ListPage, ListQuery
+from ws_gateway.domain.topic import Category
 from ws_gateway.errors import VenueLost
 from ws_gateway.ports import UnreadableSink
 from ws_gateway.runtime.budget import AttemptBudget
@@ -37,6 +39,8 @@ _TRIES = 5
 _RETRY_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
 _MOST_PAGES = 20_000
+_MOMENT_TRIES = 40
+_MOST_QUARANTINED = 10_000
 _SAME_PATH = {Listing.RECENT_ORDERS: Listing.OPEN_ORDERS}
 
 
@@ -46,6 +50,11 @@ class ListReader:
     Args:
         lists: who asks the venue.
         unreadable: where goes a row that is none.
+
+    Attributes:
+        first_told_at, last_told_at: the venue's time of the earliest answer since `begin`, and
+            of the latest, ms.
+        spoiled: lists that had rows which could not be read, since `begin`.
     """
 
     def __init__(
@@ -62,6 +71,15 @@ class ListReader:
         self._at_once = asyncio.Semaphore(_AT_ONCE)
         self._calls_per_second = calls_per_second
         self._budgets: dict[Listing, AttemptBudget] = {}
+        self._quarantined: dict[bytes, None] = {}
+        self.first_told_at: int | None = None
+        self.last_told_at = 0
+        self.spoiled: set[tuple[Listing, Category]] = set()
+
+    def begin(self) -> None:
+        """Begin a reading: forget what was noted of the one before."""
+        self.first_told_at, self.last_told_at = None, 0
+        self.spoiled.clear()
 
     async def chain(self, query: ListQuery, *, until: int | None = None) -> list[Row]:
         """Read a list along its cursors.
@@ -95,9 +113,10 @@ class ListReader:
     async def _span(self, query: ListQuery) -> list[Row]:
         page = await self._page(query, "")
         rows = self._rows(query, page)
-        if not page.cursor or not rows:
+        if not page.cursor:
             return rows
-        oldest = min(row.at_ms for row in rows)
+        if (oldest := _oldest(rows)) is None:
+            return await self._slice(query)  # nothing in it tells how far it reaches
         parts = [
             self._slice(msgspec.structs.replace(query, start=start, end=end))
             for start, end in slices(query.start or 0, oldest)
@@ -107,9 +126,24 @@ class ListReader:
     async def _slice(self, query: ListQuery) -> list[Row]:
         pages: list[list[Row]] = []
         await self._follow(query, None, pages.append)
-        torn = torn_moments([[row.at_ms for row in page] for page in pages])
-        again = [self.chain(msgspec.structs.replace(query, start=at, end=at)) for at in torn]
+        torn = torn_moments([[row.at_ms for row in page if row.at_ms] for page in pages])
+        again = [self._moment(msgspec.structs.replace(query, start=at, end=at)) for at in set(torn)]
         return [*(row for page in pages for row in page), *_flat(await all_of(again))]
+
+    async def _moment(self, query: ListQuery) -> list[Row]:
+        """Read rows of one moment, which change places from page to page, until all were seen.
+
+        A reading tells how many there are, as some come twice where others are left out.
+        """
+        known: dict[tuple[str, str, str], Row] = {}
+        for _ in range(_MOMENT_TRIES):
+            before = len(known)
+            rows, pages = await self._chain(query, None)
+            for row in rows:
+                known.setdefault((row.head.symbol, row.head.order_id, row.head.exec_id), row)
+            if pages < 2 or before == len(known) >= len(rows):  # noqa: PLR2004 - one page is whole
+                return list(known.values())
+        raise VenueLost("rest", f"the pages of {query.listing} never tell all of one moment")
 
     async def _chain(self, query: ListQuery, until: int | None) -> tuple[list[Row], int]:
         pages: list[list[Row]] = []
@@ -125,7 +159,7 @@ class ListReader:
             rows = self._rows(query, page)
             if rows:
                 take(rows)
-            oldest = min((row.at_ms for row in rows), default=None)
+            oldest = _oldest(rows)
             is_enough = until is not None and oldest is not None and oldest < until
             if not page.cursor or not page.rows or is_enough:
                 return
@@ -140,26 +174,48 @@ class ListReader:
             try:
                 head = decode_head(raw)
             except (msgspec.DecodeError, RecursionError) as exc:
-                self._unreadable.quarantine(
-                    reason="missing_field", origin=f"rest:{query.listing}", detail=str(exc),
-                    raw=bytes(raw), trace_id=page.trace_id,
-                )  # fmt: skip
+                self._quarantine(query, raw, page, str(exc))
                 continue
-            rows.append(Row(raw, head, page, query.category, row_time(query.listing, head)))
+            at_ms = row_time(query.listing, head)
+            if query.listing is Listing.EXECUTIONS and not at_ms:
+                self._quarantine(query, raw, page, "execTime is no time")
+                continue
+            rows.append(Row(raw, head, page, query.category, at_ms))
         return rows
+
+    def _quarantine(self, query: ListQuery, raw: msgspec.Raw, page: ListPage, why: str) -> None:
+        """Keep a row for a person, once: it is read again until it can be."""
+        self.spoiled.add((query.listing, query.category))
+        digest = blake2b(raw, digest_size=16).digest()
+        if digest in self._quarantined:
+            return
+        self._quarantined[digest] = None
+        if len(self._quarantined) > _MOST_QUARANTINED:
+            del self._quarantined[next(iter(self._quarantined))]
+        self._unreadable.quarantine(
+            reason="missing_field", origin=f"rest:{query.listing}", detail=why,
+            raw=bytes(raw), trace_id=page.trace_id,
+        )  # fmt: skip
 
     async def _page(self, query: ListQuery, cursor: str) -> ListPage:
         for attempt in range(1, _TRIES + 1):
             try:
                 async with self._at_once:
                     await self._wait_for_turn(query.listing)
-                    return await self._lists.page(query, cursor)
+                    page = await self._lists.page(query, cursor)
+                    self._note_time(page.told_at)
+                    return page
             except VenueLost as exc:
                 pause = exc.retry_after_seconds or _RETRY_SECONDS * attempt
                 if attempt == _TRIES or pause > _LONGEST_PAUSE_SECONDS:
                     raise
                 await asyncio.sleep(pause)
         raise VenueLost("rest", "no attempt is left")
+
+    def _note_time(self, told_at: int) -> None:
+        if told_at > 0 and (self.first_told_at is None or told_at < self.first_told_at):
+            self.first_told_at = told_at
+        self.last_told_at = max(told_at, self.last_told_at)
 
     async def _wait_for_turn(self, listing: Listing) -> None:
         budget = self._budgets.setdefault(
@@ -169,6 +225,11 @@ class ListReader:
         while wait := budget.wait_seconds(self._monotonic()):  # noqa: ASYNC110 - time is awaited
             await asyncio.sleep(wait)
         budget.take(self._monotonic())
+
+
+def _oldest(rows: Iterable[Row]) -> int | None:
+    """Say how far back rows reach, None if none of them tells its time."""
+    return min((row.at_ms for row in rows if row.at_ms), default=None)
 
 
 def _flat(parts: Iterable[list[Row]]) -> list[Row]:

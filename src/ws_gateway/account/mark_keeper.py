@@ -37,7 +37,10 @@ class MarkKeeper:
     async def read(self) -> dict[tuple[str, str], Mark]:
         """Return what is stored. Raises `DatabaseLost`."""
         marks = await self._store.read(self._account)
-        self.through |= {(mark.topic, mark.category): mark.through for mark in marks}
+        # One of no product line is of an earlier version, and never written again.
+        self.through |= {
+            (mark.topic, mark.category): mark.through for mark in marks if mark.category
+        }
         return {(mark.topic, mark.category): mark for mark in marks}
 
     def put(self, marks: Iterable[Mark]) -> None:

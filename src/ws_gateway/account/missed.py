@@ -8,10 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ws_gateway.account.list_reader import ListReader, all_of
+from ws_gateway.account.mark_book import MarkKey
 from ws_gateway.account.reconcile_plan import (
+    LAG_MS,
     OVERLAP_MS,
+    POSITIONED,
     Row,
     execution_queries,
+    flat_row,
+    lines,
     newest_orders,
     option_coins,
     order_queries,
@@ -39,11 +44,22 @@ RECONCILED = frozenset(
 """Channels whose facts REST tells too."""
 
 _EXECUTIONS = frozenset({Channel.EXECUTION, Channel.EXECUTION_FAST})
+_UNKNOWN_SYMBOL = "venue_parameter_refused"
+_LISTED = {
+    Channel.ORDER: {Listing.OPEN_ORDERS, Listing.RECENT_ORDERS, Listing.ORDER_HISTORY},
+    Channel.EXECUTION: {Listing.EXECUTIONS},
+    Channel.EXECUTION_FAST: {Listing.EXECUTIONS},
+    Channel.POSITION: {Listing.EXECUTIONS, Listing.POSITIONS},
+    Channel.BALANCE: set(),
+}
+
+_Lived = dict[tuple[str, int], tuple[int, int]]
+"""By symbol and index: sequence and exchange time, ms, of what was told last; -1 and 0 without."""
+
+Line = tuple[Topic, str]
+"""A topic in one product line; that of the wallet has no name."""
 _FEW = 8
 _COINS_PER_CALL = 20
-
-MarkKey = tuple[str, str]
-"""Topic's name and product line."""
 
 
 @dataclass(slots=True)
@@ -71,7 +87,9 @@ class Reading:
     Args:
         topics: what is to be read.
         marks: how far each was delivered.
-        started: the venue's time now, ms.
+        started: the venue's time now, ms; `run` sets it back to the first answer's, if that is
+            earlier: our clock may have been wrong.
+        floors: before when nothing was wanted, exchange time, ms.
         coins: base coins whose options are known to be of interest.
         given_up: orders that are not looked for any more.
 
@@ -79,7 +97,7 @@ class Reading:
         found: what there is, topic by topic.
         wallets: wallets as REST tells them.
         faults: why a part could not be read, by its name.
-        failed: topics of those parts.
+        failed: topics of those parts, each in its product line.
         unresolved: orders that lived and are in no list.
         retry_after: how long the venue wants to be left alone, seconds.
     """
@@ -92,49 +110,80 @@ class Reading:
     started: int
     coins: Sequence[str]
     given_up: AbstractSet[str] = frozenset()
+    floors: Mapping[MarkKey, int] = field(default_factory=dict)
     found: list[Found] = field(default_factory=list)
     wallets: list[Observation] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
-    failed: set[Topic] = field(default_factory=set)
+    failed: set[Line] = field(default_factory=set)
     unresolved: set[str] = field(default_factory=set)
     retry_after: float = 0.0
     _executed: dict[Category, list[Row]] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Read everything, in parts that do not fail each other."""
+        self.reader.begin()
         work = []
         positions = self._of({Channel.POSITION})
         for category in PRIVATE_CATEGORIES[Channel.ORDER]:
             orders = _in_category(self._of({Channel.ORDER}), category)
             executions = _in_category(self._of(_EXECUTIONS), category)
-            traded = _in_category(positions, category) if category in _POSITIONED else []
+            traded = _in_category(positions, category) if category in POSITIONED else []
             if orders:
-                work.append(self._part(f"{category} orders", orders, self._orders(category)))
+                reading = self._orders(category)
+                work.append(self._part(f"{category} orders", category, orders, reading))
             if executions or traded:
                 name = f"{category} executions"
                 users = [*executions, *traded]
-                work.append(self._part(name, users, self._executions(category, users)))
+                reading = self._executions(category, users)
+                work.append(self._part(name, category, users, reading))
         wallets = self._of({Channel.BALANCE})
         if wallets:
-            work.append(self._part("wallet", wallets, self._wallet()))
+            work.append(self._part("wallet", "", wallets, self._wallet()))
         listed: dict[Category, list[Row]] = {}
-        for category in _POSITIONED:
+        for category in POSITIONED:
             if users := _in_category(positions, category):
                 reading = self._listed_positions(category, listed)
-                work.append(self._part(f"{category} positions", users, reading))
+                work.append(self._part(f"{category} positions", category, users, reading))
         await all_of(work)
-        left = [topic for topic in positions if topic not in self.failed]
-        if left:
-            await self._part("closed positions", left, self._positions(left, listed))
+        work = []
+        for category, rows in listed.items():
+            users = [
+                topic
+                for topic in _in_category(positions, category)
+                if (topic, category.value) not in self.failed
+            ]
+            if users:
+                reading = self._positions(category, users, rows)
+                work.append(self._part(f"closed {category} positions", category, users, reading))
+        await all_of(work)
+        self._fail_spoiled()
+        self.started = min(self.started, self.reader.first_told_at or self.started)
+
+    def fail(self, part: str, fault: str, failed: Iterable[Line]) -> None:
+        """Take note that a part is not complete, and why."""
+        self.faults[part] = fault
+        self.failed.update(failed)
+
+    def _fail_spoiled(self) -> None:
+        """Call no line complete whose rows cannot be read; those that can are told all the same."""
+        for listing, category in self.reader.spoiled:
+            self.fail(
+                f"{category} {listing}",
+                "rows that cannot be read are in quarantine",
+                [
+                    (topic, category.value)
+                    for topic in _in_category(self.topics, category)
+                    if listing in _LISTED[topic.channel]
+                ],
+            )
 
     async def _part(
-        self, name: str, users: Iterable[Topic], work: Coroutine[Any, Any, None]
+        self, name: str, category: str, users: Iterable[Topic], work: Coroutine[Any, Any, None]
     ) -> None:
         try:
             await work
         except (VenueLost, Rejected) as exc:
-            self.faults[name] = str(exc)
-            self.failed.update(users)
+            self.fail(name, str(exc), [(topic, str(category)) for topic in users])
             if isinstance(exc, VenueLost):
                 self.retry_after = max(self.retry_after, exc.retry_after_seconds or 0.0)
 
@@ -144,13 +193,15 @@ class Reading:
 
     def _since(self, topic: Topic, category: str) -> int:
         """Say from when on a topic may lack something; a new one lacks nothing yet."""
-        mark = self.marks.get((topic.name, category))
-        return self.started if mark is None else mark.through - OVERLAP_MS
+        key = (topic.name, category)
+        mark = self.marks.get(key)
+        since = self.started if mark is None else mark.through - OVERLAP_MS
+        return max(since, self.floors.get(key, 0))
 
     # ── executions ────────────────────────────────────────────────────────────────────────────
 
     async def _executions(self, category: Category, users: Sequence[Topic]) -> None:
-        since = min(self._since(topic, _line(topic, category)) for topic in users)
+        since = min(self._since(topic, category) for topic in users)
         coins = option_coins(self._option_symbols(), self.coins)
         read = await all_of(
             self.reader.span(query, since, self.started)
@@ -258,45 +309,89 @@ class Reading:
         listed[category] = [row for rows in read for row in rows]
 
     async def _positions(
-        self, topics: Sequence[Topic], listed: Mapping[Category, list[Row]]
+        self, category: Category, topics: Sequence[Topic], listed: Sequence[Row]
     ) -> None:
         """Add what lists leave out: flat ones that lived before, or were traded meanwhile."""
-        lived: set[tuple[str, str, int]] = set()
-        for topic in topics:
-            lived |= self.stage.positions[topic.key].living()
-            mark = self.marks.get((topic.name, ""))
-            lived |= {_place(text) for text in mark.living} if mark is not None else set()
-        rows = {category: list(listed.get(category, ())) for category in _POSITIONED}
-        work = []
-        for category in _POSITIONED:
-            if category not in listed:
-                continue
-            there = {(row.head.symbol, row.head.position_idx) for row in rows[category]}
-            one_way = {symbol for symbol, index in there if index == 0}
-            asked = {symbol for of, symbol, index in lived
-                     if of == category and (symbol, index) not in there}  # fmt: skip
-            asked |= {row.head.symbol for row in self._executed.get(category, ())} - one_way
-            work += [self._positions_of(category, symbol, rows) for symbol in sorted(asked)]
-        await all_of(work)
-        executed = [row.at_ms for part in self._executed.values() for row in part]
-        for topic in topics:
-            own = [row for category in _categories(topic) for row in rows[category]]
-            living = frozenset(
-                f"{row.category}:{row.head.symbol}:{row.head.position_idx}"
-                for row in own
-                if not row.head.is_flat
+        lived = self._lived(category, topics)
+        there = {(row.head.symbol, row.head.position_idx) for row in listed}
+        one_way = {symbol for symbol, index in there if index == 0}
+        asked = {symbol for symbol, index in lived if (symbol, index) not in there}
+        executed = self._executed.get(category, ())
+        asked |= {row.head.symbol for row in executed} - one_way
+        for row in executed:
+            for place in ((row.head.symbol, index) for index in (0, 1, 2)):
+                if place in lived:
+                    seq, at = lived[place]
+                    lived[place] = (max(seq, row.head.whole_seq), at)
+        left = {place: last for place, last in lived.items() if place not in there}
+        doubtful: set[str] = set()
+        further = await all_of(
+            self._positions_of(category, symbol, left, doubtful) for symbol in sorted(asked)
+        )
+        if doubtful:
+            self.fail(
+                f"closed {category} positions",
+                f"told as open lately, and REST has no row of {', '.join(sorted(doubtful)[:5])}",
+                [(topic, category.value) for topic in topics],
             )
-            self.found.append(Found(topic, "", own, max(executed, default=0), living))
+        rows = [*listed, *(row for part in further for row in part)]
+        living = frozenset(
+            f"{category}:{row.head.symbol}:{row.head.position_idx}:{row.head.whole_seq}"
+            for row in rows
+            if not row.head.is_flat
+        )
+        newest = max((row.at_ms for row in executed), default=0)
+        self.found += [Found(topic, category, rows, newest, living) for topic in topics]
+
+    def _lived(self, category: Category, topics: Sequence[Topic]) -> _Lived:
+        """Name the positions that were not flat when they were told last."""
+        lived: _Lived = {}
+        for topic in topics:
+            book = self.stage.positions[topic.key]
+            places = [
+                (symbol, index, *book.newest(of, symbol, index))
+                for of, symbol, index in book.living()
+                if of == category
+            ]
+            mark = self.marks.get((topic.name, category))
+            places += [(*_place(text), 0) for text in (mark.living if mark is not None else ())]
+            for symbol, index, seq, at in places:
+                lived[symbol, index] = max((seq, at), lived.get((symbol, index), (-1, 0)))
+        return lived
 
     async def _positions_of(
-        self, category: Category, symbol: str, rows: dict[Category, list[Row]]
-    ) -> None:
-        try:
-            rows[category] += await self.reader.chain(
-                ListQuery(Listing.POSITIONS, category, ("symbol", symbol))
-            )
-        except Rejected as exc:  # expired, and so of no interest any more
-            self.faults[f"position {symbol}"] = str(exc)
+        self, category: Category, symbol: str, left: _Lived, doubtful: set[str]
+    ) -> list[Row]:
+        """Ask for one symbol; what lived and is not there any more is flat.
+
+        REST refuses a symbol that expired, and tells no row of a side that a change of mode ended.
+        Nothing is called flat before REST said so twice; and where it does not refuse the symbol,
+        but leaves out what was told lately, it may lag: that is doubtful for a while.
+        """
+        rows: list[Row] = []
+        is_refused = False
+        gone: list[tuple[str, int]] | None = None
+        while True:
+            try:
+                rows = await self.reader.chain(
+                    ListQuery(Listing.POSITIONS, category, ("symbol", symbol))
+                )
+            except Rejected as exc:
+                if exc.code != _UNKNOWN_SYMBOL:
+                    raise
+                rows, is_refused = [], True
+            there = {(row.head.symbol, row.head.position_idx) for row in rows}
+            now_gone = sorted(each for each in left if each[0] == symbol and each not in there)
+            if not now_gone or now_gone == gone:
+                break
+            gone = now_gone
+        if (Listing.POSITIONS, category) in self.reader.spoiled:
+            return rows  # what is not there may be what could not be read
+        now = self.reader.last_told_at or self.started
+        if not is_refused and any(left[each][1] > now - LAG_MS for each in now_gone):
+            doubtful.add(symbol)
+            return rows
+        return [*rows, *(flat_row(category, *place, left[place][0], now) for place in now_gone)]
 
     # ── wallet ────────────────────────────────────────────────────────────────────────────────
 
@@ -317,30 +412,19 @@ class Reading:
         self.wallets = wallets
 
 
-_POSITIONED = PRIVATE_CATEGORIES[Channel.POSITION]
-
-
-def _categories(topic: Topic) -> tuple[Category, ...]:
-    return PRIVATE_CATEGORIES[topic.channel] if topic.category is None else (topic.category,)
-
-
 def _in_category(topics: Iterable[Topic], category: Category) -> list[Topic]:
-    return [topic for topic in topics if category in _categories(topic)]
-
-
-def _line(topic: Topic, category: Category) -> str:
-    return "" if topic.channel is Channel.POSITION else category
+    return [topic for topic in topics if category in lines(topic)]
 
 
 def _execution_order(row: Row) -> tuple[int, int, str]:
-    seq = row.head.seq
-    return row.at_ms, seq if isinstance(seq, int) else 0, row.head.exec_id
+    return row.at_ms, row.head.whole_seq, row.head.exec_id
 
 
 def _order_order(row: Row) -> tuple[int, int]:
     return row.head.updated_ms, row.at_ms
 
 
-def _place(text: str) -> tuple[str, str, int]:
-    category, symbol, index = text.rsplit(":", 2)
-    return category, symbol, int(index)
+def _place(text: str) -> tuple[str, int, int]:
+    """Read symbol, index and sequence of a position in a mark; an older one has no sequence."""
+    _, symbol, index, *seq = text.split(":")
+    return symbol, int(index), int(seq[0]) if seq else -1

@@ -94,6 +94,15 @@ class PositionBook:
         """Name the positions that are not flat: category, symbol, index."""
         return {place for place, row in self._rows.items() if not row.is_flat}
 
+    def newest(self, category: str, symbol: str, index: int) -> tuple[int, int]:
+        """Return sequence (-1 without one) and exchange time, ms, of what was told last of it.
+
+        Raises:
+            KeyError: nothing was.
+        """
+        row = self._rows[category, symbol, index]
+        return -1 if row.seq is None else row.seq, row.timestamp
+
 
 def _is_older(position: Position, row: _Row) -> bool:
     return (position.seq or 0, position.timestamp) < (row.seq or 0, row.timestamp)

@@ -15,8 +15,9 @@ from random import Random
 import structlog
 
 from ws_gateway.account.list_reader import ListReader
+from ws_gateway.account.mark_book import MarkBook
 from ws_gateway.account.mark_keeper import MarkKeeper
-from ws_gateway.account.missed import RECONCILED, MarkKey, Reading
+from ws_gateway.account.missed import RECONCILED, Reading
 from ws_gateway.account.recent import id_digest
 from ws_gateway.account.reconcile_plan import Row, next_mark
 from ws_gateway.account.stage import AccountStage
@@ -29,7 +30,6 @@ from ws_gateway.account_ports import (
     WalletSource,
 )
 from ws_gateway.domain.event import GapReason
-from ws_gateway.domain.mark import Mark
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Channel, Topic
 from ws_gateway.errors import Retryable, VenueLost
@@ -85,7 +85,6 @@ class Reconciliation:
         self._stage = stage
         self._lists = lists
         self._wallets = wallets
-        self._keeper = keeper
         self._streams = streams
         self._counters = counters
         self._reader = ListReader(lists, unreadable)
@@ -99,9 +98,10 @@ class Reconciliation:
         self._sought: Counter[str] = Counter()  # orders in no list, by how often looked for
         self._given_up: set[str] = set()
         self._wake = asyncio.Event()
-        self._fault: str | None = None
+        self._faults: dict[Topic, str] = {}  # why what was read of it last is not complete
         self._fault_since = 0.0
-        self._marks: dict[MarkKey, Mark] | None = None
+        self._healthy_at = 0.0  # when those that lack nothing are read again
+        self._book = MarkBook(keeper, monotonic=monotonic)
 
     # ── what is told ──────────────────────────────────────────────────────────────────────────
 
@@ -112,6 +112,7 @@ class Reconciliation:
         if state is SubscriptionState.ACTIVE:
             if topic not in self._active:
                 self._active.add(topic)
+                self._book.flows(topic)
                 self._broken.setdefault(topic, self._monotonic())
                 self._streams.hold([topic])
                 self._wake.set()
@@ -121,6 +122,7 @@ class Reconciliation:
             self._streams.hold([topic])  # its first facts may come before the ack
         elif state in _LEAVING:
             self._broken.pop(topic, None)
+            self._faults.pop(topic, None)
             self._streams.release([topic])
             if state is SubscriptionState.REMOVED:
                 self._forget(topic)
@@ -138,20 +140,19 @@ class Reconciliation:
 
     def problems(self) -> list[AccountProblem]:
         """Tell why it does not get on."""
-        if self._fault is None:
+        if not self._faults:
             return []
         detail = (
             f"what the stream missed could not be read over REST for "
-            f"{self._monotonic() - self._fault_since:.0f} s; the stream flows: {self._fault}"
+            f"{self._monotonic() - self._fault_since:.0f} s; the stream flows: "
+            + "; ".join(sorted(set(self._faults.values())))
         )
         return [AccountProblem("not_reconciled", self._stage.account, detail)]
 
     def _forget(self, topic: Topic) -> None:
         if topic.channel is Channel.BALANCE:
             self._teller.is_wallet_told = False
-        if self._marks is not None:
-            self._marks = {key: one for key, one in self._marks.items() if key[0] != topic.name}
-        self._keeper.drop(topic.name)
+        self._book.forget(topic)
 
     # ── the loop ──────────────────────────────────────────────────────────────────────────────
 
@@ -160,19 +161,20 @@ class Reconciliation:
         delays = self._fresh_delays()
         pause: float = self._every_seconds
         while True:
-            if not self._wake.is_set() or self._fault is not None:
+            if not self._wake.is_set() or self._faults:
                 self._wake.clear()
                 await self._sleep(pause)
             self._wake.clear()
-            topics = sorted(self._due() or self._active, key=_key)
-            pause = self._every_seconds
-            if not topics:
-                continue
-            retry_after = await self._attempt(topics)
-            if self._fault is None:
-                delays = self._fresh_delays()
-            else:
+            retry_after = 0.0
+            for topics in (self._due(), self._others()):
+                if topics:
+                    wanted = await self._attempt(sorted(topics, key=_key))
+                    retry_after = max(retry_after, wanted)
+            if self._faults:
                 pause = max(next(delays), retry_after)
+            else:
+                delays = self._fresh_delays()
+                pause = max(0.0, self._healthy_at - self._monotonic())
 
     def _fresh_delays(self) -> Iterator[float]:
         return full_jitter(base_seconds=1.0, cap_seconds=30.0, rng=self._rng, first_at_once=False)
@@ -187,6 +189,14 @@ class Reconciliation:
     def _due(self) -> set[Topic]:
         """Name the topics that flow again and may lack something."""
         return self._active & self._broken.keys()
+
+    def _others(self) -> set[Topic]:
+        """Name those to read though no break is known: that failed, or whose time has come."""
+        others = self._active - self._broken.keys()
+        if self._monotonic() < self._healthy_at:
+            return others & self._faults.keys()
+        self._healthy_at = self._monotonic() + self._every_seconds
+        return others
 
     async def _attempt(self, topics: list[Topic]) -> float:
         """Read and tell what is missing; answers how long the venue wants to be left alone."""
@@ -203,56 +213,48 @@ class Reconciliation:
             reading.cancel()
         if not is_gap:
             await asyncio.sleep(GRACE_SECONDS)
-        shed = self._counters.shed["no_room"]
         news, told_facts = await self._teller.tell(read)
-        if self._counters.shed["no_room"] > shed:
-            read.faults["delivery"] = "there was no room for what was read"
-            read.failed.update(topics)
         self._keep(read, told_facts)
         self._give_up(read)
         self._report(read, news, begun, is_gap=is_gap)
-        done = [topic for topic in topics if topic not in read.failed]
+        failed = {topic for topic, _ in read.failed}
+        done = [topic for topic in topics if topic not in failed]
         told = ", ".join(f"{count} {name}" for name, count in sorted(news.items()))
-        self._resume(done, begun, f"reconciled over REST: {told or 'nothing was missing'}")
+        said = f"reconciled over REST: {told or 'nothing was missing'}"
+        self._resume(done, begun, said, is_complete=True)
         for topic in done:
+            self._faults.pop(topic, None)
             if self._broken.get(topic, begun) <= begun:
                 self._broken.pop(topic, None)
-        if read.failed:
+        if failed:
             why = "; ".join(f"{part}: {fault}" for part, fault in sorted(read.faults.items()))
-            return self._fail(sorted(read.failed, key=_key), begun, why, read)
-        self._fault = None
+            return self._fail(sorted(failed, key=_key), begun, why, read)
         self._ended("done", begun)
         return 0.0
 
     async def _read(self, topics: list[Topic]) -> Reading:
-        if self._marks is None:
-            self._marks = await self._restored()
+        now_ms = await self._lists.time_ms()
+        self._book.note_time(now_ms)
+        for mark in await self._book.restore():
+            # A private topic's key is its name behind the endpoint.
+            self._stage.told[f"private:{mark.topic}"].seed(mark.seen)
         reading = Reading(
             self._reader,
             self._wallets,
             self._stage,
             topics,
-            self._marks,
-            await self._lists.time_ms(),
+            self._book.begin(topics),
+            now_ms,
             self._option_coins,
             self._given_up,
+            self._book.floors,
         )
         await reading.run()
         return reading
 
-    async def _restored(self) -> dict[MarkKey, Mark]:
-        """Take up how far an earlier process came, and what it told lately.
-
-        Raises:
-            DatabaseLost: nobody knows, so nothing may be called complete.
-        """
-        marks = await self._keeper.read()
-        for mark in marks.values():
-            # A private topic's key is its name behind the endpoint.
-            self._stage.told[f"private:{mark.topic}"].seed(mark.seen)
-        return marks
-
-    def _resume(self, topics: Iterable[Topic], begun: float, detail: str) -> None:
+    def _resume(
+        self, topics: Iterable[Topic], begun: float, detail: str, *, is_complete: bool = False
+    ) -> None:
         """End the breaks that are older than this attempt, of topics that flow."""
         self._streams.resume(
             [
@@ -261,15 +263,17 @@ class Reconciliation:
                 if topic in self._active and self._broken.get(topic, begun) <= begun
             ],
             detail,
+            is_complete=is_complete,
         )
 
     def _fail(
         self, topics: Iterable[Topic], begun: float, why: str, cause: Reading | Retryable
     ) -> float:
-        if self._fault is None:
+        topics = list(topics)
+        if not self._faults:
             self._fault_since = begun
             log.warning("account.not_reconciled", account=self._stage.account, why=why)
-        self._fault = why
+        self._faults |= dict.fromkeys(topics, why)
         self._ended("failed", begun)
         self._resume(topics, begun, f"data flows; what was missed could not be read: {why}")
         if isinstance(cause, Reading):
@@ -285,27 +289,28 @@ class Reconciliation:
     def _keep(self, read: Reading, told_facts: list[Told]) -> None:
         """Set marks where all that was read is on its way; stored once it is delivered."""
         marks = []
+        known = self._book.marks or {}
         for found, facts in told_facts:
-            is_wanted = found.topic in self._active or found.topic in self._broken
-            if found.topic in read.failed or self._marks is None or not is_wanted:
+            topic, place = found.topic, (found.topic.name, str(found.category))
+            is_wanted = topic in self._active or topic in self._broken
+            if (topic, place[1]) in read.failed or not is_wanted:
                 continue
-            topic, place = found.topic, (found.topic.name, found.category)
             told = []
             if topic.channel is not Channel.POSITION:  # their states are few, and told again
                 told = [
                     (_kept_at(row, read.started), id_digest(fact.event_id, topic.key))
                     for row, fact in facts
                 ]
-            self._marks[place] = next_mark(
-                self._marks.get(place),
+            mark = next_mark(
+                known.get(place),
                 *place,
                 started=read.started,
                 told=told,
                 newest=found.newest,
                 living=found.living,
             )
-            marks.append(self._marks[place])
-        self._keeper.put(marks)
+            marks.append(mark)
+        self._book.put(marks)
 
     def _give_up(self, read: Reading) -> None:
         """Look no longer for orders that no list names: cancelled ones are kept for a day only."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from itertools import pairwise
+from secrets import token_hex
 
 import msgspec
 
 from ws_gateway.domain.amount import ZERO, read_amount
 from ws_gateway.domain.mark import Mark
 from ws_gateway.domain.private_list import Listing, ListPage, ListQuery
-from ws_gateway.domain.topic import Category
+from ws_gateway.domain.topic import PRIVATE_CATEGORIES, Category, Channel, Topic
+from ws_gateway.runtime.clock import clock_us
 
 WINDOW_MS = 7 * 86_400_000
 """Longest span of time of one question (v5 reference 11.9, 11.10)."""
@@ -30,6 +32,16 @@ CLOSED = frozenset({"Filled", "Cancelled", "Rejected", "PartiallyFilledCanceled"
 """States that an order never leaves (v5 reference 14)."""
 
 SETTLE_COINS = ("USDT", "USDC")
+
+POSITIONED = PRIVATE_CATEGORIES[Channel.POSITION]
+"""Product lines that have positions."""
+
+
+def lines(topic: Topic) -> tuple[Category, ...]:
+    """Name the product lines a topic tells of; none of the wallet, which is one for all."""
+    if topic.channel is Channel.BALANCE:
+        return ()
+    return PRIVATE_CATEGORIES[topic.channel] if topic.category is None else (topic.category,)
 
 
 class RowHead(msgspec.Struct, gc=False, rename="camel"):
@@ -59,6 +71,14 @@ class RowHead(msgspec.Struct, gc=False, rename="camel"):
         return not self.size.strip("0.")
 
     @property
+    def whole_seq(self) -> int:
+        """Its cross sequence, -1 if it does not tell."""
+        try:
+            return int(self.seq)
+        except ValueError:
+            return -1
+
+    @property
     def updated_ms(self) -> int:
         """When it was changed last, 0 if it does not tell."""
         return int(self.updated_time) if self.updated_time.isdecimal() else 0
@@ -79,6 +99,26 @@ class Row(msgspec.Struct, gc=False):
     page: ListPage
     category: Category
     at_ms: int
+
+
+def flat_row(category: Category, symbol: str, index: int, seq: int, now: int) -> Row:
+    """Say of a position that REST knows no more that there is none, as REST would.
+
+    Args:
+        category: product line.
+        symbol: which.
+        index: its position index.
+        seq: newest sequence known of it, -1 without one.
+        now: exchange time, ms.
+    """
+    told: dict[str, object] = {
+        "symbol": symbol, "positionIdx": index, "side": "", "size": "0", "positionStatus": "Normal",
+    }  # fmt: skip
+    if seq >= 0:
+        told["seq"] = seq
+    raw = msgspec.Raw(msgspec.json.encode(told))
+    page = ListPage((raw,), "", now, clock_us(), token_hex(16))
+    return Row(raw, decode_head(raw), page, category, 0)
 
 
 def windows(since: int, now: int) -> list[tuple[int, int]]:

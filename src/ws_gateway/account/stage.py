@@ -55,6 +55,7 @@ class AccountStage:
 
     Attributes:
         balances: the latest of each coin.
+        missing: how many facts found no room.
         positions, orders, told: what was told lately, by the key of the topic.
     """
 
@@ -73,7 +74,7 @@ class AccountStage:
         self._tally = tally or AccountTally()
         self.balances = BalanceBook(account)
         self._refused: deque[tuple[float, str, str]] = deque(maxlen=_MOST_TOLD)
-        self._passed = 0
+        self._passed = self.missing = 0
         self._monotonic = monotonic
         # By topic: `position` and `position.linear` tell the same positions to different readers.
         self.positions: defaultdict[str, PositionBook] = defaultdict(PositionBook)
@@ -116,6 +117,7 @@ class AccountStage:
         before = self._counters.shed["no_room"]
         self._sink.accept(fact)
         if self._counters.shed["no_room"] > before:
+            self.missing += 1
             return False
         self._passed += 1
         return True

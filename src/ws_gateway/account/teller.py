@@ -12,6 +12,7 @@ from ws_gateway.account.reconcile_plan import Row
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.account_ports import DeliveryRoom, PrivateLists
 from ws_gateway.domain.event import Observation
+from ws_gateway.domain.topic import Channel
 from ws_gateway.ports import UnreadableSink
 
 ROOM_SECONDS = 10.0
@@ -19,6 +20,7 @@ ROOM_SECONDS = 10.0
 
 _LOOK_SECONDS = 0.005
 _BATCH = 200
+_NO_ROOM = "there was no room for what was read"
 
 Told = tuple[Found, list[tuple[Row, Observation]]]
 """What was found of a topic, and the facts made of it."""
@@ -55,19 +57,28 @@ class Teller:
         for found in read.found:
             event_class = found.topic.event_class.value
             facts = [
-                (row, fact) for row in found.rows if (fact := self._fact(found, row)) is not None
+                (row, fact)
+                for row in found.rows
+                if (fact := self._fact(read, found, row)) is not None
             ]
             told.append((found, facts))
             for place, (_, fact) in enumerate(facts):
                 if is_patient and not self._delivery.has_ease:
                     is_patient = await self._room()
+                missing = self._stage.missing
                 news[event_class] += self._stage.take(fact)
+                if self._stage.missing > missing:
+                    read.fail("delivery", _NO_ROOM, [(found.topic, str(found.category))])
                 if place % _BATCH == _BATCH - 1:
                     await asyncio.sleep(0)  # let it be sent, and the stream be read
         for wallet in read.wallets:
             before = {one.coin: one.amounts.wallet_balance for one in self._stage.balances.coins}
             is_whole, self.is_wallet_told = not self.is_wallet_told, True
+            missing = self._stage.missing
             self._stage.take_wallet(wallet, is_whole=is_whole)
+            if self._stage.missing > missing:
+                wanted = [topic for topic in read.topics if topic.channel is Channel.BALANCE]
+                read.fail("delivery", _NO_ROOM, [(topic, "") for topic in wanted])
             news["balance"] += any(
                 before.get(one.coin, one.amounts.wallet_balance) != one.amounts.wallet_balance
                 for one in self._stage.balances.coins
@@ -84,7 +95,7 @@ class Teller:
             return False  # what finds no room is counted, and read again
         return True
 
-    def _fact(self, found: Found, row: Row) -> Observation | None:
+    def _fact(self, read: Reading, found: Found, row: Row) -> Observation | None:
         try:
             return self._lists.fact(found.topic, row.raw, row.page, row.category)
         except (msgspec.DecodeError, RecursionError) as exc:
@@ -94,5 +105,10 @@ class Teller:
                 detail=str(exc),
                 raw=bytes(row.raw),
                 trace_id=row.page.trace_id,
+            )
+            read.fail(
+                f"{found.category} {found.topic.name}",
+                "rows that cannot be read are in quarantine",
+                [(found.topic, str(found.category))],
             )
             return None

@@ -52,6 +52,11 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """Say whether the gateway made it, to announce a hole or the end of one."""
         return self.kind in ("gap", "resumed")
 
+    @property
+    def is_complete(self) -> bool:
+        """Say whether it ends a gap and nothing is missing any more; else read anew yourself."""
+        return self.kind == "resumed" and self.payload.get("complete") is True
+
 
 class _Version(msgspec.Struct, gc=False):
     """What every version of the envelope has."""

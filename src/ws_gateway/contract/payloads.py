@@ -357,7 +357,19 @@ class Gap(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Resumed(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The gap that stood open before ends; facts follow."""
+    """The gap that stood open before ends; facts follow.
+
+    A gap that ended with `complete` false is followed by another one with true if what was missed
+    is told later.
+    """
 
     reason: GapReason
-    detail: str
+    complete: Annotated[
+        bool,
+        Meta(
+            description="True only if nothing is missing any more: what was missed has been "
+            "told, or the snapshot that follows tells all of it. False if it was not, or may not "
+            "have been."
+        ),
+    ]
+    detail: Annotated[str, Meta(description="For people.")]

@@ -97,13 +97,21 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         return kind is _GAP or kind is _RESUMED
 
 
-def marker_payload(kind: Kind, reason: str, hole: tuple[int, int] | None, detail: str) -> bytes:
+def marker_payload(
+    kind: Kind,
+    reason: str,
+    hole: tuple[int, int] | None,
+    detail: str,
+    *,
+    is_complete: bool = False,
+) -> bytes:
     """Build the payload of a gap or resumed marker.
 
-    A gap names the hole in our own numbering, or null where the venue's side was missed.
+    A gap names the hole in our own numbering, or null where the venue's side was missed; a
+    resumed marker says whether all that was missed has been told.
     """
     if kind is Kind.RESUMED:
-        return msgspec.json.encode({"reason": reason, "detail": detail})
+        return msgspec.json.encode({"reason": reason, "complete": is_complete, "detail": detail})
     first, last = hole if hole is not None else (None, None)
     return msgspec.json.encode(
         {"reason": reason, "from_sequence": first, "to_sequence": last, "detail": detail}

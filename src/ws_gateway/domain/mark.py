@@ -15,7 +15,8 @@ class Mark(msgspec.Struct, frozen=True):
         category: product line; empty where the topic has none.
         through: exchange time, ms: what happened before was delivered.
         seen: digests of what lies within the overlap and was delivered.
-        living: orders that lived then, or positions that were not flat (`category:symbol:index`).
+        living: orders that lived then, or positions that were not flat
+            (`category:symbol:index:seq`).
     """
 
     topic: str

@@ -51,6 +51,7 @@ class _Gap:
     Attributes:
         held: what came behind it; a further break begins a further stretch.
         said: what became of earlier stretches.
+        is_whole: none of them lacks anything.
         began: when the first fact of the present stretch came, s.
         late: ends the waiting of those whose turn does not come.
     """
@@ -58,6 +59,7 @@ class _Gap:
     topic: Topic
     held: deque[list[Observation]] = field(default_factory=lambda: deque([[]]))
     said: list[str] = field(default_factory=list)
+    is_whole: bool = True
     began: float = 0.0
     late: asyncio.TimerHandle | None = None
 
@@ -158,7 +160,7 @@ class Backfill:
         """Have read what is missing before the first fact held; without need tell it at once."""
         last, stretch = self._runner.newest(gap.topic), gap.held[0]
         if last is None or self._past.follows(last, stretch[0]):
-            self._end(gap, Missed([], 0, ""), "no candle closed meanwhile")
+            self._end(gap, Missed([], 0, ""), "no candle closed meanwhile", is_whole=True)
             return
         loop = asyncio.get_running_loop()
         gap.began = loop.time()
@@ -226,7 +228,7 @@ class Backfill:
         else:
             self._filled += 1
         self._rows += missed.rows
-        self._end(gap, missed, said)
+        self._end(gap, missed, said, is_whole=not missed.lacking)
 
     def _give_up(self, gap: _Gap, stretch: list[Observation], reason: str, why: str = "") -> None:
         """Go on without what was missed."""
@@ -235,7 +237,9 @@ class Backfill:
                 asyncio.get_running_loop().time() - gap.began if gap.began else 0.0
             )
             self._count(reason)
-            self._end(gap, Missed([], 0, ""), f"not back-filled: {why or _WORDS[reason]}")
+            self._end(
+                gap, Missed([], 0, ""), f"not back-filled: {why or _WORDS[reason]}", is_whole=False
+            )
 
     def _give_up_all(self, topic: Topic, reason: str) -> None:
         """Hold nothing of a topic any more, whatever it still lacks."""
@@ -248,7 +252,7 @@ class Backfill:
         else:
             self._forget(gap)
 
-    def _end(self, gap: _Gap, missed: Missed, said: str) -> None:
+    def _end(self, gap: _Gap, missed: Missed, said: str, *, is_whole: bool) -> None:
         """Tell what was read, then what was held; the next stretch is read by itself."""
         if gap.late is not None:
             gap.late.cancel()
@@ -257,9 +261,11 @@ class Backfill:
         runner.hold([topic])
         untold = self._tell(topic, missed)
         gap.said.append(f"{said}; no room for {untold} events of it" if untold else said)
+        gap.is_whole = gap.is_whole and is_whole and not untold
         if not gap.held:
             self._forget(gap)
-            runner.resume([topic], f"data flows; {'; then '.join(gap.said)}")
+            said = f"data flows; {'; then '.join(gap.said)}"
+            runner.resume([topic], said, is_complete=gap.is_whole)
         self._held -= len(held)
         self._held_bytes -= sum(len(fact.payload) for fact in held)
         for fact in held:

@@ -49,6 +49,8 @@ class Runner:
         self._holed: dict[str, Stream] = {}
         # Streams whose breaks are ended by `resume`, not by the next fact.
         self._held: set[str] = set()
+        # Streams that lacked nothing when they were read, before they told anything.
+        self._whole: set[str] = set()
 
     # ── from the venue ────────────────────────────────────────────────────────────────────────
 
@@ -112,6 +114,7 @@ class Runner:
                 # It told nothing yet, but whoever waits for its first fact may have missed it.
                 stream = self._open(topic)
                 stream.detail = f"{stream.detail}; {detail}"
+                self._whole.discard(topic.key)
             self._break(stream, reason, detail)
             if is_announced:
                 self._announce(stream)
@@ -152,6 +155,7 @@ class Runner:
         for key, stream in list(self._streams.items()):
             if key in keys and stream.topic.event_class == event_class:
                 self.break_streams([stream.topic], GapReason.RESUBSCRIBE, detail)
+                stream.lost = True
                 if stream.book is not None or stream.topic.channel is Channel.TICKER:
                     self._ask_snapshot(stream)  # deltas are of no use without one
 
@@ -159,6 +163,7 @@ class Runner:
         self, stream: Stream, runs: list[tuple[int, int]], detail: str, *, is_asked: bool = False
     ) -> None:
         """Name each run of numbers by a marker of its own; without room they join the hole."""
+        stream.lost = True
         if stream.hole is not None or not self._outlet.has_room(stream.topic):
             for first, last in runs:
                 self._widen(stream, first, detail)
@@ -184,20 +189,40 @@ class Runner:
     # ── from whoever reads what was missed ────────────────────────────────────────────────────
 
     def hold(self, topics: Iterable[Topic]) -> None:
-        """Let facts flow behind a gap marker, but leave `resumed` to `resume`."""
-        self._held.update(topic.key for topic in topics)
+        """Let facts flow behind a gap marker, but leave `resumed` to `resume`.
+
+        Who holds a stream tells again what was lost of it until now.
+        """
+        for topic in topics:
+            self._held.add(topic.key)
+            self._whole.discard(topic.key)
+            if topic.is_private and topic.key in self._streams:
+                self._streams[topic.key].lost = False
 
     def release(self, topics: Iterable[Topic]) -> None:
         """Let breaks of these streams end by themselves again."""
-        self._held.difference_update(topic.key for topic in topics)
+        keys = {topic.key for topic in topics}
+        self._held -= keys
+        self._whole -= keys
 
-    def resume(self, topics: Iterable[Topic], detail: str) -> None:
-        """End the present breaks of these streams, and let later ones end by themselves."""
+    def resume(self, topics: Iterable[Topic], detail: str, *, is_complete: bool) -> None:
+        """End the present breaks of these streams, and let later ones end by themselves.
+
+        A stream whose break ended before what it missed was told gets a further marker, once it is.
+        """
         for topic in topics:
             self._held.discard(topic.key)
             stream = self._streams.get(topic.key)
-            if stream is not None and stream.broken is not None and stream.hole is None:
-                self._resume(stream, None, detail)
+            if stream is None and is_complete:
+                self._whole.add(topic.key)
+            if stream is None or stream.hole is not None:
+                continue
+            is_whole = is_complete and not stream.lost
+            if stream.broken is not None:
+                self._resume(stream, None, detail, is_complete=is_whole)
+            elif is_whole and stream.lacking is not None:
+                reason, stream.lacking = stream.lacking, None
+                self._mark(stream, Kind.RESUMED, reason, None, detail, is_complete=True)
 
     # ── from whoever fills gaps of market data ────────────────────────────────────────────────
 
@@ -322,15 +347,33 @@ class Runner:
         if stream.topic.key in self._held:
             self._announce(stream, fact.trace_id)
         else:
-            self._resume(stream, fact.trace_id)
+            topic = stream.topic
+            is_whole = fact.kind is _SNAPSHOT or topic.channel is Channel.PRICE_LIMIT
+            if topic.key in self._whole:
+                self._whole.discard(topic.key)
+                is_whole = True
+            self._resume(stream, fact.trace_id, is_complete=is_whole)
         return True
 
-    def _resume(self, stream: Stream, trace_id: str | None, detail: str = "data flows") -> None:
+    def _resume(
+        self,
+        stream: Stream,
+        trace_id: str | None,
+        detail: str = "data flows",
+        *,
+        is_complete: bool,
+    ) -> None:
         self._announce(stream, trace_id)
         reason = stream.broken
         if reason is not None:
             stream.broken = stream.asked_at = None
-            self._mark(stream, Kind.RESUMED, reason, None, detail, trace_id=trace_id)
+            stream.lacking = None if is_complete else reason
+            if not stream.topic.is_private:
+                stream.lost = False
+            self._mark(
+                stream, Kind.RESUMED, reason, None, detail,
+                trace_id=trace_id, is_complete=is_complete,
+            )  # fmt: skip
 
     def _shed(self, stream: Stream) -> None:
         """Give an event that found no room its number, and remember the hole."""
@@ -370,6 +413,7 @@ class Runner:
         detail: str,
         *,
         trace_id: str | None = None,
+        is_complete: bool = False,
     ) -> None:
         """Put a marker at the stream's next place; without room it becomes part of the hole."""
         now_us = self._clock_us()
@@ -382,7 +426,7 @@ class Runner:
             topic, kind, f"{topic.key}:{self._epoch}:{stream.sequence}:{kind}",
             topic.category, topic.symbol, now_us // 1000, None, now_us,
             trace_id or self._new_trace_id(), None,
-            marker_payload(kind, reason.value, hole, detail),
+            marker_payload(kind, reason.value, hole, detail, is_complete=is_complete),
         )  # fmt: skip
         if not self._outlet.offer(Event(marker, self._epoch, stream.sequence)):
             self._counters.markers -= 1

@@ -27,9 +27,11 @@ class Stream:
         "detail",
         "detour",
         "hole",
+        "lacking",
         "last_at_us",
         "last_id",
         "last_update_id",
+        "lost",
         "markers",
         "newest",
         "patience",
@@ -54,6 +56,10 @@ class Stream:
         self.detail = detail
         # Own numbers given to events that found no room; announced as soon as there is some.
         self.hole: tuple[int, int] | None = None
+        # Why a break stood that ended while what it missed was not told; None if nothing lacks.
+        self.lacking: GapReason | None = None
+        # Events were lost behind us, that count as told: no reading of what is news has them.
+        self.lost = False
         # When a snapshot was asked for that has not come yet, µs.
         self.asked_at: int | None = None
         self.patience = Patience()

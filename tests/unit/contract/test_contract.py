@@ -105,7 +105,7 @@ def test_every_class_has_payloads_and_a_version_that_is_written() -> None:
         event(payload={"symbol": "BTCUSDT", "somethingNew": {"since": 2027}}),
         event(kind="gap", payload=GAP),
         event(kind="gap", payload=GAP | {"from_sequence": None, "to_sequence": None}),
-        event(kind="resumed", payload={"reason": "restart", "detail": "x"}),
+        event(kind="resumed", payload={"reason": "restart", "complete": True, "detail": "x"}),
         fact("trade"),
         fact("orderbook"),
         fact("order"),

@@ -92,6 +92,11 @@ class Filled(Stage):
         marks = [event for event in self.outlet.of(topic) if event.is_marker]
         return str(payload_of(marks[-1].observation)["detail"])
 
+    def is_complete(self, topic: Topic = TRADES) -> bool:
+        """Return whether the newest marker says that nothing is missing."""
+        marks = [event for event in self.outlet.of(topic) if event.is_marker]
+        return bool(payload_of(marks[-1].observation)["complete"])
+
     def received(self) -> int:
         """Count what is accounted for, and see that it is all that was taken."""
         assert self.counters.received == self.outlet.observed + self.counters.settled()
@@ -123,6 +128,7 @@ async def test_live_trades_wait_until_the_past_was_told() -> None:
         await eventually(lambda: len(stage.ids()) == 6)
         assert stage.ids() == ["1", "gap", "1+", "resumed", "2", "3"]
         assert stage.said() == "data flows; back-filled over REST: 1 trade"
+        assert stage.is_complete()
         assert stage.received() == 4
         stage.tell(TRADES)
         assert stage.ids()[-1] == "4"
@@ -193,6 +199,7 @@ async def test_a_venue_that_wants_longer_is_not_waited_for() -> None:
         stage.cut()
         stage.tell(TRADES)
         await eventually(lambda: stage.ids() == ["1", "gap", "resumed", "2"])
+        assert not stage.is_complete()
         assert stage.said() == "data flows; not back-filled: banned"
         assert stage.tally.lacking == {"rest": 1}
 

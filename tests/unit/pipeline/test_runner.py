@@ -56,6 +56,51 @@ def test_a_disconnect_is_announced_at_once_and_ended_by_data() -> None:
     assert stage.told(TICKER) == ["gap disconnect", "resumed disconnect", "update"]
 
 
+def test_resumed_says_complete_only_if_a_snapshot_tells_all_or_all_was_told() -> None:
+    """Trades that were missed are missing; a book's snapshot and a complete reading are whole."""
+    stage = Stage()
+    stage.tell(TRADES)
+    stage.snapshot(5)
+    stage.runner.hold([ORDERS])
+    stage.tell(ORDERS)
+    stage.runner.resume([ORDERS], "away", is_complete=False)
+    assert completes(stage, TRADES) == [False]
+    assert completes(stage, BOOK) == [True]
+    assert completes(stage, ORDERS) == [False]
+    stage.runner.resume([ORDERS], "read", is_complete=True)
+    stage.runner.resume([ORDERS], "read", is_complete=True)
+    assert completes(stage, ORDERS) == [False, True]
+    assert stage.markers(ORDERS)[-1] == {"reason": "restart", "complete": True, "detail": "read"}
+
+
+def test_what_was_read_before_the_first_fact_of_a_stream_is_complete_with_it() -> None:
+    """A private stream that is quiet after its reading lacks nothing when it speaks."""
+    stage = Stage()
+    stage.runner.hold([ORDERS])
+    stage.runner.resume([ORDERS], "read", is_complete=True)
+    stage.tell(ORDERS)
+    assert completes(stage, ORDERS) == [True]
+
+
+def test_what_delivery_lost_is_not_called_complete_by_a_reading_that_takes_it_for_told() -> None:
+    """Only whoever holds the stream after the loss tells it again."""
+    stage = Stage()
+    stage.tell(ORDERS)
+    stage.tell(ORDERS)
+    stage.runner.events_lost([(ORDERS, 4)], "the spool was full")
+    stage.tell(ORDERS)
+    stage.runner.resume([ORDERS], "read", is_complete=True)
+    assert completes(stage, ORDERS) == [False, False]
+    stage.runner.hold([ORDERS])
+    stage.runner.resume([ORDERS], "read", is_complete=True)
+    assert completes(stage, ORDERS) == [False, False, True]
+
+
+def completes(stage: Stage, topic: Topic) -> list[bool]:
+    """Return what `resumed` markers of a stream say."""
+    return [mark["complete"] for mark in stage.markers(topic) if "complete" in mark]
+
+
 def test_breaks_in_a_row_are_one_gap() -> None:
     """A reconnect that fails again does not repeat the marker."""
     stage = Stage()
