@@ -68,6 +68,7 @@ async def test_events_of_a_refused_stream_survive_a_kill_while_the_broker_is_wel
     assert stage.spool is not None
     assert stage.log is not None
     await stage.spool.open()
+    stage.spool.is_well = lambda: True
     stage.begin()
     feed(stage, ORDERS, 20)
     answer_refusing_orders(stage)
