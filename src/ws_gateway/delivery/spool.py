@@ -41,6 +41,7 @@ _REOPEN_SECONDS = 3.0  # after the folder was not to be had
 _WRITE_MOST = 1000  # records in one write
 _LOAD_MOST = 1000  # records in one read
 _LOAD_LEAST = 100
+_REFUSED_SECONDS = 0.25  # what a queue refuses is in memory alone for so long
 _HOLD_SECONDS = 1.0  # public messages wait so long for a disk that gives nothing back
 
 
@@ -91,6 +92,7 @@ class Spool:
         self._refused_at: float | None = None
         # Small beside what memory may hold, for public events may have taken most of that.
         self._load_most = max(_LOAD_LEAST, min(_LOAD_MOST, outbox.private_reserve))
+        self._copied_at = 0.0  # when nothing was refused last, or what is was copied
         self._moved_at = 0.0  # when the disk last did what it was asked for
         # Records in memory, in the log's order, and those of them that are done.
         self._held: deque[Position] = deque()
@@ -242,6 +244,7 @@ class Spool:
         is_well = self.is_well()
         if not self.is_taking and (not is_well or self._outbox.is_private_heavy):
             self._begin()
+        self._copy_refused()
         await self._write()
         await self._acknowledge()
         self._moved_at = time.monotonic()
@@ -262,11 +265,21 @@ class Spool:
 
     def _copy_held(self) -> None:
         """Let what is in memory alone be on disk too; it is older than all that comes."""
+        self._copy(self._outbox.private.messages())
+
+    def _copy_refused(self) -> None:
+        """Let what a queue refuses for more than a moment be on disk too, the broker being well."""
+        now = time.monotonic()
+        if not self._outbox.private.held:
+            self._copied_at = now
+        elif self._is_read and not self._pending and now - self._copied_at >= _REFUSED_SECONDS:
+            self._copied_at = now
+            self._copy(self._outbox.private.held_messages())
+
+    def _copy(self, messages: list[Message]) -> None:
         waiting = {id(message) for message in self._copying}
         self._copying.extend(
-            message
-            for message in self._outbox.private.messages()
-            if message.record is None and id(message) not in waiting
+            message for message in messages if message.record is None and id(message) not in waiting
         )
 
     def _follow_what_was_found(self) -> None:
@@ -346,7 +359,11 @@ class Spool:
     async def _load(self) -> None:
         outbox = self._outbox
         most = self._load_most
-        while outbox.private.waiting < most // 2 and self._loaded < 2 * most:
+        while (
+            outbox.private.waiting < most // 2
+            and self._loaded < 2 * most
+            and self._has_room_for_held
+        ):
             if self._is_read:
                 self._load_pending()
                 return
@@ -371,8 +388,18 @@ class Spool:
 
     @property
     def _loaded(self) -> int:
-        """Count the private messages in memory that are on their way to the broker."""
-        return self._outbox.private_held - len(self._pending)
+        """Count the private messages in memory that are on their way to the broker.
+
+        Those of a stream that a queue refuses are not: they must not keep the others on disk.
+        """
+        outbox = self._outbox
+        return outbox.private_held - len(self._pending) - outbox.private.held
+
+    @property
+    def _has_room_for_held(self) -> bool:
+        """Say whether what a queue refuses leaves memory for what is loaded."""
+        outbox = self._outbox
+        return outbox.private.held < 2 * self._load_most or not outbox.is_private_heavy
 
     def _take(self, position: Position, record: Record) -> None:
         if position in self._ahead:
