@@ -169,7 +169,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 audience=audience,
                 requests=requests,
                 contract=render(_site(settings)),
-                balances=BalanceService(path.accounts),
+                balances=BalanceService(path.accounts, path.is_followed),
             )
             server = HttpServer(
                 app, settings.http_trusted_proxies, None if shown is None else shown.context

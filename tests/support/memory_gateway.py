@@ -62,6 +62,7 @@ class Gateway:
         self.reconciler.stop()  # its loop does not run, so news need no timer
         self.feed.observer = self.reconciler
         self.trail = MemoryTrail()
+        self.followed: set[str] = set()
         health = HealthReporter(
             store=self.store,
             feed=self.feed,
@@ -82,7 +83,7 @@ class Gateway:
             operations=Operations(health, self.trail),
             keys=KeyService(MemoryKeys(self.trail)),
             guard=guarded("k"),
-            balances=BalanceService([self.account]),
+            balances=BalanceService([self.account], lambda name: name in self.followed),
         )
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway")
 

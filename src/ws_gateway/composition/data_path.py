@@ -23,7 +23,8 @@ from ws_gateway.delivery.receipt import Receipts
 from ws_gateway.delivery.spool import Spool
 from ws_gateway.delivery.spool_records import condense
 from ws_gateway.delivery.topology import Names
-from ws_gateway.domain.topic import Topic
+from ws_gateway.domain.subscription import SubscriptionState
+from ws_gateway.domain.topic import Channel, Topic, build_topic
 from ws_gateway.pipeline.backfill import Backfill
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports import TopicObserver
@@ -76,6 +77,15 @@ class DataPath:
     backfill: Backfill | None
     filling: BackfillTally
     recorder: Recorder | None
+
+    def is_followed(self, account: str) -> bool:
+        """Say whether changes of an account's balances are heard: its `balance` is active."""
+        return any(
+            self.feed.state(build_topic(Channel.BALANCE, account=one.key))
+            is SubscriptionState.ACTIVE
+            for one in self.accounts
+            if one.name == account
+        )
 
 
 def build_data_path(

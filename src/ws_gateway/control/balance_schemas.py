@@ -17,7 +17,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    StringConstraints,
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
@@ -32,11 +31,38 @@ from ws_gateway.errors import Rejected
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-CoinName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")]
+_COIN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}"
+_COINS = rf"{_COIN}(,{_COIN}){{0,99}}"
+
+
+def _coin(text: str) -> str:
+    if re.fullmatch(_COIN, text) is None:
+        raise PydanticCustomError("coin", "a coin is named like BTC, and here is one of them")
+    return text
+
+
+def _coins(text: str) -> str:
+    if re.fullmatch(_COINS, text) is None:
+        raise PydanticCustomError(
+            "coins", "coins are named like USDT,BTC: commas between them, 100 at most"
+        )
+    return text
+
+
+CoinName = Annotated[
+    str, AfterValidator(_coin), WithJsonSchema({"type": "string", "pattern": f"^{_COIN}$"})
+]
 CoinNames = Annotated[
     str,
-    StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,32}(,[A-Za-z0-9._-]{1,32}){0,99}$"),
-    Field(description="Only these coins, comma-separated.", examples=["USDT,BTC"]),
+    AfterValidator(_coins),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": f"^{_COINS}$",
+            "description": "Only these coins, comma-separated; case counts.",
+            "examples": ["USDT,BTC"],
+        }
+    ),
 ]
 Amount = Annotated[
     str | None,
@@ -172,6 +198,15 @@ class Freshness(BaseModel):
     uncommitted_rows: int = Field(
         description="Rows not in the database yet; above 0 for long means PostgreSQL is away."
     )
+    is_followed: bool = Field(
+        description=(
+            "The `balance` topic of these accounts is active, so changes at Bybit are heard; "
+            "otherwise what is shown is as old as it says, and may be no longer true."
+        )
+    )
+    hints: list[str] = Field(
+        description="Why something may be missing or old, and what to do; empty if nothing is odd."
+    )
 
     @classmethod
     def of(cls, page: BalancePage[Any], now: datetime) -> Self:
@@ -186,6 +221,8 @@ class Freshness(BaseModel):
             newest_event_at=None if newest is None else _EPOCH + timedelta(milliseconds=newest),
             age_seconds=age,
             uncommitted_rows=page.uncommitted,
+            is_followed=page.is_followed,
+            hints=page.hints,
         )
 
 
@@ -233,8 +270,8 @@ class HistoryParameters(BaseModel):
         description="`next_cursor` of the answer before, with the other parameters as they were.",
     )
 
-    def to_wish(self) -> HistoryWish:
-        """Say it in the words of the use cases."""
+    def to_wish(self, since_given: str | None = None) -> HistoryWish:
+        """Say it in the words of the use cases; `since_given` is `from` as it was written."""
         after = None
         if self.cursor is not None:
             order, millis, event_id = read_cursor(self.cursor, (str, int, str))
@@ -249,6 +286,7 @@ class HistoryParameters(BaseModel):
             until=self.until,
             after=after,
             is_descending=self.order is Order.DESCENDING,
+            since_given=since_given,
         )
 
     def cursor_behind(self, page: BalancePage[Any]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -23,16 +23,24 @@ class BalancePage(Generic[Row]):
     Attributes:
         has_more: others follow behind the last one.
         uncommitted: rows of these accounts that are not in the database yet.
+        is_followed: a subscription keeps the latest balances of all these accounts true.
+        hints: why something may be missing or old, in words.
     """
 
     items: list[Row]
     has_more: bool
     uncommitted: int
+    is_followed: bool
+    hints: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryWish:
-    """Which part of the history a caller wants; see `HistoryQuery`."""
+    """Which part of the history a caller wants; see `HistoryQuery`.
+
+    Attributes:
+        since_given: `since` as the caller wrote it.
+    """
 
     limit: int
     account: str | None = None
@@ -41,6 +49,7 @@ class HistoryWish:
     until: datetime | None = None
     after: tuple[datetime, str] | None = None
     is_descending: bool = True
+    since_given: str | None = None
 
 
 class BalanceService:
@@ -50,10 +59,16 @@ class BalanceService:
 
     Args:
         accounts: those that are configured, the first one is meant where none is named.
+        is_followed: says of an account's name whether its `balance` topic is active.
     """
 
-    def __init__(self, accounts: Sequence[AccountDesk]) -> None:
+    def __init__(
+        self,
+        accounts: Sequence[AccountDesk],
+        is_followed: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self._accounts = {account.name: account for account in accounts}
+        self._is_followed = is_followed
 
     def coins(
         self,
@@ -77,20 +92,23 @@ class BalanceService:
             ),
             key=lambda row: (row.account, row.coin),
         )
-        return BalancePage(found[:limit], len(found) > limit, _uncommitted(desks))
+        known = {row.coin for desk in desks for row in desk.coins()} if coins else set()
+        unknown = _unknown_hints(set(coins or ()) - known, known)
+        return self._page(found[:limit], desks, has_more=len(found) > limit, hints=unknown)
 
     def margins(self, caller: Caller, account: str | None) -> BalancePage[MarginBalance]:
         """Return the latest totals of each account."""
         require(caller, Scope.BALANCES_READ)
         desks = self._chosen(account)
         found = [row for desk in desks if (row := desk.margin()) is not None]
-        return BalancePage(found, has_more=False, uncommitted=_uncommitted(desks))
+        return self._page(found, desks)
 
     async def coin_history(self, caller: Caller, wish: HistoryWish) -> BalancePage[CoinBalance]:
         """Return coins' rows in order of exchange time. May raise `DatabaseLost`."""
         require(caller, Scope.BALANCES_READ)
         desk, query = self._query(wish)
-        return _page(await desk.coin_history(query), wish.limit, desk)
+        rows = await desk.coin_history(query)
+        return self._page(rows[: wish.limit], [desk], has_more=len(rows) > wish.limit)
 
     async def margin_history(self, caller: Caller, wish: HistoryWish) -> BalancePage[MarginBalance]:
         """Return the totals' rows in order of exchange time. May raise `DatabaseLost`."""
@@ -100,7 +118,8 @@ class BalanceService:
                 "margin is of the account, not of a coin", code="coin_unfit", field="coin"
             )
         desk, query = self._query(wish)
-        return _page(await desk.margin_history(query), wish.limit, desk)
+        rows = await desk.margin_history(query)
+        return self._page(rows[: wish.limit], [desk], has_more=len(rows) > wish.limit)
 
     async def sync(self, caller: Caller, account: str | None) -> Synced:
         """Read one account over REST now.
@@ -112,10 +131,30 @@ class BalanceService:
         require(caller, Scope.BALANCES_SYNC)
         return await self._one(account).sync()
 
+    def _page(
+        self,
+        rows: list[Row],
+        desks: Sequence[AccountDesk],
+        *,
+        has_more: bool = False,
+        hints: Sequence[str] = (),
+    ) -> BalancePage[Row]:
+        unheard: list[str] = [one.name for one in desks if not self._is_followed(one.name)]
+        return BalancePage(
+            rows,
+            has_more,
+            uncommitted=sum(desk.uncommitted() for desk in desks),
+            is_followed=not unheard,
+            hints=[*map(_unheard_hint, unheard), *hints],
+        )
+
     def _query(self, wish: HistoryWish) -> tuple[AccountDesk, HistoryQuery]:
         if wish.since is not None and wish.until is not None and wish.since >= wish.until:
             raise Rejected(
-                "from has to be before to", code="range_empty", field="from", found=str(wish.since)
+                "from has to be before to",
+                code="range_empty",
+                field="from",
+                found=wish.since_given or wish.since.isoformat(),
             )
         desk = self._one(wish.account)
         return desk, HistoryQuery(
@@ -145,9 +184,17 @@ class BalanceService:
         return desk
 
 
-def _page(rows: list[Row], limit: int, desk: AccountDesk) -> BalancePage[Row]:
-    return BalancePage(rows[:limit], len(rows) > limit, desk.uncommitted())
+def _unheard_hint(account: str) -> str:
+    return (
+        f"no `balance` topic of account {account} is active, so changes at Bybit are not heard:"
+        " subscribe to the channel `balance`, or POST /api/v1/balances/sync"
+    )
 
 
-def _uncommitted(desks: Sequence[AccountDesk]) -> int:
-    return sum(desk.uncommitted() for desk in desks)
+def _unknown_hints(unknown: Collection[str], known: Collection[str]) -> list[str]:
+    hints = []
+    for coin in sorted(unknown):
+        meant = sorted(one for one in known if one.upper() == coin.upper())
+        also = f"; {' and '.join(meant)} is, and case counts" if meant else ""
+        hints.append(f"no balance of {coin} is known{also}")
+    return hints

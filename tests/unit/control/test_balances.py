@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 
 from support.memory_gateway import Gateway
 from ws_gateway.account_ports import AccountProblem
 from ws_gateway.control.balances import BalanceService, HistoryWish
+from ws_gateway.domain.balance import CoinAmounts, CoinBalance
 from ws_gateway.domain.caller import Caller, Scope
+from ws_gateway.domain.event import Source
 from ws_gateway.errors import Forbidden
 
 BALANCES = "/api/v1/balances"
@@ -82,3 +85,52 @@ async def test_what_is_wrong_with_an_account_is_a_reason_that_blocks_nothing(
     reasons = (await gateway.health())["reasons"]
     (found,) = [one for one in reasons if one["code"] == "not_reconciled"]
     assert (found["subject"], found["is_blocking"]) == ("account main", False)
+
+
+async def test_balances_that_nobody_follows_say_so_instead_of_being_silently_empty_or_stale(
+    gateway: Gateway,
+) -> None:
+    """Without a `balance` subscription nothing is heard, now and after it was deleted."""
+    for path in ("", "?view=margin", "/history"):
+        gateway.followed.clear()
+        answer = (await gateway.http.get(f"{BALANCES}{path}", headers=KEY)).json()
+        assert answer["items"] == []
+        assert answer["freshness"]["is_followed"] is False
+        assert "subscribe to the channel `balance`" in answer["freshness"]["hints"][0]
+        gateway.followed.add("main")
+        freshness = (await gateway.http.get(f"{BALANCES}{path}", headers=KEY)).json()["freshness"]
+        assert (freshness["is_followed"], freshness["hints"]) == (True, [])
+
+
+async def test_a_coin_that_is_not_known_is_named_and_so_is_the_one_in_another_case(
+    gateway: Gateway,
+) -> None:
+    """An empty list alone would look like a balance of nothing."""
+    gateway.followed.add("main")
+    zero = CoinAmounts(Decimal(0), Decimal(0), Decimal(0), equity=Decimal(0), borrowed=Decimal(0))
+    gateway.account.rows = [CoinBalance("main", "BTC", zero, 0, 0, Source.REST, "id", "0" * 32)]
+    answer = await gateway.http.get(BALANCES, params={"coin": "btc,BTC,XYZ"}, headers=KEY)
+    assert [one["coin"] for one in answer.json()["items"]] == ["BTC"]
+    assert answer.json()["freshness"]["hints"] == [
+        "no balance of XYZ is known",
+        "no balance of btc is known; BTC is, and case counts",
+    ]
+
+
+async def test_an_empty_range_is_shown_as_it_was_sent(gateway: Gateway) -> None:
+    """Not as a program would print it."""
+    wish = {"from": "2026-02-01", "to": "2026-01-01"}
+    answer = await gateway.http.get(f"{BALANCES}/history", params=wish, headers=KEY)
+    assert (answer.json()["code"], answer.json()["found"]) == ("range_empty", "2026-02-01")
+
+
+@pytest.mark.parametrize("path", ["", "/history"])
+async def test_a_bad_coin_is_answered_with_words_not_with_a_pattern(
+    gateway: Gateway, path: str
+) -> None:
+    """Whoever typed it wants an example, not a regular expression."""
+    answer = await gateway.http.get(f"{BALANCES}{path}", params={"coin": "USDT;BTC"}, headers=KEY)
+    body = answer.json()
+    assert (answer.status_code, body["field"], body["found"]) == (422, "coin", "USDT;BTC")
+    assert "named like" in body["detail"]
+    assert "[A-Z" not in answer.text

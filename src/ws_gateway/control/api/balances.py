@@ -48,6 +48,7 @@ async def list_balances(
 
     `view=margin` answers the account's totals instead. `freshness` says how old it is: Bybit
     tells a coin when it changes, so an old balance may well be true; `POST /balances/sync` asks.
+    Changes are heard only while somebody is subscribed to the channel `balance`: `is_followed`.
     """
     if query.view is View.MARGIN:
         margins = service.margins(caller, query.account)
@@ -75,14 +76,17 @@ async def list_balances(
     responses=problems_of(422, 503),
 )
 async def list_balance_history(
-    query: Annotated[HistoryParameters, Query()], caller: BalanceReader, service: Service
+    request: Request,
+    query: Annotated[HistoryParameters, Query()],
+    caller: BalanceReader,
+    service: Service,
 ) -> BalanceList:
     """Answer every stored state between `from` and `to`, newest first unless `order=asc`.
 
     Without `account` it is that of the first account. How far it goes back is a setting,
     `WSG_BALANCE_RETENTION_MONTHS`.
     """
-    wish = query.to_wish()
+    wish = query.to_wish(request.query_params.get("from"))
     if query.view is View.MARGIN:
         margins = await service.margin_history(caller, wish)
         return BalanceList(
