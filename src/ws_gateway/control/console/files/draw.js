@@ -17,7 +17,7 @@ const VERDICTS = {
 
 export function drawVerdict(picture) {
   const [kind, word, line] = VERDICTS[picture.status] ?? ["unknown", picture.status, ""];
-  const missing = picture.reasons.some((one) => costsData(one));
+  const missing = picture.reasons.some((one) => one.is_blocking);
   const reasons = picture.reason_total;
   let words = line;
   if (reasons) {
