@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any
 
 from ws_gateway.account.list_reader import ListReader, all_of
@@ -28,9 +29,10 @@ from ws_gateway.account_ports import WalletSource
 from ws_gateway.domain.balance import BrokenRule
 from ws_gateway.domain.event import Observation
 from ws_gateway.domain.mark import Mark
-from ws_gateway.domain.private_list import Listing, ListQuery
+from ws_gateway.domain.private_list import Listing, ListPage, ListQuery
 from ws_gateway.domain.topic import PRIVATE_CATEGORIES, Category, Channel, Topic
 from ws_gateway.errors import Rejected, VenueLost
+from ws_gateway.runtime.clock import clock_us
 
 RECONCILED = frozenset(
     {
@@ -391,7 +393,8 @@ class Reading:
         if not is_refused and any(left[each][1] > now - LAG_MS for each in now_gone):
             doubtful.add(symbol)
             return rows
-        return [*rows, *(flat_row(category, *place, left[place][0], now) for place in now_gone)]
+        page = ListPage((), "", now, clock_us(), token_hex(16))
+        return [*rows, *(flat_row(category, *place, left[place][0], page) for place in now_gone)]
 
     # ── wallet ────────────────────────────────────────────────────────────────────────────────
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from itertools import pairwise
-from secrets import token_hex
 
 import msgspec
 
@@ -13,7 +12,6 @@ from ws_gateway.domain.amount import ZERO, read_amount
 from ws_gateway.domain.mark import Mark
 from ws_gateway.domain.private_list import Listing, ListPage, ListQuery
 from ws_gateway.domain.topic import PRIVATE_CATEGORIES, Category, Channel, Topic
-from ws_gateway.runtime.clock import clock_us
 
 WINDOW_MS = 7 * 86_400_000
 """Longest span of time of one question (v5 reference 11.9, 11.10)."""
@@ -101,7 +99,7 @@ class Row(msgspec.Struct, gc=False):
     at_ms: int
 
 
-def flat_row(category: Category, symbol: str, index: int, seq: int, now: int) -> Row:
+def flat_row(category: Category, symbol: str, index: int, seq: int, page: ListPage) -> Row:
     """Say of a position that REST knows no more that there is none, as REST would.
 
     Args:
@@ -109,7 +107,7 @@ def flat_row(category: Category, symbol: str, index: int, seq: int, now: int) ->
         symbol: which.
         index: its position index.
         seq: newest sequence known of it, -1 without one.
-        now: exchange time, ms.
+        page: the answer that did not name it.
     """
     told: dict[str, object] = {
         "symbol": symbol, "positionIdx": index, "side": "", "size": "0", "positionStatus": "Normal",
@@ -117,7 +115,6 @@ def flat_row(category: Category, symbol: str, index: int, seq: int, now: int) ->
     if seq >= 0:
         told["seq"] = seq
     raw = msgspec.Raw(msgspec.json.encode(told))
-    page = ListPage((raw,), "", now, clock_us(), token_hex(16))
     return Row(raw, decode_head(raw), page, category, 0)
 
 

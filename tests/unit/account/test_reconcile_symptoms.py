@@ -21,6 +21,7 @@ from support.reconcile_room import (
     until,
 )
 from ws_gateway.account.reconcile_plan import LAG_MS, OVERLAP_MS
+from ws_gateway.domain.event import Observation
 from ws_gateway.domain.mark import Mark
 from ws_gateway.domain.private_list import Listing, ListPage, ListQuery
 from ws_gateway.domain.topic import Category
@@ -322,9 +323,9 @@ async def test_public_events_that_find_no_room_fail_no_reading() -> None:
         lists.now_ms += 1000
         take = room.stage.take
 
-        def flooded(fact: Any) -> bool:
+        def flooded(observation: Observation) -> bool:
             room.counters.shed["no_room"] += 1  # a public event, between two of ours
-            return take(fact)
+            return take(observation)
 
         room.stage.take = flooded  # type: ignore[method-assign]
         room.connect(EXECUTION)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
+
 from support.pipeline_stage import BOOK, ORDERS, SECOND_US, TICKER, TOP, TRADES, Stage, flowing
 from ws_gateway.domain.event import GapReason, Kind, Observation
 from ws_gateway.domain.topic import Lane, Topic
@@ -70,7 +74,7 @@ def test_resumed_says_complete_only_if_a_snapshot_tells_all_or_all_was_told() ->
     stage.runner.resume([ORDERS], "read", is_complete=True)
     stage.runner.resume([ORDERS], "read", is_complete=True)
     assert completes(stage, ORDERS) == [False, True]
-    assert stage.markers(ORDERS)[-1] == {"reason": "restart", "complete": True, "detail": "read"}
+    assert ends(stage, ORDERS)[-1] == {"reason": "restart", "complete": True, "detail": "read"}
 
 
 def test_what_was_read_before_the_first_fact_of_a_stream_is_complete_with_it() -> None:
@@ -98,7 +102,16 @@ def test_what_delivery_lost_is_not_called_complete_by_a_reading_that_takes_it_fo
 
 def completes(stage: Stage, topic: Topic) -> list[bool]:
     """Return what `resumed` markers of a stream say."""
-    return [mark["complete"] for mark in stage.markers(topic) if "complete" in mark]
+    return [mark["complete"] for mark in ends(stage, topic)]
+
+
+def ends(stage: Stage, topic: Topic) -> list[dict[str, Any]]:
+    """Return the payloads of a stream's `resumed` markers."""
+    return [
+        msgspec.json.decode(event.observation.payload)
+        for event in stage.outlet.of(topic)
+        if event.observation.kind is Kind.RESUMED
+    ]
 
 
 def test_breaks_in_a_row_are_one_gap() -> None:
