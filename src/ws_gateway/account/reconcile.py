@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from random import Random
 
+import msgspec
 import structlog
 
 from ws_gateway.account.list_reader import ListReader
@@ -44,6 +45,9 @@ PATIENCE_SECONDS = 10.0
 
 GRACE_SECONDS = 1.0
 """How long the stream may take to tell what REST told first, while nothing is known to be lost."""
+
+LOST_MS = 86_400_000
+"""How far a mark goes back when facts were lost behind it: as long as they may be on disk."""
 
 _MOST_LOOKS = 5
 
@@ -102,6 +106,7 @@ class Reconciliation:
         self._fault: str | None = None
         self._fault_since = 0.0
         self._marks: dict[MarkKey, Mark] | None = None
+        self._set_back: set[str] = set()  # topics whose marks were passed by what was lost
 
     # ── what is told ──────────────────────────────────────────────────────────────────────────
 
@@ -135,6 +140,12 @@ class Reconciliation:
             if reason is GapReason.DISCONNECT:
                 self._active.discard(topic)  # until it is acknowledged anew
         self._wake.set()
+
+    def facts_lost(self, topics: Iterable[Topic]) -> None:
+        """Take note that what was told did not all arrive: a reading is due, from longer ago."""
+        lost = list(topics)
+        self._set_back.update(topic.name for topic in lost)
+        self.streams_broken(lost, GapReason.SHED)
 
     def problems(self) -> list[AccountProblem]:
         """Tell why it does not get on."""
@@ -227,6 +238,12 @@ class Reconciliation:
     async def _read(self, topics: list[Topic]) -> Reading:
         if self._marks is None:
             self._marks = await self._restored()
+        lost, self._set_back = self._set_back, set()
+        for place, mark in self._marks.items():
+            if place[0] in lost:
+                self._marks[place] = msgspec.structs.replace(
+                    mark, through=mark.through - LOST_MS, seen=frozenset()
+                )
         reading = Reading(
             self._reader,
             self._wallets,
