@@ -23,7 +23,7 @@ from ws_gateway.account.wallets import WalletReading, read_wallet, with_coins
 from ws_gateway.account_ports import AccountProblem
 from ws_gateway.domain.balance import BalanceRecord, BrokenRule
 from ws_gateway.domain.event import GapReason, Observation, Source
-from ws_gateway.domain.topic import Channel, EventClass
+from ws_gateway.domain.topic import Channel, EventClass, Topic
 from ws_gateway.ports import ObservationSink, UnreadableSink
 from ws_gateway.runtime.counters import AccountTally, Counters
 
