@@ -8,7 +8,7 @@ believed goes to quarantine, and its stream gets a gap marker; it keeps nothing 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Protocol
 
@@ -23,7 +23,7 @@ from ws_gateway.account.wallets import WalletReading, read_wallet, with_coins
 from ws_gateway.account_ports import AccountProblem
 from ws_gateway.domain.balance import BalanceRecord, BrokenRule
 from ws_gateway.domain.event import GapReason, Observation, Source
-from ws_gateway.domain.topic import Channel, EventClass
+from ws_gateway.domain.topic import Channel, EventClass, Topic
 from ws_gateway.ports import ObservationSink, UnreadableSink
 from ws_gateway.runtime.counters import AccountTally, Counters
 
@@ -84,6 +84,8 @@ class AccountStage:
         self._unreadable = unreadable
         self._keeper = keeper
         self._counters = counters
+        # Balance streams that lack an event: the next wallet of REST is told whole.
+        self.untold: set[str] = set()
         self._takes: dict[Channel, Callable[[Observation], object]] = {
             Channel.BALANCE: self.take_wallet,
             Channel.POSITION: self._take_position,
@@ -122,6 +124,16 @@ class AccountStage:
         self._passed += 1
         return True
 
+    def facts_lost(self, topics: Iterable[Topic]) -> None:
+        """Forget what was told of these: not all of it arrived, and the next reading tells it."""
+        for topic in topics:
+            self.told.pop(topic.key, None)
+            self.orders.pop(topic.key, None)
+            if topic.channel is Channel.BALANCE:
+                self.untold.add(topic.key)
+            elif topic.key in self.positions:
+                self.positions[topic.key].forget_all()
+
     def problems(self) -> list[AccountProblem]:
         """Tell what failed validation lately, the newest of each kind."""
         since = self._monotonic() - _TELL_SECONDS
@@ -152,19 +164,36 @@ class AccountStage:
             self._refuse(fact, fault.reason, fault.detail, fault.raw)
         merged = self.balances.merge(reading, fact)
         records = merged.records
-        if is_whole and not reading.faults:
+        if is_whole or (fact.source is not Source.STREAM and fact.topic.key in self.untold):
             self._keeper.put(records)
-            states = "|".join(sorted(row.event_id for row in self.balances.coins))
-            identity = blake2b(states.encode(), digest_size=8).hexdigest()
-            self._pass(msgspec.structs.replace(fact, event_id=f"{fact.topic.key}:whole:{identity}"))
+            self._tell_wallet(self._whole(fact, reading))
             return reading, merged
         if not records:
             if reading.coins or reading.margin is not None or not reading.faults:
                 self._unchanged()
             return reading, merged
         self._keeper.put(records)
-        self._pass(_published(fact, reading, merged))
+        published = _published(fact, reading, merged)
+        if not self._pass(published):
+            self.untold.add(fact.topic.key)  # the book has it, so it would be news no more
         return reading, merged
+
+    def _whole(self, fact: Observation, reading: WalletReading) -> Observation:
+        """Make of a reading of the whole wallet an event that tells all of it that is valid."""
+        states = "|".join(sorted(row.event_id for row in self.balances.coins))
+        identity = blake2b(states.encode(), digest_size=8).hexdigest()
+        payload = fact.payload
+        if reading.faults:
+            payload = with_coins(payload, [raw for _, raw in reading.raw_coins()])
+        return msgspec.structs.replace(
+            fact, event_id=f"{fact.topic.key}:whole:{identity}", payload=payload
+        )
+
+    def _tell_wallet(self, whole: Observation) -> None:
+        key = whole.topic.key
+        self.untold.discard(key)
+        if not self._pass(whole):
+            self.untold.add(key)
 
     # ── orders and executions ─────────────────────────────────────────────────────────────────
 

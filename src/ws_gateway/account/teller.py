@@ -73,9 +73,10 @@ class Teller:
                     await asyncio.sleep(0)  # let it be sent, and the stream be read
         for wallet in read.wallets:
             before = {one.coin: one.amounts.wallet_balance for one in self._stage.balances.coins}
-            is_whole, self.is_wallet_told = not self.is_wallet_told, True
             missing = self._stage.missing
-            self._stage.take_wallet(wallet, is_whole=is_whole)
+            reading, _ = self._stage.take_wallet(wallet, is_whole=not self.is_wallet_told)
+            if reading.coins or reading.empty or reading.margin is not None:  # it was a wallet
+                self.is_wallet_told = True  # what found no room then, the stage tells again
             if self._stage.missing > missing:
                 wanted = [topic for topic in read.topics if topic.channel is Channel.BALANCE]
                 read.fail("delivery", _NO_ROOM, [(topic, "") for topic in wanted])

@@ -23,6 +23,7 @@ class Message(msgspec.Struct, gc=False):
         record: where in the spool it is, too; of private ones only.
         is_settled: it needs no record any more.
         stands_for: how many events its times are taken for; 0 while they are not taken.
+        sent_as: how many private messages were sent first before it, from 1; 0 if it was not yet.
         sent_at: when it was written first, µs, if its times are taken.
     """
 
@@ -41,3 +42,4 @@ class Message(msgspec.Struct, gc=False):
     is_settled: bool = False
     stands_for: int = 0
     sent_at: int = 0
+    sent_as: int = 0

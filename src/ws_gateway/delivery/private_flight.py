@@ -35,7 +35,10 @@ class _Held:
             self.trial = None
             self.refused.appendleft(message)
             return True
-        self.refused.append(message)
+        place = len(self.refused)
+        while place and self.refused[place - 1].sent_as > message.sent_as:
+            place -= 1  # what was returned before is let go on after newer ones were refused
+        self.refused.insert(place, message)
         return False
 
 
@@ -46,12 +49,18 @@ class PrivateFlight(Flight):
         super().__init__((queue,))
         self._queue = queue
         self._held: dict[str, _Held] = {}
+        self._sent = 0
 
     def _take(self, most: int) -> list[Message]:
         self._queue.note_peak()
         if self._held:
             self._sift()
-        return self._queue.take(most)
+        batch = self._queue.take(most)
+        for message in batch:
+            if not message.sent_as:
+                self._sent += 1
+                message.sent_as = self._sent
+        return batch
 
     # ── all of them, for the spool ────────────────────────────────────────────────────────────
 
@@ -104,6 +113,14 @@ class PrivateFlight(Flight):
             len(one.refused) + len(one.later) + (one.trial is not None)
             for one in self._held.values()
         )
+
+    def held_messages(self) -> list[Message]:
+        """List those messages, in order within each stream."""
+        return [
+            message
+            for one in self._held.values()
+            for message in (*([one.trial] if one.trial else ()), *one.refused, *one.later)
+        ]
 
     def hold_back(self, message: Message) -> bool:
         """Keep a refused message, and from now on what follows in its stream.
@@ -160,6 +177,8 @@ class PrivateFlight(Flight):
             held = self._held_stream(message)
             if held is None or held.trial is message:
                 kept.append(message)
+            elif message.sent_as:  # in vain, before it was known that its stream is refused
+                held.hold_again(message)
             else:
                 held.later.append(message)
         waiting.clear()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -26,6 +26,7 @@ from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.spool_faults import Faults, Work
 from ws_gateway.delivery.spool_left import Left, find_left
 from ws_gateway.delivery.spool_records import Restorer
+from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import Rejected
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.spool_format import Position, Record
@@ -41,6 +42,7 @@ _REOPEN_SECONDS = 3.0  # after the folder was not to be had
 _WRITE_MOST = 1000  # records in one write
 _LOAD_MOST = 1000  # records in one read
 _LOAD_LEAST = 100
+_REFUSED_SECONDS = 0.25  # what a queue refuses is in memory alone for so long
 _HOLD_SECONDS = 1.0  # public messages wait so long for a disk that gives nothing back
 
 
@@ -54,6 +56,7 @@ class Spool:
     Attributes:
         is_well: answers whether the broker takes messages and answers for them.
         flush: called when there is something to send.
+        lost: called with the topics of which something on disk was lost, once its marker goes.
         is_taking: new private events are to be `put` here, behind what is on disk.
         observed: observations on disk and not in memory.
         damaged: stretches of the log that could not be read.
@@ -86,6 +89,7 @@ class Spool:
         self._refused_at: float | None = None
         # Small beside what memory may hold, for public events may have taken most of that.
         self._load_most = max(_LOAD_LEAST, min(_LOAD_MOST, outbox.private_reserve))
+        self._copied_at = 0.0  # when nothing was refused last, or what is was copied
         self._moved_at = 0.0  # when the disk last did what it was asked for
         # Records in memory, in the log's order, and those of them that are done.
         self._held: deque[Position] = deque()
@@ -94,6 +98,7 @@ class Spool:
         self._ahead: set[Position] = set()  # records not read yet, of messages in memory
         self.is_well: Callable[[], bool] = lambda: False
         self.flush: Callable[[], None] = lambda: None
+        self.lost: Callable[[Iterable[Topic]], None] = lambda _: None
         self.is_taking = False
         self.observed = 0
         self.damaged = 0
@@ -237,6 +242,7 @@ class Spool:
         is_well = self.is_well()
         if not self.is_taking and (not is_well or self._outbox.is_private_heavy):
             self._begin()
+        self._copy_refused()
         await self._write()
         await self._acknowledge()
         self._moved_at = time.monotonic()
@@ -257,11 +263,21 @@ class Spool:
 
     def _copy_held(self) -> None:
         """Let what is in memory alone be on disk too; it is older than all that comes."""
+        self._copy(self._outbox.private.messages())
+
+    def _copy_refused(self) -> None:
+        """Let what a queue refuses for more than a moment be on disk too, the broker being well."""
+        now = time.monotonic()
+        if not self._outbox.private.held:
+            self._copied_at = now
+        elif self._is_read and not self._pending and now - self._copied_at >= _REFUSED_SECONDS:
+            self._copied_at = now
+            self._copy(self._outbox.private.held_messages())
+
+    def _copy(self, messages: list[Message]) -> None:
         waiting = {id(message) for message in self._copying}
         self._copying.extend(
-            message
-            for message in self._outbox.private.messages()
-            if message.record is None and id(message) not in waiting
+            message for message in messages if message.record is None and id(message) not in waiting
         )
 
     def _follow_what_was_found(self) -> None:
@@ -341,7 +357,11 @@ class Spool:
     async def _load(self) -> None:
         outbox = self._outbox
         most = self._load_most
-        while outbox.private.waiting < most // 2 and self._loaded < 2 * most:
+        while (
+            outbox.private.waiting < most // 2
+            and self._loaded < 2 * most
+            and self._has_room_for_held
+        ):
             if self._is_read:
                 self._load_pending()
                 return
@@ -366,8 +386,18 @@ class Spool:
 
     @property
     def _loaded(self) -> int:
-        """Count the private messages in memory that are on their way to the broker."""
-        return self._outbox.private_held - len(self._pending)
+        """Count the private messages in memory that are on their way to the broker.
+
+        Those of a stream that a queue refuses are not: they must not keep the others on disk.
+        """
+        outbox = self._outbox
+        return outbox.private_held - len(self._pending) - outbox.private.held
+
+    @property
+    def _has_room_for_held(self) -> bool:
+        """Say whether what a queue refuses leaves memory for what is loaded."""
+        outbox = self._outbox
+        return outbox.private.held < 2 * self._load_most or not outbox.is_private_heavy
 
     def _take(self, position: Position, record: Record) -> None:
         if position in self._ahead:
@@ -388,6 +418,10 @@ class Spool:
         self._held.append(position)
         for message in messages:
             self._outbox.put(message)
+        # A loss has a marker only; a marker before a message is of damage.
+        lost = messages if record.is_loss else messages[:-1]
+        if lost:
+            self.lost([message.topic for message in lost if message.topic is not None])
 
     def _load_pending(self) -> None:
         """Let what the disk refused go on without it: everything older was loaded."""

@@ -229,3 +229,29 @@ def test_one_digest_for_equal_amounts() -> None:
         msgspec.json.encode({"coin": [dict(reversed(coin("USDT", "7.1").items()))]})
     )
     assert content_digest(one.coins["USDT"][0]) == content_digest(other.coins["USDT"][0])
+
+
+def test_a_balance_event_that_found_no_room_is_told_again_by_the_next_reading() -> None:
+    """The book knows the amounts by then, so nothing has changed; readers know nothing of it."""
+    desk = Desk()
+    desk.wallet(coin("USDT", "100"))
+    desk.pipeline.has_room = False
+    desk.wallet(coin("USDT", "200"), at=NOW_MS + 10)
+    whole = {"accountType": "UNIFIED", "coin": [coin("USDT", "200")]}
+    desk.tell(WALLET, whole, at=NOW_MS + 20, source=Source.REST)
+    desk.pipeline.has_room = True
+    for step in (30, 40):
+        desk.tell(WALLET, whole, at=NOW_MS + step, source=Source.REST)
+    assert [one["coin"][0]["walletBalance"] for one in desk.payloads] == ["100", "200"]
+
+
+def test_a_faulty_coin_keeps_no_other_from_being_told_again() -> None:
+    """What is whole is all that is valid."""
+    desk = Desk()
+    desk.pipeline.has_room = False
+    desk.wallet(coin("USDT", "200"))
+    desk.pipeline.has_room = True
+    whole = {"coin": [coin("USDT", "200"), coin("BTC", "many")]}
+    desk.tell(WALLET, {"accountType": "UNIFIED", **whole}, at=NOW_MS + 20, source=Source.REST)
+    (told,) = desk.payloads
+    assert [one["coin"] for one in told["coin"]] == ["USDT"]

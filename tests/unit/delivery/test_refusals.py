@@ -50,3 +50,19 @@ def test_a_refused_stream_keeps_its_order_when_the_connection_is_lost_on_its_tri
         assert outbox.private.end_trial(one)
     assert not outbox.private.try_held(ORDERS.key)
     assert (outbox.messages, outbox.private.held, outbox.size_bytes) == (0, 0, 0)
+
+
+def test_a_returned_message_keeps_its_place_before_newer_ones_that_were_refused() -> None:
+    """It was set aside for a moment; meanwhile its stream was refused."""
+    outbox = Outbox(max_events=100, max_bytes=10**6)
+    for number in range(1, 5):
+        outbox.put(order(number))
+    outbox.private.next_batch(4)
+    returned: list[Message] = []
+    outbox.private.settle(1, multiple=False, take=returned.append)
+    outbox.private.set_aside(returned[0])
+    for tag in (2, 3, 4):
+        hold_back(outbox, tag)
+    outbox.private.take_back()
+    assert outbox.private.next_batch(4) == []
+    assert sequences(outbox) == [1, 2, 3, 4]
