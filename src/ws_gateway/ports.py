@@ -163,6 +163,16 @@ class LossObserver(Protocol):
     def room_again(self) -> None:
         """Announce the holes that opened while there was no room."""
 
+    def facts_lost(self, topics: Iterable[Topic]) -> None:
+        """Take note that private events of these were lost on disk; their markers are made."""
+
+
+class FactLossObserver(Protocol):
+    """Told which private streams lost facts that had been taken; they may be read anew."""
+
+    def facts_lost(self, topics: Iterable[Topic]) -> None:
+        """Take note that what was told of these topics did not all arrive."""
+
 
 # ── control → venue ───────────────────────────────────────────────────────────────────────────
 

@@ -79,6 +79,7 @@ class Room:
             rng=Random(1),
         )
         self.front = PrivateFront(self.stage, self.reconciliation, self)
+        self.runner.report_losses_to(self.front)
 
     def put(self, records: Any) -> None:
         """Store nothing."""

@@ -85,6 +85,12 @@ class PrivateFront:
             self._reconciliation.streams_broken(broken, reason)
         self._stage.break_streams(broken, reason, detail, is_announced=is_announced)
 
+    def facts_lost(self, topics: Iterable[Topic]) -> None:
+        """Let what was told and did not arrive be told again by a reading."""
+        lost = list(topics)
+        self._stage.facts_lost(lost)
+        self._reconciliation.facts_lost(lost)
+
     def topic_changed(self, topic: Topic, state: SubscriptionState, error: str | None) -> None:
         """Pass a topic's state on."""
         self._reconciliation.topic_changed(topic, state)

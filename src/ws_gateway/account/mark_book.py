@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import msgspec
 
@@ -11,6 +11,9 @@ from ws_gateway.account.mark_keeper import MarkKeeper
 from ws_gateway.account.reconcile_plan import POSITIONED, lines
 from ws_gateway.domain.mark import Mark
 from ws_gateway.domain.topic import Topic
+
+LOST_MS = 86_400_000
+"""How far a mark goes back when facts were lost behind it: as long as they may be on disk."""
 
 MarkKey = tuple[str, str]
 """Topic's name and product line."""
@@ -89,6 +92,14 @@ class MarkBook:
                 self.floors[key] = since
         self._keeper.put(fresh)
         return marks
+
+    def set_back(self, names: Collection[str]) -> None:
+        """Let these topics be read from longer ago: what was told of them did not all arrive."""
+        for key, mark in (self.marks or {}).items():
+            if key[0] in names and self.marks is not None:
+                self.marks[key] = msgspec.structs.replace(
+                    mark, through=mark.through - LOST_MS, seen=frozenset()
+                )
 
     def put(self, marks: Iterable[Mark]) -> None:
         """Set what a complete reading proved; stored once all of it is delivered."""

@@ -80,6 +80,12 @@ class PositionBook:
             row.identity = ""
         row.told.pop(identity, None)
 
+    def forget_all(self) -> None:
+        """Let every position be told again; one that was told flat may not be known as such."""
+        for row in self._rows.values():
+            row.identity, row.is_flat = "", False
+            row.told.clear()
+
     @staticmethod
     def _judge_older(row: _Row, identity: str, source: Source) -> Verdict:
         """Judge a state that a later one was told of; what is newer stays the newest."""

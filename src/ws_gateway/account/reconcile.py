@@ -102,6 +102,7 @@ class Reconciliation:
         self._fault_since = 0.0
         self._healthy_at = 0.0  # when those that lack nothing are read again
         self._book = MarkBook(keeper, monotonic=monotonic)
+        self._set_back: set[str] = set()  # topics whose marks were passed by what was lost
 
     # ── what is told ──────────────────────────────────────────────────────────────────────────
 
@@ -137,6 +138,12 @@ class Reconciliation:
             if reason is GapReason.DISCONNECT:
                 self._active.discard(topic)  # until it is acknowledged anew
         self._wake.set()
+
+    def facts_lost(self, topics: Iterable[Topic]) -> None:
+        """Take note that what was told did not all arrive: a reading is due, from longer ago."""
+        lost = list(topics)
+        self._set_back.update(topic.name for topic in lost)
+        self.streams_broken(lost, GapReason.SHED)
 
     def problems(self) -> list[AccountProblem]:
         """Tell why it does not get on."""
@@ -238,6 +245,8 @@ class Reconciliation:
         for mark in await self._book.restore():
             # A private topic's key is its name behind the endpoint.
             self._stage.told[f"private:{mark.topic}"].seed(mark.seen)
+        lost, self._set_back = self._set_back, set()
+        self._book.set_back(lost)
         reading = Reading(
             self._reader,
             self._wallets,

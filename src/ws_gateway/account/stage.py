@@ -8,7 +8,7 @@ believed goes to quarantine, and its stream gets a gap marker; it keeps nothing 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Protocol
 
@@ -23,7 +23,7 @@ from ws_gateway.account.wallets import WalletReading, read_wallet, with_coins
 from ws_gateway.account_ports import AccountProblem
 from ws_gateway.domain.balance import BalanceRecord, BrokenRule
 from ws_gateway.domain.event import GapReason, Observation, Source
-from ws_gateway.domain.topic import Channel, EventClass
+from ws_gateway.domain.topic import Channel, EventClass, Topic
 from ws_gateway.ports import ObservationSink, UnreadableSink
 from ws_gateway.runtime.counters import AccountTally, Counters
 
@@ -123,6 +123,16 @@ class AccountStage:
             return False
         self._passed += 1
         return True
+
+    def facts_lost(self, topics: Iterable[Topic]) -> None:
+        """Forget what was told of these: not all of it arrived, and the next reading tells it."""
+        for topic in topics:
+            self.told.pop(topic.key, None)
+            self.orders.pop(topic.key, None)
+            if topic.channel is Channel.BALANCE:
+                self.untold.add(topic.key)
+            elif topic.key in self.positions:
+                self.positions[topic.key].forget_all()
 
     def problems(self) -> list[AccountProblem]:
         """Tell what failed validation lately, the newest of each kind."""

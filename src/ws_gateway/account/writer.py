@@ -165,6 +165,16 @@ class BalanceWriter:
             if self._is_spooling:  # what comes meanwhile goes to disk in one write
                 await asyncio.sleep(_GATHER_SECONDS)
 
+    async def catch_up(self, seconds: float) -> bool:
+        """Write what an earlier process left on disk, before `run`.
+
+        Answers whether the database has it all now; if not, what it tells may not be the latest.
+        """
+        if not self._is_open:
+            await self._open()
+        await self._write_spooled(self._monotonic() + seconds)
+        return self._is_open and not self._is_spooling
+
     def _pause(self) -> float | None:
         """Say how long to wait for records at most, before something is due anyway."""
         if not self._is_open or self._is_spooling:
@@ -316,12 +326,12 @@ class BalanceWriter:
             self._on_disk -= dropped
             self._note_loss(dropped)
 
-    async def _write_spooled(self) -> None:
+    async def _write_spooled(self, until: float = float("inf")) -> None:
         """Write what is on disk, oldest first, until nothing is; what waits goes there meanwhile.
 
         The database is asked once in a while only.
         """
-        while self._is_spooling:
+        while self._is_spooling and self._monotonic() < until:
             await self._to_disk()
             if self._monotonic() - self._missed_at < _RETRY_SECONDS:
                 return

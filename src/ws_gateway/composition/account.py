@@ -41,6 +41,9 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 STORE_SECONDS = 0.5
 """How long the writer may take to end what it is at, and then to keep what is left."""
 
+CATCH_UP_SECONDS = 5.0
+"""How long a start waits for balances on disk to be written."""
+
 
 class Account:
     """One account: its stage, what stores its balances, and what reads it over REST.
@@ -110,14 +113,24 @@ class Account:
             tally=tally,
         )
         self.front = PrivateFront(self.stage, self.reconciliation, observer)
+        sink.report_losses_to(self.front)
 
     def renew_credentials(self, credentials: Credentials) -> None:
         """Sign with these from now on."""
         self._rest.renew_credentials(credentials)
 
     async def restore(self) -> None:
-        """Take up the latest balances that an earlier process stored."""
+        """Take up the latest balances that an earlier process stored, here or on disk.
+
+        If those on disk cannot be written yet, nothing is taken up: then whatever is told is news,
+        and stands behind them.
+        """
         try:
+            if not await self.writer.catch_up(CATCH_UP_SECONDS):
+                log.warning(
+                    "account.balances_not_restored", account=self.name, why="newer ones on disk"
+                )
+                return
             self.stage.balances.restore(await self.store.latest(self.name))
         except DatabaseLost as exc:
             log.warning("account.balances_not_restored", account=self.name, why=str(exc))

@@ -121,6 +121,8 @@ class Publisher:
         """Name who announces what delivery has to give up; call it before `run`."""
         for sender in self._senders:
             sender.losses = observer
+        if self._spool is not None:
+            self._spool.lost = observer.facts_lost
 
     # ── front door ────────────────────────────────────────────────────────────────────────────
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -26,6 +26,7 @@ from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.spool_faults import Faults, Work
 from ws_gateway.delivery.spool_left import Left, find_left
 from ws_gateway.delivery.spool_records import Restorer
+from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import Rejected
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.spool_format import Position, Record
@@ -55,6 +56,7 @@ class Spool:
     Attributes:
         is_well: answers whether the broker takes messages and answers for them.
         flush: called when there is something to send.
+        lost: called with the topics of which something on disk was lost, once its marker goes.
         is_taking: new private events are to be `put` here, behind what is on disk.
         observed: observations on disk and not in memory.
         damaged: stretches of the log that could not be read.
@@ -101,6 +103,7 @@ class Spool:
         self._ahead: set[Position] = set()  # records not read yet, of messages in memory
         self.is_well: Callable[[], bool] = lambda: False
         self.flush: Callable[[], None] = lambda: None
+        self.lost: Callable[[Iterable[Topic]], None] = lambda _: None
         self.is_taking = False
         self.observed = 0
         self.damaged = 0
@@ -420,6 +423,10 @@ class Spool:
         self._held.append(position)
         for message in messages:
             self._outbox.put(message)
+        # A loss has a marker only; a marker before a message is of damage.
+        lost = messages if record.is_loss else messages[:-1]
+        if lost:
+            self.lost([message.topic for message in lost if message.topic is not None])
 
     def _load_pending(self) -> None:
         """Let what the disk refused go on without it: everything older was loaded."""

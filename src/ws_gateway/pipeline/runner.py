@@ -9,7 +9,7 @@ from ws_gateway.domain.topic import Channel, Lane, Topic
 from ws_gateway.pipeline.marks import RecentMarks
 from ws_gateway.pipeline.sequence import BookContinuity, Verdict
 from ws_gateway.pipeline.stream import Stream
-from ws_gateway.ports import EventOutlet, Resync, StreamStatus
+from ws_gateway.ports import EventOutlet, FactLossObserver, Resync, StreamStatus
 from ws_gateway.runtime.counters import Counters
 
 _SNAPSHOT_PATIENCE_US = 5_000_000
@@ -51,6 +51,11 @@ class Runner:
         self._held: set[str] = set()
         # Streams that lacked nothing when they were read, before they told anything.
         self._whole: set[str] = set()
+        self._fact_losses: list[FactLossObserver] = []
+
+    def report_losses_to(self, observer: FactLossObserver) -> None:
+        """Tell somebody which private streams lost what had been taken."""
+        self._fact_losses.append(observer)
 
     # ── from the venue ────────────────────────────────────────────────────────────────────────
 
@@ -135,6 +140,22 @@ class Runner:
             stream = self._streams.get(key)
             if stream is not None:  # a former process's numbers are not of this one's streams
                 self._announce_lost(stream, list(_runs(sorted(sequences))), detail)
+        self.facts_lost({topic for topic, _ in lost})
+
+    def facts_lost(self, topics: Iterable[Topic]) -> None:
+        """Forget what was told of these private topics, so that it may be told again."""
+        private = [topic for topic in topics if topic.is_private]
+        for topic in private:
+            stream = self._streams.get(topic.key)
+            if stream is not None:
+                stream.forget()
+                if (
+                    stream.broken is None
+                ):  # the marker that names it stands without one that ends it
+                    stream.lacking = stream.lacking or GapReason.SPOOL_OVERFLOW
+        if private:
+            for observer in self._fact_losses:
+                observer.facts_lost(private)
 
     def stretch_lost(self, topic: Topic, first: int, last: int, detail: str) -> bool:
         """Announce a stretch of one stream, in which some events may have arrived."""
@@ -156,6 +177,7 @@ class Runner:
             if key in keys and stream.topic.event_class == event_class:
                 self.break_streams([stream.topic], GapReason.RESUBSCRIBE, detail)
                 stream.lost = True
+                self.facts_lost([stream.topic])
                 if stream.book is not None or stream.topic.channel is Channel.TICKER:
                     self._ask_snapshot(stream)  # deltas are of no use without one
 

@@ -72,6 +72,12 @@ class Stream:
         # Who takes facts behind a gap marker before they are told.
         self.detour: Callable[[Observation], None] | None = None
 
+    def forget(self) -> None:
+        """Let what was told be told again: some of it did not arrive."""
+        self.last_id = ""
+        if self.recent is not None:
+            self.recent.clear()
+
     def remember(self, fact: Observation) -> None:
         """Know a fact again that was told."""
         event_id, recent = fact.event_id, self.recent

@@ -413,3 +413,49 @@ async def test_what_rest_tells_leaves_room_for_what_the_stream_tells() -> None:
         await room.done(2)
     told = [word for word in room.told(EXECUTION) if " e" in word]
     assert told == ["stream e9", *(f"rest e{number}" for number in range(5))]
+
+
+async def test_facts_given_up_after_acceptance_are_told_again_by_a_reading(
+    lists: MemoryLists, marks: MemoryMarks
+) -> None:
+    """Though marks passed them, and the books knew them; `resumed` waits for that reading."""
+    room = Room(lists, marks)
+    held = position(seq=7)
+    async with room.running():
+        room.connect(EXECUTION, POSITION, ORDER)
+        await room.done()
+        room.tell(EXECUTION, execution(1))
+        room.tell(POSITION, held)
+        room.tell(ORDER, order("o1", orderStatus="Filled"))
+        lists.add(Listing.EXECUTIONS, "linear", over_rest(execution(1)))
+        lists.add(Listing.POSITIONS, "linear", {**over_rest(held), "avgPrice": "60000.5"})
+        closed = over_rest(order("o1", orderStatus="Filled"))
+        lists.add(Listing.ORDER_HISTORY, "linear", closed)
+        lists.now_ms += 3_600_000
+        room.front.break_streams([EXECUTION, POSITION, ORDER], GapReason.SEQUENCE, "any")
+        await room.done(2)  # the marks have passed it
+        lost = [(t, room.events(t)[-1].sequence) for t in (EXECUTION, POSITION, ORDER)]
+        room.runner.events_lost(lost, "the broker could not be made to take it")
+        await room.done(3)
+    for topic in (EXECUTION, POSITION, ORDER):
+        told, again = room.events(topic)[-2:]
+        assert told.observation.event_id == again.observation.event_id
+        assert again.observation.source is Source.REST
+        assert room.told(topic)[-1] == "resumed shed"
+
+
+async def test_what_the_spool_dropped_makes_a_reading_due(
+    lists: MemoryLists, marks: MemoryMarks
+) -> None:
+    """Its marker has a number of its own; the facts come again, and then `resumed` says so."""
+    room = Room(lists, marks)
+    async with room.running():
+        room.connect(EXECUTION)
+        await room.done()
+        room.tell(EXECUTION, execution(1))
+        lists.add(Listing.EXECUTIONS, "linear", over_rest(execution(1)))
+        lists.now_ms += 1000
+        room.runner.facts_lost([EXECUTION])
+        await room.done(2)
+    assert room.told(EXECUTION)[-3:] == ["stream e1", "rest e1", "resumed spool_overflow"]
+    assert room.completes(EXECUTION)[-1] is True

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from support.account_desk import NOW_MS, Desk, MemoryPipeline, SwitchableStore, coin
+from support.account_desk import NOW_MS, WALLET, Desk, MemoryPipeline, SwitchableStore, coin
 from ws_gateway.account import writer as module
 from ws_gateway.account.balance_log import condense
 from ws_gateway.account.writer import BalanceWriter
 from ws_gateway.domain.balance import BalanceRecord, CoinBalance
+from ws_gateway.domain.event import Source
 from ws_gateway.errors import Rejected
 from ws_gateway.runtime.counters import AccountTally, Counters
 from ws_gateway.runtime.spool_log import SpoolLog
@@ -262,3 +263,37 @@ async def test_a_row_that_the_database_refuses_is_quarantined_and_keeps_no_other
         assert await writer.committed_all(10)
     assert pipeline.reasons == ["balance_refused"]
     assert [one.coin for one in store.rows.values() if isinstance(one, CoinBalance)] == ["A", "C"]
+
+
+async def test_the_newest_row_is_true_after_an_outage_of_the_database_and_a_restart(
+    tmp_path: Path,
+) -> None:
+    """A state on disk is newer than what the database tells, so it is written before that is read.
+
+    Otherwise a balance that returned meanwhile is no news, and the older row becomes the newest.
+    """
+    store, pipeline, desk = SwitchableStore(), Desk().pipeline, Desk()
+    writer = new_writer(tmp_path, store, pipeline)
+    desk.wallet(coin("USDT", "100"))
+    writer.put(desk.records)
+    await writer.step()
+    store.is_away = True
+    desk.wallet(coin("USDT", "90"), at=NOW_MS + 10)
+    writer.put(desk.records[-1:])
+    await writer.step()
+    await writer.close(0.1)
+    following, after = new_writer(tmp_path, store, pipeline), Desk()
+    assert not await following.catch_up(0.1)
+    store.is_away = False
+    await asyncio.sleep(0.03)  # the pause after a refusal
+    assert await following.catch_up(20.0)
+    newest = max(store.rows.values(), key=lambda row: row.event_timestamp)
+    after.stage.balances.restore([newest])
+    whole = {"accountType": "UNIFIED", "coin": [coin("USDT", "100")]}
+    after.tell(WALLET, whole, at=NOW_MS + 1000, source=Source.REST)
+    following.put(after.records)
+    await following.step()
+    await following.close(1.0)
+    newest = max(store.rows.values(), key=lambda row: row.event_timestamp)
+    assert newest.event_timestamp == NOW_MS + 1000
+    assert len(after.payloads) == 1

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from support.delivery_rig import ORDERS, TRADES, eventually, observe
 from support.link_stage import Stage
 from ws_gateway.client.continuity import ContinuityChecker
 from ws_gateway.domain.event import Kind
+from ws_gateway.domain.topic import Topic
 from ws_gateway.runtime import spool_log
 from ws_gateway.runtime.spool_format import Record
 
@@ -81,6 +83,17 @@ def problems(bodies: list[dict[str, Any]]) -> list[str]:
     return checker.problems
 
 
+class Rereader:
+    """Remembers of which topics facts were lost."""
+
+    def __init__(self) -> None:
+        self.asked: list[Topic] = []
+
+    def facts_lost(self, topics: Iterable[Topic]) -> None:
+        """Remember it."""
+        self.asked += topics
+
+
 async def test_what_waits_at_death_is_delivered_first_by_the_next_process(tmp_path: Path) -> None:
     """Unconfirmed and never sent, with the epoch and the numbers they had."""
     first = await opened(tmp_path, epoch="E1")
@@ -130,6 +143,8 @@ async def test_without_trouble_nothing_touches_the_disk(tmp_path: Path) -> None:
 async def test_the_oldest_are_lost_beyond_the_bound_and_named(tmp_path: Path) -> None:
     """A marker stands where they are missing; the counters add up."""
     stage = await opened(tmp_path, spool_bytes=100_000)
+    again = Rereader()
+    stage.runner.report_losses_to(again)
     for _ in range(60):
         feed(stage, 5, b'"%b"' % (b"x" * 1000))
         await step(stage)
@@ -143,6 +158,7 @@ async def test_the_oldest_are_lost_beyond_the_bound_and_named(tmp_path: Path) ->
     assert hole["to_sequence"] - hole["from_sequence"] + 1 >= lost
     assert gap["sequence"] == hole["to_sequence"]
     assert stage.counters.confirmed == 300 - lost
+    assert again.asked == [ORDERS]  # once the broker is back, to be read over REST
     die(stage)
 
 
