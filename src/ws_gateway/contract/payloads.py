@@ -357,7 +357,12 @@ class Gap(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Resumed(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The gap that stood open before ends; facts follow."""
+    """The gap that stood open before ends; facts follow.
+
+    `complete` says of a private stream whether all that was missed was told before; false if it
+    could not be read yet.
+    """
 
     reason: GapReason
     detail: str
+    complete: bool | msgspec.UnsetType = msgspec.UNSET
