@@ -200,7 +200,7 @@ async def test_a_gap_makes_an_accounts_positions_stale_until_resumed(kept: Posit
 
 @pytest.mark.parametrize("complete", [False, None])
 async def test_a_resumed_that_does_not_say_complete_leaves_positions_stale(
-    kept: PositionDesk, complete: bool | None
+    kept: PositionDesk, *, complete: bool | None
 ) -> None:
     """Data flow again, but what was missed could not be read: nobody may take it for whole."""
     await kept.publish(marker("gap", 1), state(2), marker("resumed", 3, complete=complete))

@@ -138,7 +138,7 @@ def build_data_path(
         sink=runner,
         receipts=Receipts(outbox, spool),
         observer=observer,
-        unreadable=unreadable,
+        unreadable=Quarantine(publisher, counters=counters, clock_us=clock_us, is_private=True),
         counters=counters,
         new_trace_id=new_trace_id,
     )
