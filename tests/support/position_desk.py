@@ -51,7 +51,7 @@ def marker(
 ) -> dict[str, Any]:
     """Make a `gap` or `resumed` marker as the gateway writes it."""
     hole = {"from_sequence": None, "to_sequence": None} if kind == "gap" else {}
-    payload = {"reason": "disconnect", **hole, "detail": "the socket was lost"}
+    payload: dict[str, Any] = {"reason": "disconnect", **hole, "detail": "the socket was lost"}
     if kind == "resumed" and complete is not None:
         payload["complete"] = complete
     return _event(kind, sequence, payload, category=None, symbol=None, **place)
