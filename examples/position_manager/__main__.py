@@ -61,12 +61,14 @@ async def take(table: PositionTable, event: Event) -> None:
         return  # `on_gap` was told
     if event.kind == "resumed":
         reason, detail = str(event.payload["reason"]), str(event.payload["detail"])
+        # Data flow again, which is not yet that nothing is missing: only the gateway knows.
+        is_complete = event.payload.get("complete") is True
         await table.mark(
-            event, is_complete=True, reason=reason, detail=detail, sequence=event.sequence
+            event, is_complete=is_complete, reason=reason, detail=detail, sequence=event.sequence
         )
-        log.info(
-            "stream.complete account=%s topic=%s detail=%s", event.account, event.topic, detail
-        )
+        say = log.info if is_complete else log.warning
+        word = "complete" if is_complete else "still_stale"
+        say("stream.%s account=%s topic=%s detail=%s", word, event.account, event.topic, detail)
         return
     try:
         is_news = await table.store(event.body)

@@ -198,6 +198,18 @@ async def test_a_gap_makes_an_accounts_positions_stale_until_resumed(kept: Posit
     await kept.until_current(size=2, is_stale=False, stale_reason=None, stale_since=None)
 
 
+@pytest.mark.parametrize("complete", [False, None])
+async def test_a_resumed_that_does_not_say_complete_leaves_positions_stale(
+    kept: PositionDesk, *, complete: bool | None
+) -> None:
+    """Data flow again, but what was missed could not be read: nobody may take it for whole."""
+    await kept.publish(marker("gap", 1), state(2), marker("resumed", 3, complete=complete))
+    await kept.publish(state(4, "2", seq=101))
+    await kept.until_current(size=2, is_stale=True, stale_reason="disconnect")
+    await kept.publish(marker("resumed", 5))
+    await kept.until_current(size=2, is_stale=False)
+
+
 async def test_a_step_that_nothing_explains_is_a_gap_too(kept: PositionDesk) -> None:
     """As when the queue dropped its oldest: `resumed` behind the hole ends it as well."""
     await kept.publish(marker("gap", 1), marker("resumed", 2), state(3), state(7, "2", seq=101))

@@ -13,6 +13,13 @@ from ws_gateway.domain.topic import Topic
 from ws_gateway.ports import TopicObserver
 
 
+def _by_account(topics: Iterable[Topic]) -> Mapping[str | None, list[Topic]]:
+    of_account: defaultdict[str | None, list[Topic]] = defaultdict(list)
+    for topic in topics:
+        of_account[topic.account].append(topic)
+    return of_account
+
+
 class PrivateFronts:
     """The fronts of all accounts; each topic goes to its own account's.
 
@@ -44,11 +51,13 @@ class PrivateFronts:
         is_announced: bool = True,
     ) -> None:
         """Take note that facts are being missed, account by account."""
-        of_account: defaultdict[str | None, list[Topic]] = defaultdict(list)
-        for topic in topics:
-            of_account[topic.account].append(topic)
-        for account, broken in of_account.items():
+        for account, broken in _by_account(topics).items():
             self._fronts[account].break_streams(broken, reason, detail, is_announced=is_announced)
+
+    def facts_lost(self, topics: Iterable[Topic]) -> None:
+        """Take note that what was told did not arrive, account by account."""
+        for account, lost in _by_account(topics).items():
+            self._fronts[account].facts_lost(lost)
 
     def topic_changed(self, topic: Topic, state: SubscriptionState, error: str | None) -> None:
         """Pass a topic's state on."""

@@ -113,7 +113,6 @@ class Account:
             tally=tally,
         )
         self.front = PrivateFront(self.stage, self.reconciliation, observer)
-        sink.report_losses_to(self.front)
 
     def renew_credentials(self, credentials: Credentials) -> None:
         """Sign with these from now on."""

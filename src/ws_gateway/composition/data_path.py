@@ -155,7 +155,7 @@ def build_data_path(
             sink=runner,
             receipts=Receipts(outbox, spool),
             observer=observer,
-            unreadable=unreadable,
+            unreadable=Quarantine(publisher, counters=counters, clock_us=clock_us, is_private=True),
             counters=counters,
             new_trace_id=new_trace_id,
             tally=account_tally,
@@ -163,6 +163,7 @@ def build_data_path(
         for each in credentials or (None,)
     )
     fronts = PrivateFronts({each.key: each.front for each in accounts})
+    runner.report_losses_to(fronts)
     filling = BackfillTally()
     backfill = None
     if settings.backfill:

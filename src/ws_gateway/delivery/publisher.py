@@ -182,9 +182,22 @@ class Publisher:
         """Say whether an event goes to disk past a memory that is full, with its lane's own too."""
         return lane is _PRIVATE and self._spool is not None and self._spool.makes_room()
 
-    def offer_quarantined(self, *, reason: str, identity: str, trace_id: str, body: bytes) -> bool:
-        """Take a frame nobody could read, for the quarantine queue; False when there is no room."""
-        if not self._outbox.has_room(_LATEST):
+    def offer_quarantined(
+        self,
+        *,
+        reason: str,
+        identity: str,
+        trace_id: str,
+        body: bytes,
+        is_private: bool = False,
+    ) -> bool:
+        """Take a frame nobody could read, for the quarantine queue; False when there is no room.
+
+        A private one travels with the public ones too, but takes of the room for private facts if
+        they left none.
+        """
+        has_room = self._outbox.has_room
+        if not has_room(_LATEST) and not (is_private and has_room(_PRIVATE)):
             return False
         now_us = self._clock_us()
         frames = quarantine_frames(

@@ -24,12 +24,24 @@ _SAMPLE_BYTES = 200
 class QuarantineOutlet(Protocol):
     """The publisher, as far as quarantine needs it."""
 
-    def offer_quarantined(self, *, reason: str, identity: str, trace_id: str, body: bytes) -> bool:
+    def offer_quarantined(
+        self,
+        *,
+        reason: str,
+        identity: str,
+        trace_id: str,
+        body: bytes,
+        is_private: bool = False,
+    ) -> bool:
         """Take it for the quarantine queue; False when there is no room."""
 
 
 class Quarantine:
-    """Takes unreadable frames; never raises, never waits."""
+    """Takes unreadable frames; never raises, never waits.
+
+    Args:
+        is_private: they are of private facts, which a flood of public ones may not push out.
+    """
 
     def __init__(
         self,
@@ -37,10 +49,12 @@ class Quarantine:
         *,
         counters: Counters,
         clock_us: Callable[[], int],
+        is_private: bool = False,
     ) -> None:
         self._outlet = outlet
         self._counters = counters
         self._clock_us = clock_us
+        self._is_private = is_private
         self._news = News()
 
     def quarantine(
@@ -65,7 +79,11 @@ class Quarantine:
             }
         )
         taken = self._outlet.offer_quarantined(
-            reason=reason, identity=f"{origin}:{now_us}:{digest}", trace_id=trace_id, body=body
+            reason=reason,
+            identity=f"{origin}:{now_us}:{digest}",
+            trace_id=trace_id,
+            body=body,
+            is_private=self._is_private,
         )
         if not taken:
             self._counters.quarantined["not_kept"] += 1

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
-from support.delivery_rig import ORDERS, observe
+from support.delivery_rig import ORDERS, TICKER, observe
 from support.link_stage import Stage
+from ws_gateway.delivery.quarantine import Quarantine
 from ws_gateway.domain.event import Kind
 from ws_gateway.domain.topic import Topic, parse_topic
 
@@ -96,3 +98,22 @@ async def test_events_of_a_refused_stream_survive_a_kill_while_the_broker_is_wel
     assert following.counters.restored == 25
     assert told == sorted(told)
     assert len(told) >= 20  # one window
+
+
+async def test_a_wallet_in_quarantine_is_kept_in_a_flood_of_public_values() -> None:
+    """Its lane is full of tickers; the room for private facts is not."""
+    stage = Stage(max_events=100)
+    while stage.outbox.has_room(TICKER.lane):
+        feed(stage, TICKER, 1)
+    where: Any = {"counters": stage.counters, "clock_us": lambda: 1}
+    lost: Any = {
+        "reason": "r",
+        "origin": "main:wallet",
+        "detail": "d",
+        "raw": b"{",
+        "trace_id": "t",
+    }
+    Quarantine(stage.publisher, **where).quarantine(**lost)
+    assert stage.counters.quarantined == {"r": 1, "not_kept": 1}
+    Quarantine(stage.publisher, **where, is_private=True).quarantine(**lost)
+    assert stage.counters.quarantined == {"r": 2, "not_kept": 1}
