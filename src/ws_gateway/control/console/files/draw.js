@@ -36,9 +36,9 @@ export function drawVerdict(picture) {
   document.title = `${mark} ${isWatch ? "Watch" : word}${reasons ? ` (${reasons})` : ""} · ws-gateway`;
 }
 
-// It makes the gateway unready, for nothing can be changed; but data flow on.
+// What makes the gateway unready; a lost database does not, for data flow on.
 function costsData(one) {
-  return one.is_blocking && one.code !== "database_lost";
+  return one.is_blocking;
 }
 
 /** Say what is known when no picture is: green is never left standing. */
@@ -65,7 +65,7 @@ function drawReason(row, one) {
   const kind = one.is_blocking ? "bad" : "warn";
   set(row, "data-kind", kind);
   const announced = one.is_announced ? ", announced" : "";
-  const word = costsData(one) ? "data missing" : one.is_blocking ? "nothing can be changed" : "warning";
+  const word = costsData(one) ? "data missing" : one.code === "database_lost" ? "nothing can be changed" : "warning";
   state(head.children[0], kind, word + announced);
   say(head.children[1], one.subject);
   say(head.children[2], one.code);
