@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -54,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
                 return _status(broker)
             case "env":
                 print(f"export {URL_SETTING}={_up(broker)}")
+                print(database_line(DATA / "postgres"))
             case "wipe":
                 _down(broker)
                 shutil.rmtree(DEV, ignore_errors=True)
@@ -92,6 +94,17 @@ def _down(broker: Broker) -> None:
 def _postgres_folders() -> list[Path]:
     """List the data folders of embedded servers below `.dev`, the gateway's and the tests'."""
     return [mark.parent for mark in DEV.glob("**/PG_VERSION") if (mark.parent / "base").is_dir()]
+
+
+def database_line(folder: Path) -> str:
+    """Say in shell how to reach the PostgreSQL that a gateway runs in a folder."""
+    mark = folder / "postmaster.pid"
+    if not find_processes("postgres", str(folder)) or not mark.exists():
+        return "# no database runs: `make run` has one while it runs"
+    # The fourth line is the port, the fifth the folder of the socket.
+    port, sockets = mark.read_text(encoding="utf-8").splitlines()[3:5]
+    url = f"postgresql://postgres@/postgres?host={sockets.strip()}&port={port.strip()}"
+    return f"export WSG_DATABASE_URL={shlex.quote(url)}"
 
 
 def _status(broker: Broker) -> int:

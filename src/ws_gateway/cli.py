@@ -220,11 +220,15 @@ def doctor(
     ] = False,
 ) -> None:
     """Look at all the gateway stands on; one line each, with what to do. Exit code 1: not well."""
-    from ws_gateway.doctor.examination import examine, is_alive  # noqa: PLC0415 - only needed here
+    from ws_gateway.doctor.examination import (  # noqa: PLC0415 - only needed here
+        examine,
+        tell_alive,
+    )
 
     settings = _settings(LogFormat.CONSOLE)
     if alive:
-        raise typer.Exit(EXIT_OK if is_alive(settings) else EXIT_DEFECT)
+        is_alive = tell_alive(settings, as_json=as_json)
+        raise typer.Exit(EXIT_OK if is_alive else EXIT_DEFECT)
     _run(lambda _stop: examine(settings, as_json=as_json))
 
 

@@ -529,10 +529,35 @@ def _first_fault(exc: ValidationError) -> ConfigError:
     found = "a malformed secret" if may_hold_secret else f"found {fault['input']!r}"
     if fault["type"] == "enum":
         remedy = f"use one of {fault['ctx']['expected']}"
+    elif fault["type"] in _NUMBERS:
+        remedy = _number_remedy(field)
+    elif fault["type"] == "bool_parsing":
+        remedy = "write true or false"
     else:
         remedy = fault["msg"].removeprefix("Value error, ")
         remedy = remedy[0].lower() + remedy[1:]
     return ConfigError(PREFIX + field.upper(), found, remedy)
+
+
+_BOUND_FAULTS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+_NUMBERS = frozenset(
+    ("int_parsing", "int_from_float", "float_parsing", "finite_number", *_BOUND_FAULTS)
+)
+"""Faults of a number; pydantic's words are about parsing, or about one bound alone."""
+
+_BOUNDS = (("ge", "from"), ("gt", "above"), ("le", "to"), ("lt", "below"))
+
+
+def _number_remedy(field: str) -> str:
+    known = Settings.model_fields[field]
+    kind = "a whole number" if known.annotation in (int, int | None) else "a number"
+    words = [
+        f"{word} {value}"
+        for name, word in _BOUNDS
+        for limit in known.metadata
+        if (value := getattr(limit, name, None)) is not None
+    ]
+    return " ".join([f"write {kind}", *words])
 
 
 def _check_pairs(settings: Settings) -> None:

@@ -97,11 +97,19 @@ def _topic(text: str) -> Topic:
         if not colon:
             return parse_topic(text, None)
         return parse_topic(name, Category(category))
-    except (Rejected, ValueError) as exc:
+    except Rejected as exc:
         raise ConfigError(
             "--topic",
             f"found {text!r} ({exc})",
-            "write CATEGORY:TOPIC, like linear:orderbook.50.BTCUSDT",
+            "name a topic of Bybit, like orderbook.50.BTCUSDT"
+            " or publicTrade.BTCUSDT" + (", behind its category and a colon" if not colon else ""),
+        ) from exc
+    except ValueError as exc:
+        raise ConfigError(
+            "--topic",
+            f"found {text!r}, and {category!r} is no category",
+            f"write CATEGORY:TOPIC, like linear:orderbook.50.BTCUSDT; CATEGORY is one of"
+            f" {', '.join(Category)}",
         ) from exc
 
 

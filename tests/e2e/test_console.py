@@ -118,6 +118,45 @@ async def test_a_silent_topic_and_a_socket_that_cannot_come_back_are_shown(site:
             await shoot(page, "socket-refused")
 
 
+async def test_a_page_just_opened_does_not_show_a_long_flow_as_if_it_had_just_begun(
+    site: Site,
+) -> None:
+    """What was before the page watched is dotted, and no line rises out of a zero nobody saw."""
+    points = "document.querySelector('#topics .spark polyline').getAttribute('points')"
+    async with site.venue(rate=50) as venue, site.gateway(venue.url) as gateway:
+        await gateway.add("orderbook", "BTCUSDT", category="linear")
+        await gateway.until_ready()
+        async with looking(site, gateway) as page:
+            await page.until("document.querySelectorAll('#topics tr').length === 1")
+            await page.until(f"({points} || '').split(' ').length >= 3")
+            heights = [float(one.split(",")[1]) for one in (await page.value(points)).split()]
+            assert heights[0] < 20, "the line begins on the baseline"
+            label = "document.querySelector('#topics .spark').getAttribute('aria-label')"
+            assert "not watched before" in await page.value(label)
+            dotted = "document.querySelector('#topics .spark .unwatched').getAttribute('d')"
+            assert (await page.value(dotted)).startswith("M0 ")
+
+
+async def test_every_word_of_a_state_stands_in_one_piece_at_1280_pixels(site: Site) -> None:
+    """It said "connectin" and below it "g"."""
+    async with site.venue() as venue, site.gateway(venue.url) as gateway:
+        await gateway.add("orderbook", "BTCUSDT", category="linear")
+        await gateway.until_ready()
+        async with looking(site, gateway) as page:
+            await verdict(page, "OK")
+            for word in ("connecting", "logging in", "subscribing", "streaming"):
+                fits = (
+                    "(() => { const one = document.querySelector('#vitals .value .state');"
+                    f" one.lastChild.textContent = {word!r};"
+                    " const tile = one.closest('.vital').getBoundingClientRect();"
+                    " const range = document.createRange();"
+                    " range.selectNodeContents(one.lastChild);"
+                    " const boxes = [...range.getClientRects()];"
+                    " return boxes.length === 1 && boxes[0].right <= tile.right; })()"
+                )
+                assert await page.value(fits), word
+
+
 @pytest.mark.xdist_group("dev_stack")
 async def test_a_killed_broker_is_shown_and_so_is_its_return(
     site: Site, own_broker: PrivateNode

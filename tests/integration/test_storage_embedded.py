@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -15,9 +16,10 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
+from devstack import database_line
 from ws_gateway.errors import ConfigError, DatabaseLost
 from ws_gateway.storage.database import migrate, open_pool
-from ws_gateway.storage.embedded import EmbeddedPostgres
+from ws_gateway.storage.embedded import EmbeddedPostgres, embedded_folder
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
 
 GATEWAY_THAT_HANGS = """
@@ -64,6 +66,25 @@ async def test_data_survive_a_stop_and_a_start(data_dir: Path) -> None:
     assert await connection.fetchval("SELECT count(*) FROM subscriptions") == 0
     await connection.close()
     await server.stop()
+
+
+async def test_the_dev_stack_says_how_to_reach_the_database_that_a_gateway_embeds(
+    data_dir: Path,
+) -> None:
+    """Whoever runs the position manager beside `make run` needs it; else it says there is none."""
+    folder = embedded_folder(data_dir)
+    assert database_line(folder).startswith("# no database runs")
+    server = EmbeddedPostgres(data_dir)
+    await server.start()
+    try:
+        export, assignment = shlex.split(database_line(folder))
+        name, _, url = assignment.partition("=")
+        assert (export, name) == ("export", "WSG_DATABASE_URL")
+        connection = await asyncpg.connect(url)
+        assert await connection.fetchval("SELECT 1") == 1
+        await connection.close()
+    finally:
+        await server.stop()
 
 
 async def test_the_server_of_a_killed_gateway_is_taken_over(data_dir: Path) -> None:

@@ -19,7 +19,7 @@ from ws_gateway.cli import EXIT_DEFECT, EXIT_REFUSED, _run, app
 from ws_gateway.config import PREFIX, SECRETS, Settings, load_settings
 from ws_gateway.delivery.topology import Names
 from ws_gateway.demo.audience import Audience
-from ws_gateway.demo.play import EXIT_HOLES, _sum_up, missing_at_end
+from ws_gateway.demo.play import EXIT_HOLES, _sum_up, missing_at_end, not_sent
 from ws_gateway.demo.screen import Figures, Screen
 from ws_gateway.demo.stage import _running
 from ws_gateway.domain.topic import EventClass
@@ -279,6 +279,15 @@ def test_what_was_confirmed_and_what_was_consumed_must_be_the_same(
     counters = {"in_flight": in_flight, "confirmed": confirmed}
     told = missing_at_end({"subscriptions": topics, "delivery": counters}, observed)
     assert told == words if words is None else words in str(told)
+
+
+def test_the_demo_explains_why_fewer_events_were_confirmed_than_received() -> None:
+    """Each end other than a confirm is named with its number; where there is none, nothing is."""
+    counters = {"suppressed": {"duplicate": 7, "old": 0}, "shed": {}, "rejected": {"refused": 1200}}
+    repeated, refused = not_sent(counters)
+    assert repeated.startswith("the others: 7 suppressed (duplicate)")
+    assert refused.startswith("the others: 1,200 rejected (refused)")
+    assert not_sent({}) == []
 
 
 def test_an_event_seen_twice_is_consumed_once() -> None:

@@ -197,9 +197,9 @@ def test_an_unknown_name_is_refused_with_the_nearest(name: str, hint: str) -> No
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("WSG_HTTP_PORT", "http", ["'http'", "integer"]),
+        ("WSG_HTTP_PORT", "http", ["'http'", "a whole number from 0"]),
         ("WSG_HTTP_PORT", "70000", ["'70000'", "65535"]),
-        ("WSG_PUBLISH_WINDOW", "0", ["'0'", "greater"]),
+        ("WSG_PUBLISH_WINDOW", "0", ["'0'", "a whole number from 1"]),
         ("WSG_BYBIT_ENVIRONMENT", "prod", ["'prod'", "'mainnet', 'testnet' or 'demo'"]),
         ("WSG_DEFAULT_CATEGORY", "futures", ["'futures'", "'spot'"]),
         ("WSG_ENABLED_CATEGORIES", "spot,futures", ["futures", "'spot'"]),
@@ -452,3 +452,21 @@ def test_a_certificate_of_the_api_comes_with_its_key() -> None:
     assert refusal({"WSG_HTTP_KEY_FILE": "k.pem"}).setting == "WSG_HTTP_CERTIFICATE_FILE"
     both = {"WSG_HTTP_CERTIFICATE_FILE": "c.pem", "WSG_HTTP_KEY_FILE": "k.pem"}
     assert load_settings(both).http_scheme == "https"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("WSG_HTTP_PORT", "abc", "write a whole number from 0 to 65535"),
+        ("WSG_HTTP_PORT", "70000", "write a whole number from 0 to 65535"),
+        ("WSG_RECONCILE_SECONDS", "often", "write a number above 0"),
+        ("WSG_BACKFILL", "maybe", "write true or false"),
+    ],
+)
+def test_what_is_no_number_is_answered_with_the_numbers_that_fit(
+    name: str, value: str, words: str
+) -> None:
+    """Not with the words of a library about parsing."""
+    told = str(refusal({name: value}))
+    assert f"found {value!r}" in told
+    assert words in told

@@ -80,7 +80,10 @@ class QueueAnswer(BaseModel):
     growth_per_second: float | None = Field(description="Of the depth, over the last 15 s.")
     published_per_second: float | None = Field(description="By this gateway, over the last 15 s.")
     oldest_age_seconds: float | None = Field(
-        description="How long the oldest ready message has been there, by what was published since."
+        description=(
+            "How long the oldest ready message has been there, by what was published since: to "
+            "within the 5 s between two looks."
+        )
     )
     is_oldest_age_minimum: bool = Field(description="It is from before this gateway started.")
     max_length: int | None = Field(

@@ -106,7 +106,8 @@ async def _subscribe(stage: Stage) -> None:
 
 def _introduce(stage: Stage, screen: Screen) -> None:
     screen.say(f"  exchange  {stage.venue_url}   (simulated)")
-    screen.say(f"  gateway   {stage.gateway_url}/health   log: {stage.log_file}")
+    screen.say(f"  gateway   {stage.gateway_url}/health")
+    screen.say(f"  log       {stage.log_file}   (kept if something goes wrong)")
     screen.say(f"  broker    exchange {stage.amqp_prefix}.events, queues {stage.amqp_prefix}.*")
     screen.say("try, in another terminal:")
     screen.say(
@@ -117,7 +118,10 @@ def _introduce(stage: Stage, screen: Screen) -> None:
     )
     command = Path(sys.executable).with_name("ws-gateway")
     prefix = f"WSG_AMQP_PREFIX={stage.amqp_prefix}"
-    screen.say(f"  WSG_AMQP_URL={stage.amqp_url} {prefix} {command} tail trade\n")
+    screen.say(f"  WSG_AMQP_URL={stage.amqp_url} {prefix} {command} tail trade")
+    venue = stage.venue_url.replace("ws:", "http:", 1)
+    screen.say("and, to see `gap` and `resumed` there, cut the connections:")
+    screen.say(f"  {command.with_name('bybit-sim')} fault drop --url {venue}\n")
 
 
 async def _watch(
@@ -183,6 +187,22 @@ def missing_at_end(health: Mapping[str, Any], observed: int) -> str | None:
     return None
 
 
+def not_sent(counters: Mapping[str, Any]) -> list[str]:
+    """Say where what was received and not confirmed has ended, in the gateway's own words."""
+    meanings = {
+        "suppressed": "no news beside what was told before, so not sent",
+        "shed": "given up, with a gap marker in each stream",
+        "rejected": "refused by the broker, with a gap marker in each stream",
+    }
+    return [
+        f"the others: {count:,} {end} ({reason}), "
+        + ("a newer value took its place" if reason == "conflated" else meaning)
+        for end, meaning in meanings.items()
+        for reason, count in sorted(counters.get(end, {}).items())
+        if count
+    ]
+
+
 def _sum_up(
     audience: Audience,
     screen: Screen,
@@ -198,6 +218,8 @@ def _sum_up(
         f"  received {counters.get('received', 0):,}, confirmed {counters.get('confirmed', 0):,}, "
         f"receive→confirm p50/p99 {figures.latency if figures.health else '-'}"
     )
+    for line in not_sent(counters):
+        screen.say(f"  {line}")
     for line in positions:
         screen.say(f"  {line}")
     checker = audience.checker

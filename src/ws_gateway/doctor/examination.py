@@ -75,17 +75,34 @@ def _line(one: Finding) -> Text:
     return line
 
 
-def is_alive(settings: Settings) -> bool:
-    """Ask the gateway that runs with these settings whether its process is alive."""
+def tell_alive(settings: Settings, *, as_json: bool) -> bool:
+    """Ask the gateway that runs with these settings whether its process is alive, and say it."""
     host = settings.http_host
     if host in {"0.0.0.0", "::"}:  # noqa: S104 - it listens everywhere, so also here
         host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104 - same
     shown = f"[{host}]" if ":" in host else host
+    url = f"{settings.http_scheme}://{shown}:{settings.http_port}/livez"
+    found = _livez(url)
+    is_alive = found == "200"
+    if as_json:
+        sys.stdout.write(json.dumps({"is_alive": is_alive, "url": url, "found": found}) + "\n")
+    elif is_alive:
+        sys.stdout.write(f"alive: {url} answers 200\n")
+    else:
+        sys.stdout.write(
+            f"not alive: {url} answers {found}; start it, or give this command its WSG_ settings\n"
+        )
+    return is_alive
+
+
+def _livez(url: str) -> str:
+    """Return the status of an answer, or why there is none."""
     try:
-        url = f"{settings.http_scheme}://{shown}:{settings.http_port}/livez"
         # The certificate names the service and not this loopback; nothing secret is asked or told.
         unchecked = ssl._create_unverified_context()  # noqa: S323, SLF001 - same
         with urlopen(url, timeout=_ALIVE_SECONDS, context=unchecked) as answer:  # noqa: S310
-            return bool(answer.status == 200)  # noqa: PLR2004
-    except (HTTPError, URLError, OSError):
-        return False
+            return str(answer.status)
+    except HTTPError as exc:
+        return str(exc.code)
+    except (URLError, OSError) as exc:
+        return f"nothing ({exc})"

@@ -25,6 +25,7 @@ from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import BrokerLost, ConfigError
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports import EventOutlet, UnreadableSink
+from ws_gateway.replay.listing import nothing_fits, recorded_spans
 from ws_gateway.replay.outlets import PrintedOutlet, PrintedQuarantine, ReplayedOutlet
 from ws_gateway.replay.player import Player
 from ws_gateway.replay.private_facts import ReplayedAccounts
@@ -88,7 +89,7 @@ async def run_replay(settings: Settings, options: ReplayOptions, stop: asyncio.E
     """Replay until the end of the recording or until `stop` is set; then tell what it was.
 
     Raises:
-        ConfigError: nothing can be read, or the broker is not there.
+        ConfigError: nothing can be read, nothing is of that span, or the broker is not there.
         BrokerLost: the broker did not take everything.
     """
     notes: list[str] = []
@@ -114,6 +115,8 @@ async def run_replay(settings: Settings, options: ReplayOptions, stop: asyncio.E
             pace = _Pace(options.speed)
             if first is not None:
                 await _play(first, player, pace, way)
+            elif options.since is not None or options.until is not None:
+                raise nothing_fits(recorded_spans(options.places))
             for record in records:
                 if stop.is_set():
                     break

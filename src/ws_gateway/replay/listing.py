@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,21 +21,44 @@ def listed(
     """Describe files, a line or more each, or one JSON object a line.
 
     Raises:
-        ConfigError: nothing is there.
+        ConfigError: nothing is there, or nothing of that span.
     """
     try:
         paths = find_files(places)
     except RecordingFault as exc:
         raise ConfigError("FILE", str(exc), "name files or folders of a recording") from exc
+    spans: list[tuple[int, int]] = []
+    has_fitting = False
     for path in paths:
         one = summarise(path)
+        if one.index.last:
+            spans.append((one.index.first, one.index.last))
         is_early = until is not None and one.index.first > until
         if is_early or (since is not None and one.index.last < since and one.index.last):
             continue
+        has_fitting = True
         if as_json:
             yield msgspec.json.encode(_object(one)).decode()
         else:
             yield from _lines(one)
+    if not has_fitting:
+        raise nothing_fits(spans)
+
+
+def nothing_fits(spans: Sequence[tuple[int, int]]) -> ConfigError:
+    """Say from when to when there is something, if `--from` and `--until` leave nothing."""
+    held = "nothing at all"
+    if spans:
+        held = f"{_shown(min(spans)[0])} to {_shown(max(last for _, last in spans))}"
+    return ConfigError(
+        "--from, --until", f"leave nothing of what is recorded: {held}", "name a part of that"
+    )
+
+
+def recorded_spans(places: list[Path]) -> list[tuple[int, int]]:
+    """Return first and last time of each file that holds something, Unix µs."""
+    held = [summarise(path).index for path in find_files(places)]
+    return [(one.first, one.last) for one in held if one.last]
 
 
 def _lines(one: FileSummary) -> Iterator[str]:

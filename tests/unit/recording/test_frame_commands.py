@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from support.recording_stage import recording
 from ws_gateway.config import load_settings
 from ws_gateway.errors import ConfigError
 from ws_gateway.frame_commands import moment
@@ -18,8 +19,9 @@ from ws_gateway.replay.listing import listed
 @pytest.mark.parametrize(
     ("topics", "with_private", "words"),
     [
-        (["linear:nothing.BTCUSDT"], False, "write CATEGORY:TOPIC"),
-        (["nowhere:tickers.BTCUSDT"], False, "write CATEGORY:TOPIC"),
+        (["linear:nothing.BTCUSDT"], False, "name a topic of Bybit"),
+        (["nothing.BTCUSDT"], False, "behind its category and a colon"),
+        (["nowhere:tickers.BTCUSDT"], False, "'nowhere' is no category; write CATEGORY:TOPIC"),
         (["order"], False, "add --private"),
         ([], True, "private topics need key and secret"),
         ([], False, "names no topic"),
@@ -64,6 +66,23 @@ def test_a_list_shows_what_cannot_be_read_beside_the_rest(tmp_path: Path) -> Non
     lines = list(listed([tmp_path], None, None, as_json=False))
     assert any("it is empty" in line for line in lines)
     assert any("no part of a recording" in line for line in lines)
+
+
+async def test_a_span_in_which_nothing_was_recorded_names_the_span_that_was(
+    tmp_path: Path,
+) -> None:
+    """Both `--list` and a replay: neither prints nothing and calls that well."""
+    with recording(tmp_path) as recorder:
+        line = recorder.open_line("linear", "/v5/public/linear", 1_000_000, is_private=False)
+        assert line is not None
+        line.received(b"{}", 2_000_000)
+    words = "leave nothing of what is recorded: 1970-01-01T00:00:01.*to 1970-01-01T00:00:02"
+    assert list(listed([tmp_path], 1_000_000, None, as_json=False))
+    with pytest.raises(ConfigError, match=words):
+        list(listed([tmp_path], 60_000_000, None, as_json=False))
+    options = ReplayOptions([tmp_path], 60_000_000, None, 0.0, STDOUT, is_live_allowed=False)
+    with pytest.raises(ConfigError, match=words):
+        await run_replay(load_settings({}), options, asyncio.Event())
 
 
 def test_a_time_without_a_zone_is_utc() -> None:

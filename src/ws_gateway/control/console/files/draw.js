@@ -60,7 +60,8 @@ function drawReason(row, one) {
   const kind = one.is_blocking ? "bad" : "warn";
   set(row, "data-kind", kind);
   const announced = one.is_announced ? ", announced" : "";
-  const word = one.is_blocking ? "data missing" : "warning";
+  const isShut = one.code === "database_lost";
+  const word = one.is_blocking ? "data missing" : isShut ? "nothing can be changed" : "warning";
   state(head.children[0], kind, word + announced);
   say(head.children[1], one.subject);
   say(head.children[2], one.code);
@@ -74,17 +75,17 @@ const flows = { received: [], confirmed: [] };
 
 export function drawVitals(picture) {
   const { flow, broker, database } = picture;
-  keep(flows.received, flow.received_per_second ?? 0);
-  keep(flows.confirmed, flow.confirmed_per_second ?? 0);
-  const isFlowing = flow.received_per_second !== null;
+  keep(flows.received, flow.received_per_second);
+  keep(flows.confirmed, flow.confirmed_per_second);
+  const isConfirmed = flow.confirmed_per_second > 0; // else the latency is of what was confirmed long ago
   const vitals = [
     { name: "Received", value: perSecond(flow.received_per_second), spark: flows.received },
     { name: "Confirmed", value: perSecond(flow.confirmed_per_second), spark: flows.confirmed },
     { name: "In flight", value: count(flow.in_flight), note: "not confirmed yet" },
     {
       name: "Latency, p99",
-      value: micros(isFlowing ? flow.latency_p99_us : null),
-      note: `p50 ${micros(flow.latency_p50_us)}`,
+      value: micros(isConfirmed ? flow.latency_p99_us : null),
+      note: isConfirmed ? `p50 ${micros(flow.latency_p50_us)}` : "nothing is confirmed",
     },
     { name: "Not delivered", value: count(flow.lost), note: "since the start" },
     {
@@ -122,11 +123,12 @@ function drawVital(box, one) {
   const [, value, more] = box.children;
   if (one.kind) return state(value.firstChild, one.kind, one.value);
   say(value, one.value);
-  if (one.spark) drawSpark(more.firstChild, one.spark, `${one.name}, last minute`);
+  if (one.spark) drawSpark(more.firstChild, one.spark, `${one.name} per second`);
   else say(more, one.note);
 }
 
 function keep(values, value) {
+  if (value === null) return; // two looks make a rate
   values.push(value);
   if (values.length > KEPT) values.shift();
 }
@@ -283,7 +285,8 @@ function privateState(picture) {
   const { status, has_key: hasKey } = picture.private;
   if (picture.reasons.some((one) => one.code === "login_refused")) return { kind: "bad", value: "login refused" };
   if (status === "none") return { kind: "unknown", value: hasKey ? "not asked for" : "no Bybit key" };
-  return { kind: CONNECTION_KINDS[status] ?? "unknown", value: status.replace("_", " ") };
+  const word = status === "authenticating" ? "logging in" : status.replace("_", " "); // one that fits a tile
+  return { kind: CONNECTION_KINDS[status] ?? "unknown", value: word };
 }
 
 export function drawPrivate(picture) {

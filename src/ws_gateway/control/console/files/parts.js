@@ -73,22 +73,29 @@ export function sparkline() {
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("role", "img");
   const line = document.createElementNS(SVG, "polyline");
+  const unwatched = document.createElementNS(SVG, "path");
+  unwatched.setAttribute("class", "unwatched");
   const base = document.createElementNS(SVG, "path");
-  base.setAttribute("d", "M0 23.5H120");
   base.setAttribute("class", "base");
-  svg.append(base, line);
+  svg.append(document.createElementNS(SVG, "title"), unwatched, base, line);
   return svg;
 }
 
-/** Draw the newest 60 values, the newest at the right edge. */
-export function drawSpark(svg, values, label) {
+/** Draw the newest 60 values, one a second, the newest at the right edge; what was before the page watched is dotted. */
+export function drawSpark(svg, values, name) {
   const most = Math.max(1, ...values);
   const first = 60 - values.length;
   const points = values.map((value, at) => {
     const x = ((first + at) * 120) / 59;
     return `${x.toFixed(1)},${(22.5 - (20.5 * value) / most).toFixed(1)}`;
   });
-  set(svg.lastChild, "points", points.join(" "));
+  const [title, unwatched, base, line] = svg.children;
+  const start = values.length ? ((first * 120) / 59).toFixed(1) : "120";
+  set(unwatched, "d", first > 0 ? `M0 23.5H${start}` : "");
+  set(base, "d", `M${start} 23.5H120`);
+  set(line, "points", points.join(" "));
+  const label = first > 0 ? `${name} in the last ${values.length} s; not watched before` : `${name} in the last minute`;
+  say(title, label);
   set(svg, "aria-label", label);
 }
 

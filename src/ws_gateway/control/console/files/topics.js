@@ -37,9 +37,10 @@ export function drawTopics(topics, states, search, open) {
 
 function remember(one) {
   const name = nameOf(one);
-  const minute = minutes.get(name) ?? { events: one.events, values: [] };
+  const known = minutes.get(name);
+  const minute = known ?? { events: one.events, values: [] };
   minutes.delete(name); // so that the longest unseen stands first
-  minute.values.push(Math.max(0, one.events - minute.events));
+  if (known) minute.values.push(Math.max(0, one.events - minute.events)); // the first look has none before it
   if (minute.values.length > KEPT) minute.values.shift();
   minute.events = one.events;
   minutes.set(name, minute);
@@ -65,7 +66,7 @@ function drawTopic(row, one) {
   state(cells[1], kind, wordOf(one));
   say(cells[2], rate(one.per_second));
   say(cells[3], one.age_seconds === null ? "none yet" : duration(one.age_seconds));
-  drawSpark(cells[4].firstChild, minutes.get(nameOf(one)).values, `events of ${one.topic} in the last minute`);
+  drawSpark(cells[4].firstChild, minutes.get(nameOf(one)).values, `events of ${one.topic}`);
   say(cells[5], count(one.events));
   say(cells[6], count(one.services));
 }
