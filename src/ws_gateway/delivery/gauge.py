@@ -95,6 +95,7 @@ class Gauge:
         self._unread_from: Look | None = None
         self._dropped_before = 0
         self._peak = 0
+        self._empty_at: float | None = None
         self.was_read = False
         self.dropped_at_least = 0
         self.dropped_uncertain = 0
@@ -125,6 +126,17 @@ class Gauge:
     def oldest_age(self, now: float) -> tuple[float, bool] | None:
         """Return how long its oldest message has been in it, and whether that is a minimum.
 
+        What is in it while its confirm is under way is not counted yet, and would look like
+        messages from before; but nothing in it is older than the last look that found it empty.
+        """
+        age = self._counted_age(now)
+        if age is None or self._empty_at is None or age[0] <= now - self._empty_at:
+            return age
+        return now - self._empty_at, False
+
+    def _counted_age(self, now: float) -> tuple[float, bool] | None:
+        """Return how long its oldest message has been in it, and whether that is a minimum.
+
         Messages leave in the order they came, so the oldest of `depth` is the one that was
         published when `depth` fewer had been. What was there before the process began is at
         least as old as the process. None if it is empty, or filled by nobody knows what.
@@ -151,6 +163,8 @@ class Gauge:
             self._remember(look)
             return
         self._count_dropped(look)
+        if not look.depth:
+            self._empty_at = look.at
         self._remember(look)
         self.was_read = self.was_read or look.consumers > 0
         self._judge_capacity(look)

@@ -190,6 +190,19 @@ def test_a_message_in_a_quiet_queue_is_not_as_old_as_the_quiet_before_it() -> No
     assert age[0] == pytest.approx(600, abs=5)
 
 
+def test_messages_whose_confirm_is_under_way_do_not_make_a_queue_old_that_was_empty() -> None:
+    """It said "> 4 m 11 s" of messages of which the first had come 6 s before."""
+    queue = Queue()
+    queue.pass_time(250)
+    queue.now += 5
+    queue.depth, queue.published = 15, 12  # three are counted only after the look
+    queue.look()
+    age = queue.gauge.oldest_age(queue.now + 1)
+    assert age is not None
+    assert age[0] <= 6
+    assert not age[1]
+
+
 def test_the_age_of_the_oldest_message() -> None:
     """It is as old as the time since which as many came as wait."""
     queue = Queue(max_length=None)
