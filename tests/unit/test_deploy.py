@@ -68,6 +68,16 @@ def test_every_service_of_compose_is_bound_in() -> None:
             assert needed in compose["services"]
 
 
+def test_what_is_put_into_a_read_only_container_is_a_file_that_its_user_can_read() -> None:
+    """Compose refuses a config written in place there; a secret's file keeps its owner and mode."""
+    (compose,) = _documents(CHECKOUT / "compose.yaml")
+    for name, config in compose["configs"].items():
+        assert (CHECKOUT / config["file"]).is_file(), name
+    steps = (CHECKOUT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    assert "chmod 0444 *" in steps
+    assert "umask 077" not in steps
+
+
 def test_the_pod_is_probed_bound_in_and_not_evicted() -> None:
     """Liveness looks at the process alone; readiness at data."""
     found = {
