@@ -191,7 +191,8 @@ export function drawConnections(picture) {
     say(cells[4], duration(since(one.last_heartbeat_at, at)));
     say(cells[5], duration(one.connection_duration_seconds));
     say(cells[6], count(one.reconnection_count));
-    say(cells[7], `${(100 * one.uptime_ratio).toFixed(one.uptime_ratio < 0.995 ? 1 : 0)} %`);
+    const uptime = Math.floor(10000 * one.uptime_ratio) / 100;  // 99.97 is not 100
+    say(cells[7], `${uptime === 100 ? 100 : uptime.toFixed(2)} %`);
   });
   sync($("maintenance"), picture.maintenance, (one) => one.id, () => make("p", { class: "banner" }),
     (row, one) => {
