@@ -46,13 +46,11 @@ def _event(kind: str, sequence: int, payload: Mapping[str, Any], **place: Any) -
     return envelope
 
 
-def marker(
-    kind: str, sequence: int, *, complete: bool | None = True, **place: Any
-) -> dict[str, Any]:
+def marker(kind: str, sequence: int, *, complete: bool = True, **place: Any) -> dict[str, Any]:
     """Make a `gap` or `resumed` marker as the gateway writes it."""
     hole = {"from_sequence": None, "to_sequence": None} if kind == "gap" else {}
     payload: dict[str, Any] = {"reason": "disconnect", **hole, "detail": "the socket was lost"}
-    if kind == "resumed" and complete is not None:
+    if kind == "resumed":
         payload["complete"] = complete
     return _event(kind, sequence, payload, category=None, symbol=None, **place)
 
