@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import SystemRandom
 
@@ -18,12 +16,9 @@ from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.event import GapReason
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Channel, Topic
-from ws_gateway.ports import BrokerState
 from ws_gateway.storage.queues import PostgresQueues
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
 
-_FIRST_PATIENCE_SECONDS = 5.0
-_FIRST_LOOK_SECONDS = 0.02
 _TOLD_IN_DELTAS = frozenset({Channel.ORDERBOOK, Channel.ORDERBOOK_RPI, Channel.TICKER})
 
 
@@ -33,34 +28,19 @@ class QueueCare:
 
     Attributes:
         management: the broker's management API, None without its address.
-        is_declared: the publisher has declared the shared queues.
     """
 
     steward: QueueSteward
     monitor: BacklogMonitor
     management: ManagementApi | None
-    is_declared: Callable[[], bool]
 
     async def run(self) -> None:
         """Look after the queues until cancelled."""
         try:
-            await wait_until_declared(self.is_declared)
             await self.steward.run()
         finally:
             if self.management is not None:
                 await self.management.close()
-
-
-async def wait_until_declared(
-    is_declared: Callable[[], bool], patience_seconds: float = _FIRST_PATIENCE_SECONDS
-) -> None:
-    """Give the publisher time to declare the queues: until then each would look like missing.
-
-    One that cannot declare them must not keep others from being looked after.
-    """
-    end = time.monotonic() + patience_seconds
-    while not is_declared() and time.monotonic() < end:  # noqa: ASYNC110 - a state has no event
-        await asyncio.sleep(_FIRST_LOOK_SECONDS)
 
 
 def build_queue_care(settings: Settings, store: PostgresSubscriptions, path: DataPath) -> QueueCare:
@@ -102,8 +82,5 @@ def build_queue_care(settings: Settings, store: PostgresSubscriptions, path: Dat
         missed=path.publisher.doubt_queues,
     )
     return QueueCare(
-        QueueSteward(url, names, keeper, monitor, rng=SystemRandom()),
-        monitor,
-        management,
-        lambda: path.publisher.status().state in (BrokerState.READY, BrokerState.BLOCKED),
+        QueueSteward(url, names, keeper, monitor, rng=SystemRandom()), monitor, management
     )

@@ -351,6 +351,7 @@ async def test_what_finds_no_room_is_told_by_a_later_reading(
     async with room.running():
         room.connect(EXECUTION)
         await until(lambda: len(marks.marks) == 4)
+        await room.done()
         room.cut(EXECUTION)
         lists.add(Listing.EXECUTIONS, "linear", over_rest(execution(1, NOW_MS + 1)))
         lists.now_ms += 10
