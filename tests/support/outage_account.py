@@ -202,9 +202,8 @@ class Received:
         return fact.key in self.read[topic]
 
 
-UNWRITTEN_MS = 250
-"""What came so shortly before a kill may not be on disk yet: a tenth of a second beside a broker
-that stopped answering (docs/guarantees.md), more where the machine is busy with other tests."""
+UNREAD_MS = 25
+"""What the venue stamped so shortly before a kill may be on its way: not read, so not accepted."""
 
 
 @dataclass
@@ -237,8 +236,8 @@ def compare(
         told: what had to arrive.
         received: what did.
         killed_at_ms: when the gateway was killed, by the venue's clock. What was told after that,
-            or just before, and before its successor's first fact was kept by nobody: of an order, a
-            position or a wallet REST has the last state alone.
+            or was on its way, and before its successor's first fact was heard by nobody: of an order,
+            a position or a wallet REST has the last state alone.
     """
     result = Comparison(disordered=received.backwards)
     for topic, facts in told.items():
@@ -258,8 +257,8 @@ def compare(
                 result.sent += 1
                 continue
             if at is None:
-                unkept_from = None if killed_at_ms is None else killed_at_ms - UNWRITTEN_MS
-                is_after = unkept_from is not None and fact.created_ms > unkept_from
+                unread_from = None if killed_at_ms is None else killed_at_ms - UNREAD_MS
+                is_after = unread_from is not None and fact.created_ms > unread_from
                 is_unheard = is_after and back_at is not None and number < back_at
                 if is_unheard and topic != "execution":  # of those REST has every one
                     result.excused += 1
