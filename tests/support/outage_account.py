@@ -236,8 +236,8 @@ def compare(
         told: what had to arrive.
         received: what did.
         killed_at_ms: when the gateway was killed, by the venue's clock. What was told after that,
-            or was on its way, and before its successor's first fact was heard by nobody: of an order,
-            a position or a wallet REST has the last state alone.
+            or was on its way, and before its successor's first fact was heard by nobody: of an
+            order, a position or a wallet REST has the last state alone.
     """
     result = Comparison(disordered=received.backwards)
     for topic, facts in told.items():
