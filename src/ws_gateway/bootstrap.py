@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import structlog
 
 from ws_gateway import __version__
+from ws_gateway.composition.certificates import certificates_of
 from ws_gateway.composition.data_path import DataPath, build_data_path
 from ws_gateway.composition.desk import Desk, build_desk
 from ws_gateway.composition.queue_care import QueueCare, build_queue_care
@@ -29,6 +30,7 @@ from ws_gateway.control.api.certificate import Certificate
 from ws_gateway.control.api.edge import OpenRequests
 from ws_gateway.control.api.server import HttpServer, listening
 from ws_gateway.control.balances import BalanceService
+from ws_gateway.control.certificates import CertificateWatch
 from ws_gateway.control.console.audience import Audience
 from ws_gateway.control.console.pictures import Pictures, Sources
 from ws_gateway.control.figures import Figures
@@ -114,6 +116,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
             ring = KeyRing(PostgresKeys(store.statements))
             await _or_stop(_read_keys(ring, settings), stop)
             requests = OpenRequests()
+            certificates = CertificateWatch(certificates_of(settings, shown))
             meters = Meters(
                 counters=path.counters,
                 tally=path.tally,
@@ -126,6 +129,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 accounts=path.accounts,
                 filling=path.filling,
                 recording=path.recorder.tally if path.recorder else RecordingTally(),
+                certificates=certificates.ends,
             )
             reporter = HealthReporter(
                 store=store,
@@ -185,6 +189,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 requests,
                 server,
                 shown,
+                certificates,
             )
             try:
                 is_drained = await _run_rooms(path, desk, control, listener, stop)
@@ -242,6 +247,7 @@ class _Control:
     requests: OpenRequests
     http: HttpServer
     shown: Certificate | None
+    certificates: CertificateWatch
 
     def url_of(self, listener: socket.socket) -> str:
         """Say where the HTTP API is."""
@@ -332,6 +338,7 @@ def _begin_aside(
         rooms.create_task(desk.maintenance.run(), name="maintenance"),
         rooms.create_task(desk.clock.run(), name="clock"),
         rooms.create_task(control.loop.run(), name="loop lag"),
+        rooms.create_task(control.certificates.run(), name="certificates"),
         rooms.create_task(control.care.run(), name="queues"),
         rooms.create_task(control.changes.run(control.reconciler), name="changes"),
         # One table for all accounts, so one of them looks after it.

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from ws_gateway.account_keys import AccountKeys, read_accounts
 from ws_gateway.domain.topic import Category
 from ws_gateway.errors import ConfigError
+from ws_gateway.runtime.certificate import UNENCRYPTED, key_is_encrypted
 
 PREFIX = "WSG_"
 
@@ -355,6 +356,7 @@ class Settings(BaseSettings):
             example = "postgresql://user:password@host:5432/database"
             _checked_url(url, ("postgresql", "postgres"), example, needs_host="host=" not in url)
             _check_query_hosts(url, example)
+            _check_database_key(url)
         return value
 
     @field_validator("http_host")
@@ -663,6 +665,16 @@ def _check_certificates(url: str) -> None:
             raise ValueError(f"{name} is for TLS; write amqps:// in place of amqp://")
         if not os.access(path, os.R_OK):
             raise ValueError(f"the {name} {path!r} cannot be read; name a PEM file")
+        if name != "cafile" and key_is_encrypted(Path(path)):
+            raise ValueError(f"the {name} {path!r} is encrypted; {UNENCRYPTED}")
+
+
+def _check_database_key(url: str) -> None:
+    """Check the key that a PostgreSQL URL names for TLS; its passphrase may be in the URL."""
+    query = dict(parse_qsl(urlsplit(url).query))
+    path = query.get("sslkey")
+    if path is not None and "sslpassword" not in query and key_is_encrypted(Path(path)):
+        raise ValueError(f"the sslkey {path!r} is encrypted; {UNENCRYPTED}")
 
 
 def _is_url_host(value: str) -> bool:
