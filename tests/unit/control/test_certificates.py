@@ -40,7 +40,8 @@ class Surroundings:
 
     async def _server(self) -> datetime:
         self.asked += 1
-        return self._file() and self.server
+        self._file()
+        return self.server
 
 
 async def test_what_is_renewed_is_seen_soon_where_a_look_costs_nothing() -> None:

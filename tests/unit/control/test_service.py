@@ -17,7 +17,7 @@ from ws_gateway.control.service import SubscriptionService, Wish
 from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState, UnreadableRow
 from ws_gateway.domain.topic import Category, Channel, Topic
 from ws_gateway.errors import Rejected
-from ws_gateway.ports import SubscriptionFilter
+from ws_gateway.ports.store import SubscriptionFilter
 
 FULL = Policy(
     enabled_categories=tuple(Category), default_category=Category.LINEAR, has_credentials=True
