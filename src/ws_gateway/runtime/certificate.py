@@ -9,11 +9,14 @@ import asyncio
 import re
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 LOOK_SECONDS = 5.0
 """Longest wait for a server to show its certificate."""
+
+_GOODBYE_SECONDS = 1.0
 
 UNENCRYPTED = (
     "write it without a passphrase, for which nobody is asked here "
@@ -163,7 +166,16 @@ async def shown_ends_at(
         except EOFError as exc:
             raise ValueError(f"{host}:{port} ended the connection") from exc
         finally:
-            writer.transport.abort()
+            await _say_goodbye(writer)
     if shown is None:
         raise ValueError(f"{host}:{port} shows no certificate")
     return ends_at(shown)
+
+
+async def _say_goodbye(writer: asyncio.StreamWriter) -> None:
+    """End a connection as it should be, or some servers would log each look as a fault."""
+    writer.close()
+    with suppress(OSError):  # also a TimeoutError: whoever does not answer is cut off
+        async with asyncio.timeout(_GOODBYE_SECONDS):
+            await writer.wait_closed()
+    writer.transport.abort()
