@@ -114,6 +114,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
             ring = KeyRing(PostgresKeys(store.statements))
             await _or_stop(_read_keys(ring, settings), stop)
             requests = OpenRequests()
+            recording = path.recorder.tally if path.recorder else RecordingTally()
             meters = Meters(
                 counters=path.counters,
                 tally=path.tally,
@@ -125,7 +126,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 account=path.account_tally,
                 accounts=path.accounts,
                 filling=path.filling,
-                recording=path.recorder.tally if path.recorder else RecordingTally(),
+                recording=recording,
             )
             reporter = HealthReporter(
                 store=store,
@@ -137,6 +138,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 notices=desk.maintenance,
                 backlog=care.monitor,
                 accounts=path.accounts,
+                recording=recording,
                 places=_places(settings),
             )
             sources = Sources(
