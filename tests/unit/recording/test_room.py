@@ -79,7 +79,7 @@ def test_a_recording_on_the_volume_of_the_spool_leaves_the_spool_its_room(disk: 
             (disk / each).write_bytes(b"x" * (free(disk) - 20_000))
             number += 1
             line.received(noise(number, 20_000), number)
-            until_thread(lambda: _told(recorder) >= number)
+            until_thread(lambda: _told(recorder) >= number)  # noqa: B023
         assert "stay free" in str(recorder.tally.error)
         assert recorder.tally.removed_files > before
         assert len(find_files([disk])) == 1, "the newest stays"
