@@ -20,7 +20,7 @@ from bybit_sim.connection import LiveConnection
 from bybit_sim.feed import Feed
 from bybit_sim.market import SymbolMarket
 from bybit_sim.party import Party
-from bybit_sim.topics import SOCKET_KINDS, STATUS_TOPIC, Channel, PublicTopic
+from bybit_sim.topics import PRIVATE_PATH, SOCKET_KINDS, STATUS_TOPIC, Channel, PublicTopic
 from frame_recording import Record, RecordingFault, What, find_files, read_records
 from frame_recording.records import further_account, read_request, topic_of
 
@@ -65,7 +65,6 @@ class RecordedCatalogue:
 
     Attributes:
         topics_of: names by path and account.
-        accounts: further accounts whose connections are in it.
         passed_over: sent frames that are no requests.
     """
 
@@ -89,7 +88,6 @@ class RecordedCatalogue:
                         self._add(place, name)
             elif record.what is What.RECEIVED and not topic_of(record.raw):
                 refused |= {(place, name) for name in _refused_in(record)}
-        self.accounts = {account for _, account in places.values() if account is not None}
         for place, name in refused:
             self._topics.pop((SOCKET_KINDS.get(place[0], ""), name), None)
             self.topics_of.get(place, set()).discard(name)
@@ -148,7 +146,7 @@ class Playback:
         self._asked: Counter[tuple[_Place, str]] = Counter()
         self._asked_now: Counter[tuple[_Place, str]] = Counter()
         self._given_up: set[tuple[_Place, str]] = set()
-        self._unheard_of: set[str] = set()  # accounts nobody can log in to here
+        self._deaf: set[_Place] = set()  # private ones nobody can log in to here
         self._cut: list[LiveConnection] = []  # and not gone yet
         self._changed = asyncio.Event()
         self._base: float | None = None
@@ -193,13 +191,17 @@ class Playback:
         logger.info("the recording is over: %d frames, %d unheard", self.played, self.unheard)
 
     def _say_what_nobody_hears(self) -> None:
-        known = {party.name for party in self._stage.parties[1:]}
-        self._unheard_of = self.catalogue.accounts - known
-        for account in sorted(self._unheard_of):
+        first, *others = self._stage.parties
+        known: set[str | None] = {party.name for party in others}
+        if first.of.api_key is not None:
+            known.add(None)
+        private = {place for place in self.catalogue.topics_of if place[0] == PRIVATE_PATH}
+        self._deaf = {place for place in private if place[1] not in known}
+        for _, account in sorted(self._deaf, key=str):
             logger.warning(
-                "nobody hears account %r of the recording: give it a key, --account %s:KEY:SECRET",
-                account,
-                account,
+                "nobody hears %s of the recording: give it a key by %s",
+                "the first account" if account is None else f"account {account!r}",
+                "--api-key" if account is None else f"--account {account}:KEY:SECRET",
             )
         if self.catalogue.passed_over:
             logger.warning(
@@ -247,7 +249,7 @@ class Playback:
                 self._asked[track.place, name] += 1
                 awaited.add((track.place, name))
         awaited -= self._given_up
-        if awaited and track.place[1] not in self._unheard_of:
+        if awaited and track.place not in self._deaf:
             await self._until_asked(track, awaited)
 
     async def _until_asked(self, track: _Track, awaited: set[tuple[_Place, str]]) -> None:

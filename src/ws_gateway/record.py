@@ -52,7 +52,8 @@ async def run_record(settings: Settings, options: RecordOptions, stop: asyncio.E
     """Record until `stop` is set or the time is over.
 
     Raises:
-        ConfigError: a topic does not exist, a key is missing, or the folder cannot be used.
+        ConfigError: a topic does not exist, a key is missing, the folder cannot be used, or at the
+            end it took no more.
     """
     topics = _topics(settings, options)
     recorder = recorder_into(options.folder, settings, with_private=options.with_private)
@@ -75,6 +76,12 @@ async def run_record(settings: Settings, options: RecordOptions, stop: asyncio.E
     tally = recorder.tally
     missed = tally.missed + tally.unwritten
     sys.stdout.write(f"{tally.written} frames in {options.folder}, {missed} missing\n")
+    if tally.error is not None:
+        raise ConfigError(
+            "--into",
+            f"names {str(options.folder)!r}, where recording stopped: {tally.error}",
+            "free its volume, name another, or lower WSG_RECORD_KEEP_FREE_BYTES",
+        )
 
 
 def _topics(settings: Settings, options: RecordOptions) -> list[Topic]:

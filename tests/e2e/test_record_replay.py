@@ -258,3 +258,10 @@ async def test_a_recording_that_has_no_room_leaves_the_gateway_ready_and_says_so
         (line,) = gateway.logged("recording.failed")
         assert line["why"] in reason["detail"]
         assert not list(folder.glob("*.zst"))
+    words = ["record", "--topic", "linear:publicTrade.BTCUSDT", "--into", str(folder)]
+    async with site.venue() as venue:
+        full = {**settings, "WSG_BYBIT_WS_URL": venue.url}
+        code, out, err = await run_command([*words, "--seconds", "3"], full, site.folder)
+    assert code == 2, "nothing was recorded"
+    assert out.startswith("0 frames")
+    assert "where recording stopped" in err.splitlines()[-1]

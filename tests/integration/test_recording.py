@@ -304,6 +304,24 @@ async def test_a_playback_says_whose_frames_nobody_can_hear_and_does_not_wait_fo
     assert "nobody hears account 'hedge' of the recording" in caplog.text
 
 
+async def test_a_playback_to_whom_nobody_can_log_in_does_not_wait_either(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A simulator without a key refuses every login; it says whose frames nobody hears."""
+    await record_two_accounts(tmp_path)
+    async with running(
+        recording=(tmp_path,),
+        recording_speed=0.0,
+        recording_patience_seconds=600,
+        api_key=None,
+        api_secret=None,
+    ) as venue:
+        playback = venue.playback
+        assert playback is not None
+        await eventually(lambda: playback.is_over)
+    assert "nobody hears the first account of the recording" in caplog.text
+
+
 async def test_a_playback_of_several_files_does_not_wait_at_each(tmp_path: Path) -> None:
     """What a later file says to be carried was asked for already."""
     limits = Limits(file_bytes=1, file_seconds=3600, total_bytes=10**9)
