@@ -27,7 +27,7 @@ from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Channel, Topic, build_topic
 from ws_gateway.pipeline.backfill import Backfill
 from ws_gateway.pipeline.runner import Runner
-from ws_gateway.ports import TopicObserver
+from ws_gateway.ports.feed import TopicObserver
 from ws_gateway.recording.recorder import Recorder
 from ws_gateway.runtime.clock import clock_us
 from ws_gateway.runtime.counters import AccountTally, BackfillTally, Counters, VenueTally

@@ -11,7 +11,6 @@ import pytest
 from frame_recording.records import Record, What
 from support.memory_outlet import MemoryOutlet
 from support.recording_stage import Replayed, open_line, recording, replayed
-from ws_gateway.config import load_settings
 from ws_gateway.errors import ConfigError
 from ws_gateway.frame_commands import moment
 from ws_gateway.record import RecordOptions, run_record
@@ -25,6 +24,7 @@ from ws_gateway.replay.command import (
     run_replay,
 )
 from ws_gateway.replay.listing import listed
+from ws_gateway.settings_source import load_settings
 
 
 @pytest.mark.parametrize(
