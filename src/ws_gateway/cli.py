@@ -18,8 +18,8 @@ import uvloop
 from pydantic import SecretStr
 
 from ws_gateway import __version__
-from ws_gateway.bootstrap import database_url
 from ws_gateway.bootstrap import serve as serve_gateway
+from ws_gateway.composition.outside import database_url
 from ws_gateway.config import PREFIX, SECRETS, LogFormat, Settings
 from ws_gateway.delivery.topology import QUARANTINE
 from ws_gateway.demo import DemoOptions, run_demo
