@@ -199,15 +199,18 @@ class Tally:
             self._holes += 1
             self._missing += record.frames
             return
-        known = self._of(record.connection)
+        known = self._connections.get(record.connection) or self._of(record.connection)
         if record.path is not None:
             known.path = record.path
-        known.account = record.account or known.account
+            known.account = record.account or known.account
         if record.what is What.RECEIVED:
             self._frames += 1
             known.frames += 1
-            name = self._name(topic, known.topics)
-            known.topics[name] = known.topics.get(name, 0) + 1
+            count = known.topics.get(topic)
+            if count is None:
+                topic = self._name(topic, known.topics)
+                count = known.topics.get(topic, 0)
+            known.topics[topic] = count + 1
         elif record.what is What.SENT:
             self._frames += 1
 

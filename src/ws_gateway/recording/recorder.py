@@ -301,7 +301,8 @@ class Recorder:
                 self._fail(records, exc)
         # Only now: a file that was begun for these records says what stood before them.
         for record in records:
-            self._standing.note(record)
+            if record.what is not _RECEIVED:
+                self._standing.note(record)
         self._tell_room()
 
     def _write(self, records: list[Record], lines: list[bytes]) -> None:
