@@ -18,8 +18,10 @@ VENUE_KEYS: dict[str, Any] = {
     "api_key": KEYS["WSG_BYBIT_API_KEY"],
     "api_secret": KEYS["WSG_BYBIT_API_SECRET"],
 }
+RECORDED = {"WSG_RECORD_DIR": "frames"}
 CHECKS = {
     "disk",
+    "recording",
     "http_port",
     "dns",
     "database",
@@ -42,7 +44,10 @@ HEDGE = {"hedge": {"api_key": "hedge-key", "api_secret": "hedge-secret"}}
 async def _findings(site: Site, **settings: str) -> tuple[int, list[dict[str, Any]], str]:
     """Run it; answers the exit code, the findings in their order, and all it wrote."""
     code, out, err = await run_command(
-        ["doctor", "--json"], {**site.settings, **KEYS, **settings}, site.folder, seconds=60
+        ["doctor", "--json"],
+        {**site.settings, **RECORDED, **KEYS, **settings},
+        site.folder,
+        seconds=60,
     )
     told = json.loads(out)
     assert told["is_well"] == (code == 0)
@@ -77,6 +82,7 @@ async def test_all_is_well_where_everything_stands(site: Site) -> None:
         assert "read-only" in found["key"]["found"]
         assert "wallet can be read" in found["permissions"]["found"]
         assert found["expiry"]["found"] == "the key does not end"
+        assert "on the volume of WSG_DATA_DIR; 1.1 GB stay free" in found["recording"]["found"]
         async with site.gateway(venue.url) as gateway:
             port = str(gateway.http.base_url.port)
             ran = {**site.settings, "WSG_HTTP_PORT": port}
@@ -101,6 +107,7 @@ async def test_all_is_well_where_everything_stands(site: Site) -> None:
         ("login", {"WSG_BYBIT_API_SECRET": "secret-word"}),
         ("key", {"WSG_BYBIT_API_KEY": "unknown", "WSG_BYBIT_API_SECRET": "secret-word"}),
         ("disk", {"WSG_DATA_DIR": "/proc/nothing"}),
+        ("recording", {"WSG_RECORD_DIR": "/proc/nothing"}),
     ],
 )
 async def test_what_is_wrong_is_named_with_what_to_do(
@@ -201,3 +208,14 @@ async def test_a_certificate_near_its_end_is_told_before_callers_refuse_it(
             code, found, said = await _examined(site, WSG_BYBIT_WS_URL=venue.url, **shown)
             assert code == 1
             assert "is encrypted" in found["certificate"]["found"], said
+
+
+async def test_a_recording_without_room_is_told_before_it_is_begun(site: Site) -> None:
+    """With what it would leave free; a gateway runs without it, so it is a warning."""
+    async with site.venue(**VENUE_KEYS) as venue:
+        full = {"WSG_BYBIT_WS_URL": venue.url, "WSG_RECORD_KEEP_FREE_BYTES": str(10**18)}
+        code, found, said = await _examined(site, **full)
+        assert code == 0, said
+        assert found["recording"]["verdict"] == "warning"
+        assert "stay free, and a file takes up to 67 MB" in found["recording"]["found"]
+        assert "WSG_RECORD_KEEP_FREE_BYTES" in found["recording"]["remedy"]

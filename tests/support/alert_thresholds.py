@@ -51,6 +51,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "WsGatewayQuarantine": grew("ws_gateway_frames_quarantined_total"),
     "WsGatewayQueue": is_("ws_gateway_queue_alert", "==", 1),
     "WsGatewayQueueEvicting": grew("ws_gateway_queue_evicted_total"),
+    "WsGatewayRecordingStopped": is_("ws_gateway_recording_failing", "==", 1),
     "WsGatewayRefusedByQueue": grew("ws_gateway_messages_nacked_total"),
     "WsGatewayResubscribeSlow": share(
         "ws_gateway_resubscribe_seconds_bucket",
