@@ -104,6 +104,9 @@ class MarkStore(Protocol):
     async def write(self, account: str, marks: Sequence[Mark]) -> None:
         """Set marks; none goes back."""
 
+    async def set_back(self, account: str, back: Mapping[str, int]) -> None:
+        """Let all marks of these topics go back to a time, exchange time in ms, at least."""
+
     async def drop(self, account: str, topics: Iterable[str]) -> None:
         """Forget the marks of topics nobody wants."""
 

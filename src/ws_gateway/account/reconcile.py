@@ -102,7 +102,7 @@ class Reconciliation:
         self._fault_since = 0.0
         self._healthy_at = 0.0  # when those that lack nothing are read again
         self._book = MarkBook(keeper, monotonic=monotonic)
-        self._set_back: set[str] = set()  # topics whose marks were passed by what was lost
+        self._set_back: dict[str, int] = {}  # by topic: its marks passed what was lost since then
 
     # ── what is told ──────────────────────────────────────────────────────────────────────────
 
@@ -139,10 +139,11 @@ class Reconciliation:
                 self._active.discard(topic)  # until it is acknowledged anew
         self._wake.set()
 
-    def facts_lost(self, topics: Iterable[Topic]) -> None:
+    def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
         """Take note that what was told did not all arrive: a reading is due, from longer ago."""
-        lost = list(topics)
-        self._set_back.update(topic.name for topic in lost)
+        lost = [topic for topic in topics if topic.channel in RECONCILED]
+        for name, at in self._book.lost(lost, since).items():
+            self._set_back[name] = min(at, self._set_back.get(name, at))
         self.streams_broken(lost, GapReason.SHED)
 
     def problems(self) -> list[AccountProblem]:
@@ -242,10 +243,12 @@ class Reconciliation:
     async def _read(self, topics: list[Topic]) -> Reading:
         now_ms = await self._lists.time_ms()
         self._book.note_time(now_ms)
-        for mark in await self._book.restore():
-            # A private topic's key is its name behind the endpoint.
-            self._stage.told[f"private:{mark.topic}"].seed(mark.seen)
-        lost, self._set_back = self._set_back, set()
+        endpoint = topics[0].key.removesuffix(topics[0].name)  # it names a further account
+        restored = await self._book.restore()
+        lost, self._set_back = self._set_back, {}
+        for mark in restored:
+            if mark.topic not in lost:  # of what is lost, some may be called seen
+                self._stage.told[f"{endpoint}{mark.topic}"].seed(mark.seen)
         self._book.set_back(lost)
         reading = Reading(
             self._reader,
@@ -302,8 +305,8 @@ class Reconciliation:
         for found, facts in told_facts:
             topic, place = found.topic, (found.topic.name, str(found.category))
             is_wanted = topic in self._active or topic in self._broken
-            if (topic, place[1]) in read.failed or not is_wanted:
-                continue
+            if (topic, place[1]) in read.failed or not is_wanted or topic.name in self._set_back:
+                continue  # of what was lost meanwhile, this reading knows nothing
             told = []
             if topic.channel is not Channel.POSITION:  # their states are few, and told again
                 told = [
