@@ -98,6 +98,7 @@ class Reading:
     Attributes:
         found: what there is, topic by topic.
         wallets: wallets as REST tells them.
+        wallets_asked_at: when REST was asked for them, our clock, µs.
         faults: why a part could not be read, by its name.
         failed: topics of those parts, each in its product line.
         unresolved: orders that lived and are in no list.
@@ -115,6 +116,7 @@ class Reading:
     floors: Mapping[MarkKey, int] = field(default_factory=dict)
     found: list[Found] = field(default_factory=list)
     wallets: list[Observation] = field(default_factory=list)
+    wallets_asked_at: int | None = None
     faults: dict[str, str] = field(default_factory=dict)
     failed: set[Line] = field(default_factory=set)
     unresolved: set[str] = field(default_factory=set)
@@ -400,6 +402,7 @@ class Reading:
 
     async def _wallet(self) -> None:
         known = self.stage.balances.held()
+        self.wallets_asked_at = clock_us()
         wallets = list(await self.wallet_source.wallet())
         named: set[str] = set()
         for fact in wallets:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from random import Random
 
 import structlog
@@ -62,6 +62,7 @@ class Reconciliation:
         option_coins: base coins whose options may be traded.
         every_seconds: between two readings although nothing is known to be missing.
         tally: where readings are timed.
+        recall: lets the stage know of what an earlier process stored; may raise `DatabaseLost`.
     """
 
     def __init__(
@@ -79,9 +80,11 @@ class Reconciliation:
         every_seconds: float,
         rng: Random,
         tally: AccountTally | None = None,
+        recall: Callable[[], Awaitable[None]] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tally = tally or AccountTally()
+        self._recall = recall
         self._stage = stage
         self._lists = lists
         self._wallets = wallets
@@ -245,6 +248,8 @@ class Reconciliation:
         self._book.note_time(now_ms)
         endpoint = topics[0].key.removesuffix(topics[0].name)  # it names a further account
         restored = await self._book.restore()
+        if self._recall is not None:
+            await self._recall()
         lost, self._set_back = self._set_back, {}
         for mark in restored:
             if mark.topic not in lost:  # of what is lost, some may be called seen

@@ -111,7 +111,9 @@ class Account:
             every_seconds=settings.reconcile_seconds,
             rng=SystemRandom(),
             tally=tally,
+            recall=self.recall,
         )
+        self._is_restored = False
         self.front = PrivateFront(self.stage, self.reconciliation, observer)
 
     def renew_credentials(self, credentials: Credentials) -> None:
@@ -121,8 +123,8 @@ class Account:
     async def restore(self) -> None:
         """Take up the latest balances that an earlier process stored, here or on disk.
 
-        If those on disk cannot be written yet, nothing is taken up: then whatever is told is news,
-        and stands behind them.
+        If those on disk cannot be written yet, no amounts are taken up: then whatever is told is
+        news, and stands behind them. Which coins there are is learned by `recall`.
         """
         try:
             if not await self.writer.catch_up(CATCH_UP_SECONDS):
@@ -131,8 +133,22 @@ class Account:
                 )
                 return
             self.stage.balances.restore(await self.store.latest(self.name))
+            self._is_restored = True
         except DatabaseLost as exc:
             log.warning("account.balances_not_restored", account=self.name, why=str(exc))
+
+    async def recall(self) -> None:
+        """Learn which coins an earlier process stored, where `restore` did not take them up.
+
+        REST leaves out coins at zero, so one that went there meanwhile has to be asked for.
+
+        Raises:
+            DatabaseLost: nobody knows.
+        """
+        if not self._is_restored:
+            is_last = not self.writer.on_disk  # what is there may name further ones
+            self.stage.balances.recall(await self.store.latest(self.name))
+            self._is_restored = is_last
 
     def coins(self) -> Sequence[CoinBalance]:
         """Return the latest of each coin, in order of name."""
