@@ -18,6 +18,7 @@ from ws_gateway.domain.event import Observation
 from ws_gateway.domain.mark import Mark
 from ws_gateway.domain.private_list import ListPage, ListQuery
 from ws_gateway.domain.topic import Category, EventClass, Topic
+from ws_gateway.runtime.counters import AccountTally
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +226,10 @@ class AccountDesk(Protocol):
     @property
     def name(self) -> str:
         """Name it as events and rows do."""
+
+    @property
+    def tally(self) -> AccountTally:
+        """What operators count of it."""
 
     def coins(self) -> Sequence[CoinBalance]:
         """Return the latest of each coin, in order of name."""

@@ -13,6 +13,7 @@ from ws_gateway.account_ports import (
 )
 from ws_gateway.domain.balance import CoinBalance, MarginBalance
 from ws_gateway.domain.topic import EventClass
+from ws_gateway.runtime.counters import AccountTally
 
 
 @dataclass
@@ -34,6 +35,7 @@ class MemoryAccount:
     asked: list[HistoryQuery] = field(default_factory=list)
     synced: int = 0
     rows: list[CoinBalance] = field(default_factory=list)
+    tally: AccountTally = field(default_factory=AccountTally)
 
     def coins(self) -> Sequence[CoinBalance]:
         """Hold what the test set."""

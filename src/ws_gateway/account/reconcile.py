@@ -299,6 +299,7 @@ class Reconciliation:
 
     def _ended(self, how: str, begun: float) -> None:
         self._counters.reconciliations[how] += 1
+        self._tally.ended[how] += 1
         self._tally.readings.of(how).observe(self._monotonic() - begun)
 
     # ── what was read ─────────────────────────────────────────────────────────────────────────
@@ -346,6 +347,7 @@ class Reconciliation:
     def _report(self, read: Reading, news: Counter[str], begun: float, *, is_gap: bool) -> None:
         account = self._stage.account
         self._counters.reconciled.update(news)
+        self._tally.reconciled.update(news)
         if is_gap:
             log.info(
                 "account.reconciled",
@@ -357,6 +359,7 @@ class Reconciliation:
             )
         elif news:
             self._counters.differing.update(news)
+            self._tally.differing.update(news)
             log.warning(
                 "account.stream_differs",
                 account=account,

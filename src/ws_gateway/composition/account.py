@@ -55,11 +55,11 @@ class Account:
             nothing.
         sink, unreadable: the pipeline, and quarantine.
         receipts: of delivery.
-        tally: what operators count, of all accounts together.
         observer: who else is told what becomes of topics.
 
     Attributes:
         key: the account as topics name it, None for the first.
+        tally: what operators count.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class Account:
         unreadable: UnreadableSink,
         counters: Counters,
         new_trace_id: Callable[[], str],
-        tally: AccountTally,
     ) -> None:
+        self.tally = tally = AccountTally()
         self.key = None if credentials is None else credentials.account
         self.name = self.key or settings.account_name
         self.store = PostgresBalances(statements)

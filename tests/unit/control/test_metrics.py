@@ -71,7 +71,7 @@ async def gateway() -> AsyncIterator[Gateway]:
     tally, meters = built.meters.tally, built.meters
     tally.attempts["linear"] += 3
     tally.losses["linear", "pong"] += 2
-    tally.login_failures["clock_skew"] += 1
+    tally.login_failures["", "clock_skew"] += 1
     tally.stalls["linear"] += 4
     built.counters.quarantined["malformed"] += 1
     built.counters.routed[BOOK.key] += 5
@@ -82,8 +82,8 @@ async def gateway() -> AsyncIterator[Gateway]:
     meters.topics.subscribing.of("linear").observe(0.1)
     meters.topics.resubscribing.of("linear").observe(0.4)
     meters.loop.note(0.02)
-    meters.account.storing.of("stream").observe(0.004)
-    meters.account.readings.of("done").observe(0.8)
+    built.account.tally.storing.of("stream").observe(0.004)
+    built.account.tally.readings.of("done").observe(0.8)
     meters.filling.waits.of("done").observe(0.2)
     built.account.watermark_ages = {EventClass.EXECUTION: 61.5}
     async with built.http:
@@ -197,7 +197,9 @@ async def test_each_part_is_told_by_endpoint_and_name(gateway: Gateway) -> None:
     losses = told.values("ws_gateway_connection_losses_total")
     assert {labels: count for labels, count in losses.items() if count} == {("linear", "pong"): 2}
     failures = told.values("ws_gateway_login_failures_total")
-    assert {labels: count for labels, count in failures.items() if count} == {("clock_skew",): 1}
+    assert {labels: count for labels, count in failures.items() if count} == {
+        ("main", "clock_skew"): 1
+    }
     stale = told.value("ws_gateway_channel_staleness_seconds", endpoint="linear")
     assert stale == 1.5
     maintained = told.values("ws_gateway_maintenance_ongoing")
@@ -216,21 +218,25 @@ async def test_balances_on_their_way_and_what_rest_told_are_told(gateway: Gatewa
     """Rows by where they are, refusals and differences by kind, which all begin at 0."""
     told = await scrape(gateway.http)
     assert set(told.values("ws_gateway_stream_differences_total").values()) == {0}
-    assert told.values("ws_gateway_reconciliations_total") == {("done",): 0, ("failed",): 0}
+    assert told.values("ws_gateway_reconciliations_total") == {
+        ("main", "done"): 0,
+        ("main", "failed"): 0,
+    }
     gateway.account.rows_in_memory, gateway.account.rows_on_disk = 2, 40
     gateway.account.spool_bytes = 9000
-    tally, counters = gateway.meters.account, gateway.counters
+    tally = gateway.account.tally
     tally.stored["coin"] += 3
     tally.refused["balance_sign"] += 1
     tally.lost += 5
-    counters.reconciled["execution"] += 4
-    counters.differing["execution"] += 1
+    tally.reconciled["execution"] += 4
+    tally.differing["execution"] += 1
     gateway.now += TEXT_AGE_SECONDS
     told = await scrape(gateway.http)
     waiting = told.values("ws_gateway_balance_rows_waiting")
-    assert waiting == {("memory",): 2, ("disk",): 40}
+    assert waiting == {("main", "memory"): 2, ("main", "disk"): 40}
     assert told.value("ws_gateway_balance_spool_bytes") == 9000
-    assert told.values("ws_gateway_balance_rows_stored_total") == {("coin",): 3, ("margin",): 0}
+    stored = told.values("ws_gateway_balance_rows_stored_total")
+    assert stored == {("main", "coin"): 3, ("main", "margin"): 0}
     assert told.value("ws_gateway_balance_rows_lost_total") == 5
     assert told.value("ws_gateway_private_records_refused_total", reason="balance_sign") == 1
     assert told.value("ws_gateway_reconciled_events_total", event_class="execution") == 4
