@@ -31,7 +31,8 @@ from ws_gateway.ports import TopicObserver
 from ws_gateway.recording.recorder import Recorder
 from ws_gateway.runtime.clock import clock_us
 from ws_gateway.runtime.counters import BackfillTally, Counters, VenueTally
-from ws_gateway.runtime.identity import TraceIds, new_epoch
+from ws_gateway.runtime.epochs import next_epoch
+from ws_gateway.runtime.identity import TraceIds
 from ws_gateway.runtime.spool_log import SpoolLog
 from ws_gateway.runtime.telemetry import Telemetry
 from ws_gateway.storage.statements import Statements
@@ -98,12 +99,13 @@ def build_data_path(
     times = HopTimes(lambda: desk.clock.offset_ms)
     rng = SystemRandom()
     new_trace_id = TraceIds()
-    epoch = new_epoch(clock_us() // 1000)
+    folder = settings.data_dir.expanduser().resolve()
+    epoch = next_epoch(folder / f"epoch-{settings.amqp_prefix}", clock_us() // 1000)
     outbox = Outbox(max_events=settings.buffer_max_events, max_bytes=settings.buffer_max_bytes)
     names = Names(settings.amqp_prefix)
     spool = Spool(
         SpoolLog(
-            settings.data_dir.expanduser().resolve() / f"spool-{settings.amqp_prefix}",
+            folder / f"spool-{settings.amqp_prefix}",
             max_bytes=settings.spool_max_bytes,
             max_age_seconds=settings.spool_max_age_hours * 3600,
             condense=condense,
