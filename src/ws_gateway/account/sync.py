@@ -10,6 +10,7 @@ import structlog
 from ws_gateway.account.balance_book import Merged
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.account.wallets import WalletReading
+from ws_gateway.account.whole_wallet import read_whole_wallet
 from ws_gateway.account.writer import BalanceWriter
 from ws_gateway.account_ports import CoinOutcome, Synced, SyncedCoin, WalletSource
 from ws_gateway.domain.event import Observation
@@ -19,8 +20,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 STORE_SECONDS = 2.0
 """How long an answer waits for the commit of what it tells."""
-
-_COINS_PER_CALL = 20
 
 
 class BalanceSync:
@@ -56,14 +55,8 @@ class BalanceSync:
             await asyncio.wait({self._running})
 
     async def _sync(self) -> Synced:
-        known, asked_at = self._stage.balances.held(), clock_us()
-        results = self._take(await self._source.wallet(), asked_at)
-        named = {coin for reading, _, _ in results for coin in (*reading.coins, *reading.empty)}
-        # Coins that went to zero are not told unless they are asked for (v5 reference 11.6).
-        gone = sorted(known - named)
-        for start in range(0, len(gone), _COINS_PER_CALL):
-            coins = gone[start : start + _COINS_PER_CALL]
-            results += self._take(await self._source.wallet(coins), asked_at)
+        held, asked_at = self._stage.balances.held(), clock_us()
+        results = self._take(await read_whole_wallet(self._source, held), asked_at)
         is_stored = await self._writer.committed_all(STORE_SECONDS)
         synced = Synced(
             self._stage.account,

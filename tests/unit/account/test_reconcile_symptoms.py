@@ -78,9 +78,12 @@ class Wallets(MemoryLists):
     def __init__(self) -> None:
         super().__init__()
         self.coins = [coin("USDT", "100")]
+        self.unknown: set[str] = set()
 
     async def wallet(self, coins: Sequence[str] = ()) -> list[Observation]:
-        """Return it."""
+        """Return it, or refuse a question that names a coin nobody knows."""
+        if self.unknown & set(coins):
+            raise Rejected("Bybit refused with 10001", code="venue_parameter_refused")
         empty = dict.fromkeys(coin(), "")
         told = [{**empty, "coin": name} for name in coins] or self.coins
         raw = msgspec.Raw(msgspec.json.encode({"accountType": "UNIFIED", "coin": told}))
@@ -436,3 +439,21 @@ async def test_a_time_that_is_none_ends_nothing(text: str) -> None:
         await room.done()
     assert room.told(ORDER)[-2:] == ["rest New", "resumed restart"]
     assert row_time(Listing.EXECUTIONS, RowHead(exec_time=text)) == 0
+
+
+async def test_a_coin_that_rest_does_not_know_any_more_keeps_no_other_from_being_read() -> None:
+    """It is neither in the list nor known by name: nothing of it is held."""
+    lists = Wallets()
+    room = Room(lists, MemoryMarks())
+    desk = Desk()
+    desk.wallet(coin("OLD", "7"), coin("BTC", "1"))
+    room.stage.balances.restore(desk.records)
+    lists.unknown = {"OLD"}
+    async with room.running():
+        room.connect(BALANCE)
+        await room.done()
+    held = {row.coin: str(row.amounts.wallet_balance) for row in room.stage.balances.coins}
+    assert held == {"BTC": "0", "OLD": "0", "USDT": "100"}
+    ids = [event.observation.event_id for event in room.events(BALANCE)]
+    assert len(set(ids)) == len(ids)
+    assert room.completes(BALANCE) == [True]
