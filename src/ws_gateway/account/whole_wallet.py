@@ -8,10 +8,10 @@ from collections.abc import Set as AbstractSet
 import msgspec
 
 from ws_gateway.account.wallets import read_wallet
-from ws_gateway.account_ports import WalletSource
 from ws_gateway.domain.balance import BrokenRule
 from ws_gateway.domain.event import Observation
 from ws_gateway.errors import Rejected
+from ws_gateway.ports.account import WalletSource
 
 _COINS_PER_CALL = 20
 _UNKNOWN = "venue_parameter_refused"
