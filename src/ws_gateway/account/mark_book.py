@@ -14,8 +14,8 @@ from ws_gateway.domain.topic import Topic
 from ws_gateway.runtime.clock import clock_us
 
 LOST_MS = 90_000_000
-"""Where a mark goes back to, before now, when facts were lost and nobody knows how old they were:
-longer than queues keep them, 24 h. What the spool dropped says how old it was."""
+"""How far marks go back behind the oldest fact that was lost, or behind now where nobody knows how
+old it was: longer than queues keep events, 24 h; and orders are listed by when they were made."""
 
 MarkKey = tuple[str, str]
 """Topic's name and product line."""
@@ -98,7 +98,7 @@ class MarkBook:
         return marks
 
     def lost(self, topics: Iterable[Topic], since: int | None) -> dict[str, int]:
-        """Say by topic to where marks go back, as what was told did not all arrive; store that.
+        """Let marks go back, as what was told did not all arrive; answers to where, by topic.
 
         Args:
             topics: whose.
@@ -107,8 +107,8 @@ class MarkBook:
         if since is None:
             offset = self._offset
             now = clock_us() // 1000 if offset is None else offset + self._monotonic() * 1000
-            since = round(now) - LOST_MS
-        back = {topic.name: since for topic in topics}
+            since = round(now)
+        back = {topic.name: since - LOST_MS for topic in topics}
         self._keeper.set_back(back)
         return back
 

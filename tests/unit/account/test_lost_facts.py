@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
+
 from support.account_desk import NOW_MS
 from support.memory_lists import MemoryLists, MemoryMarks
-from support.reconcile_room import EXECUTION, Room, execution, over_rest, until
+from support.reconcile_room import EXECUTION, ORDER, Room, execution, order, over_rest, until
 from ws_gateway.account.mark_book import LOST_MS
+from ws_gateway.domain.event import Event
 from ws_gateway.domain.mark import Mark
 from ws_gateway.domain.private_list import Listing, ListPage, ListQuery
 from ws_gateway.domain.topic import Channel, build_topic
@@ -35,6 +38,11 @@ class SlowLists(MemoryLists):
 def row(number: int, at: int) -> dict[str, Any]:
     """Make an execution as REST has it."""
     return over_rest(execution(number, at))
+
+
+def order_id(event: Event) -> str:
+    """Name an event's order."""
+    return str(msgspec.json.decode(event.observation.payload)["orderId"])
 
 
 def told(room: Room) -> list[str]:
@@ -73,7 +81,7 @@ async def test_a_process_killed_after_a_loss_leaves_its_successor_a_mark_before_
         await until(lambda: marks.marks[LINE].through == lists.now_ms)
         lists.failures = 10**9
         room.runner.facts_lost([EXECUTION], NOW_MS + 1)
-        await until(lambda: marks.marks[LINE].through == NOW_MS + 1)
+        await until(lambda: marks.marks[LINE].through == NOW_MS + 1 - LOST_MS)
         assert not marks.marks[LINE].seen
     lists.failures = 0
     heir = Room(lists, marks)
@@ -96,6 +104,26 @@ async def test_what_the_spool_dropped_after_days_is_read_again() -> None:
         await room.done(2)
     assert "rest e1" in told(room)
     assert room.completes(EXECUTION)[-1] is True
+
+
+async def test_a_lost_fill_of_an_order_that_was_made_long_before_is_told_again() -> None:
+    """Lists of orders are in the order they were made, with many newer ones before it."""
+    lists, marks = MemoryLists(), MemoryMarks()
+    made, filled = NOW_MS - 20 * HOUR_MS, NOW_MS - 1000
+    lost = order("old", made, orderStatus="Filled", updatedTime=str(filled))
+    newer = [order(f"o{n}", NOW_MS - HOUR_MS + n, orderStatus="Filled") for n in range(120)]
+    for one in (lost, *newer):
+        for listing in (Listing.ORDER_HISTORY, Listing.RECENT_ORDERS):
+            lists.add(listing, "linear", over_rest(one))
+    marks.marks["order", "linear"] = Mark("order", "linear", NOW_MS)
+    room = Room(lists, marks)
+    async with room.running():
+        room.connect(ORDER)
+        await room.done()
+        assert "old" not in [order_id(event) for event in room.events(ORDER)]
+        room.runner.facts_lost([ORDER], filled)
+        await room.done(2)
+    assert "old" in [order_id(event) for event in room.events(ORDER)]
 
 
 async def test_a_loss_of_unknown_age_goes_back_as_far_as_queues_keep_events_and_no_further() -> (
