@@ -7,7 +7,7 @@ believed goes to quarantine, and its stream gets a gap marker; it keeps nothing 
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Protocol
@@ -77,7 +77,9 @@ class AccountStage:
         self.balances = BalanceBook(account)
         self._refused: deque[tuple[float, str, str]] = deque(maxlen=_MOST_TOLD)
         self._passed = self.missing = self.refused = 0
-        self._refused_rows: dict[bytes, None] = {}  # of REST, which tells them again and again
+        # Rows of REST, which tells them again and again, by the reading that told them last.
+        self._refused_rows: dict[bytes, int] = {}
+        self._readings: Counter[str] = Counter()
         self._monotonic = monotonic
         # By topic: `position` and `position.linear` tell the same positions to different readers.
         self.positions: defaultdict[str, PositionBook] = defaultdict(PositionBook)
@@ -271,7 +273,7 @@ class AccountStage:
         self._refused.append((self._monotonic(), reason, detail))
         if fact.source is not Source.STREAM:
             self.refused += 1
-            if self._was_refused(f"{topic.key}:{reason}:{detail}"):
+            if self._was_refused(topic.key, f"{topic.key}:{reason}:{detail}"):
                 return
         self._tally.refused[reason] += 1
         self._unreadable.quarantine(
@@ -283,15 +285,18 @@ class AccountStage:
             [topic], GapReason.SEQUENCE, f"a {what} failed validation: {detail}"
         )
 
-    def _was_refused(self, what: str) -> bool:
-        """Say whether a row was refused for the same before; remembers it."""
+    def begin_reading(self, topics: Iterable[Topic]) -> None:
+        """Take note that REST is about to tell what it has of these topics."""
+        self._readings.update(topic.key for topic in topics)
+
+    def _was_refused(self, key: str, what: str) -> bool:
+        """Say whether this reading or the one before told the same; remembers it."""
         digest = blake2b(what.encode(), digest_size=8).digest()
-        if digest in self._refused_rows:
-            return True
-        self._refused_rows[digest] = None
+        before = self._refused_rows.pop(digest, None)
+        self._refused_rows[digest] = self._readings[key]
         if len(self._refused_rows) > _MOST_REFUSED_ROWS:
             del self._refused_rows[next(iter(self._refused_rows))]
-        return False
+        return before is not None and before >= self._readings[key] - 1
 
     def _unchanged(self) -> None:
         self._counters.received += 1

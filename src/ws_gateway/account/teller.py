@@ -55,6 +55,7 @@ class Teller:
         news: Counter[str] = Counter()
         told: list[Told] = []
         is_patient = True
+        self._stage.begin_reading(read.topics)
         for found in read.found:
             event_class = found.topic.event_class.value
             facts = [

@@ -391,7 +391,12 @@ async def test_a_position_of_rest_that_cannot_be_true_is_kept_once_and_not_calle
         assert problem.code == "not_reconciled"
         bad["size"] = "1"
         await until(lambda: room.completes(POSITION)[-1])
-    assert room.told(POSITION)[-2:] == ["rest 1", "resumed restart"]
+        assert room.told(POSITION)[-2:] == ["rest 1", "resumed restart"]
+        bad["size"] = "many"  # again
+        await until(lambda: "gap sequence" in room.told(POSITION))
+        assert room.unreadable.reasons == ["position_invalid"] * 2
+        bad["size"] = "1"
+        await until(lambda: room.told(POSITION)[-1] == "resumed sequence")
 
 
 async def test_a_coin_of_rest_that_cannot_be_true_is_kept_once_and_not_called_complete() -> None:
