@@ -36,6 +36,7 @@ from ws_gateway.venue.session import _LOGIN_FAULTS
 CHECKOUT = Path(__file__).resolve().parents[3]
 COMMITTED = CHECKOUT / "docs" / "metrics.md"
 VENUE = CHECKOUT / "src" / "ws_gateway" / "venue"
+PRIVATE = (*sorted(VENUE.with_name("account").glob("*.py")), VENUE.parent / "domain" / "balance.py")
 BOOK = build_topic(Channel.ORDERBOOK, category=Category.LINEAR, symbol="BTCUSDT")
 TRADES = build_topic(Channel.TRADES, category=Category.SPOT, symbol="ETHUSDT")
 NOON = datetime(2026, 10, 1, 12, tzinfo=UTC)
@@ -282,7 +283,8 @@ async def test_many_callers_have_the_text_made_once_a_moment(gateway: Gateway) -
 async def test_what_may_happen_is_told_as_zero_before_it_happened(gateway: Gateway) -> None:
     """A counter that begins at 1 has not risen, so an alert on its rise would miss the first."""
     told = await scrape(gateway.http)
-    assert told.value("ws_gateway_frames_quarantined_total", reason="too_large") == 0
+    for reason in ("too_large", "balance_sign", "position_invalid"):
+        assert told.value("ws_gateway_frames_quarantined_total", reason=reason) == 0
     assert told.value("ws_gateway_login_failures_total", fault="wrong_key") == 0
     lost = {"endpoint": "linear", "reason": "refused"}
     assert told.value("ws_gateway_connection_losses_total", **lost) == 0
@@ -295,6 +297,9 @@ async def test_what_may_happen_is_told_as_zero_before_it_happened(gateway: Gatew
 
 def test_the_reasons_told_as_zero_are_those_the_code_gives() -> None:
     """A new reason is added to the table, or its first occurrence would be missed."""
+    private = "\n".join(path.read_text("utf-8") for path in PRIVATE)
+    refused = re.findall(r"(?:BrokenRule\(|_refuse\(fact,|refused\[)\s*\"([a-z_]+)\"", private)
+    assert set(refused) == set(reading.REFUSED)
     code = "\n".join(path.read_text("utf-8") for path in sorted(VENUE.glob("*.py")))
     quarantined = set(re.findall(r"Quarantine\(\s*\"([a-z_]+)\"", code))
     assert quarantined | {"not_kept"} == set(reading.QUARANTINED)

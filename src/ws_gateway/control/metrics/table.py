@@ -63,7 +63,8 @@ _EVENTS = (
            _one(lambda s: s.meters.counters.resyncs)),
     Metric("frames_quarantined_total", _C, "Frames nobody could read, by reason; `not_kept` ones "
            "found no room in the quarantine queue.",
-           read.by_reason(lambda s: s.report.counters["quarantined"], read.QUARANTINED),
+           read.by_reason(lambda s: s.report.counters["quarantined"],
+                          (*read.QUARANTINED, *read.REFUSED)),
            ("reason",)),
 )  # fmt: skip
 
