@@ -32,7 +32,8 @@ class MarkKeeper:
         self._receipts = receipts
         self._marks: dict[tuple[str, str], Mark] = {}
         self._dropped: set[str] = set()
-        self._back: dict[str, int] = {}  # by topic: behind which of its marks facts were lost
+        self._back: dict[str, int] = {}  # by topic: where its marks are to go back to
+        self._lost: set[str] = set()  # topics of which facts were lost since marks were taken
         self._wake = asyncio.Event()
         self.through: dict[tuple[str, str], int] = {}
 
@@ -66,6 +67,7 @@ class MarkKeeper:
         """
         for topic, at in back.items():
             self._back[topic] = min(at, self._back.get(topic, at))
+            self._lost.add(topic)
         for key, mark in self._marks.items():
             if key[0] in back:
                 self._marks[key] = went_back(mark, back[key[0]])
@@ -90,14 +92,16 @@ class MarkKeeper:
             self._dropped -= dropped
         await self._write_back()
         marks = dict(self._marks)
+        self._lost.clear()
         receipt = self._receipts.take()
-        while not receipt.is_safe:  # noqa: ASYNC110 - confirms have no event per message
+        while not receipt.is_safe:
             await asyncio.sleep(_LOOK_SECONDS)
+            await self._write_back()  # a disk that refuses may keep the others waiting for long
         # Neither of a topic that was dropped meanwhile, nor over facts that were lost meanwhile.
         marks = {
             key: mark
             for key, mark in marks.items()
-            if key in self._marks and key[0] not in self._back
+            if key in self._marks and key[0] not in self._lost
         }
         await self._store.write(self._account, list(marks.values()))
         stored = {key: mark for key, mark in marks.items() if key[0] not in self._dropped}

@@ -203,6 +203,28 @@ async def test_marks_do_not_go_back_twice_for_one_loss() -> None:
         assert room.keeper.through[LINE] == lists.now_ms
 
 
+async def test_marks_go_back_though_what_others_stand_for_is_not_delivered_yet() -> None:
+    """A disk that refuses while the broker is away may keep them waiting for long."""
+    lists, marks = MemoryLists(), MemoryMarks()
+    await through(lists, marks, NOW_MS)
+    room = Room(lists, marks)
+    async with room.running():
+        room.receipts.is_safe = False
+        room.connect(EXECUTION)
+        await room.done()
+        lists.now_ms += HOUR_MS
+        lists.add(Listing.EXECUTIONS, "linear", row(1, lists.now_ms))
+        room.cut(EXECUTION)
+        room.connect(EXECUTION)
+        await room.done(2)
+        lists.failures = 10**9
+        room.runner.facts_lost([EXECUTION], NOW_MS)
+        await until(lambda: marks.marks[LINE].through == NOW_MS - LOST_MS)
+        room.receipts.is_safe = True
+        await asyncio.sleep(0.1)
+        assert marks.marks[LINE].through == NOW_MS - LOST_MS
+
+
 async def test_a_further_account_knows_again_what_an_earlier_process_told() -> None:
     """Its topics have keys of their own; without them a restart repeats all of the overlap."""
     lists, marks = MemoryLists(), MemoryMarks()
