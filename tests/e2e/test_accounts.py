@@ -270,3 +270,41 @@ async def test_a_set_with_both_accounts_outlives_a_restart(site: Site) -> None:
             refused = [one for one in items if one["account"] == "hedge"]
             assert [one["state"] for one in refused] == ["rejected", "rejected"]
             assert "no account is called 'hedge'" in refused[0]["last_error"]
+
+
+async def test_a_further_accounts_new_key_files_are_taken_up_and_the_other_stays(
+    site: Site,
+) -> None:
+    """A pair that Bybit refuses is replaced while it runs; stream and REST use the new one."""
+    key, secret = site.folder / "hedge.key", site.folder / "hedge.secret"
+    key.write_text("old-key\n", encoding="utf-8")
+    secret.write_text("old-secret\n", encoding="utf-8")
+    hedge = {"hedge": {"api_key_file": str(key), "api_secret_file": str(secret)}}
+    async with (
+        site.venue(**VENUE) as venue,
+        site.gateway(venue.url, **KEYS, WSG_ACCOUNTS=json.dumps(hedge)) as gateway,
+        site.consumer("execution") as consumer,
+        control(venue) as sim,
+    ):
+        await gateway.add("execution")
+        await gateway.add("execution", account="hedge")
+        reason = await gateway.until_not_ready("login_refused")
+        assert reason["subject"] == "private@hedge"
+        key.write_text("hedge-key\n", encoding="utf-8")
+        secret.write_text("hedge-secret\n", encoding="utf-8")
+        await until_active(gateway, 2)
+        await gateway.until_ready()
+        await trade(sim, "main", 3)
+        await trade(sim, "hedge", 4)
+        for account, count in (("main", 3), ("hedge", 4)):
+            await until_told(consumer, account, await executions(sim, account, count))
+        synced = await gateway.http.post("/api/v1/balances/sync", params={"account": "hedge"})
+        assert synced.status_code == 200, synced.text
+        states = [one["websocket_state"] for one in (await gateway.health())["connections"]]
+        (main,) = (one for one in states if one["account"] == "main")
+        assert main["reconnection_count"] == 0
+        assert "hedge-secret" not in gateway.words
+        metrics = (await gateway.http.get("/metrics")).text.splitlines()
+        sample = 'ws_gateway_login_failures_total{account="hedge",fault="wrong_key"} '
+        (failures,) = (line for line in metrics if line.startswith(sample))
+        assert float(failures.removeprefix(sample)) >= 1

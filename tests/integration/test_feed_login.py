@@ -33,7 +33,7 @@ async def test_a_clock_that_is_off_costs_one_login(ahead: int) -> None:
             assert time.monotonic() - began < 15  # less than the pause after a refusal
             assert doctor.offset_ms == pytest.approx(ahead * 1000, abs=5_000)
             assert sim.connection_attempts == tally.attempts["private"] == 2
-            assert tally.login_failures == {"clock_skew": 1}
+            assert tally.login_failures == {("", "clock_skew"): 1}
             assert tally.losses == {("private", "login"): 1}
 
 

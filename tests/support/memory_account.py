@@ -13,6 +13,7 @@ from ws_gateway.ports.account import (
     HistoryQuery,
     Synced,
 )
+from ws_gateway.runtime.counters import AccountTally
 
 
 @dataclass
@@ -34,6 +35,7 @@ class MemoryAccount:
     asked: list[HistoryQuery] = field(default_factory=list)
     synced: int = 0
     rows: list[CoinBalance] = field(default_factory=list)
+    tally: AccountTally = field(default_factory=AccountTally)
 
     def coins(self) -> Sequence[CoinBalance]:
         """Hold what the test set."""

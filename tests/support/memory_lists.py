@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from support.account_desk import NOW_MS, TRACE
+from ws_gateway.account.mark_keeper import went_back
 from ws_gateway.domain.event import Observation, Source
 from ws_gateway.domain.mark import Mark
 from ws_gateway.domain.private_list import Listing, ListPage, ListQuery
@@ -96,6 +97,14 @@ class MemoryMarks:
         if self.is_away:
             raise DatabaseLost("switched off")
         self.marks |= {(mark.topic, mark.category): mark for mark in marks}
+
+    async def set_back(self, account: str, back: Mapping[str, int]) -> None:  # noqa: ARG002
+        """Let some go back."""
+        if self.is_away:
+            raise DatabaseLost("switched off")
+        self.marks |= {
+            key: went_back(mark, back[key[0]]) for key, mark in self.marks.items() if key[0] in back
+        }
 
     async def drop(self, account: str, topics: Any) -> None:  # noqa: ARG002
         """Forget some."""

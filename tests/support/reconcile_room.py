@@ -25,6 +25,7 @@ from ws_gateway.runtime.counters import Counters
 from ws_gateway.venue.observations import private_fact
 
 ORDER = build_topic(Channel.ORDER)
+BALANCE = build_topic(Channel.BALANCE)
 EXECUTION = build_topic(Channel.EXECUTION)
 POSITION = build_topic(Channel.POSITION)
 

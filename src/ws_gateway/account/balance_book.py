@@ -60,6 +60,7 @@ class BalanceBook:
         self.account = account
         self._coins: dict[str, CoinBalance] = {}
         self._margin: MarginBalance | None = None
+        self._recalled: set[str] = set()
 
     @property
     def coins(self) -> list[CoinBalance]:
@@ -79,35 +80,56 @@ class BalanceBook:
             elif self._margin is None:
                 self._margin = record
 
+    def recall(self, records: Iterable[BalanceRecord]) -> None:
+        """Take note of what was held, of an earlier process that may have known more.
+
+        Amounts are not taken up: newer ones are on their way to where these were read.
+        """
+        self._recalled |= {one.coin for one in records if isinstance(one, CoinBalance)}
+
     def held(self) -> set[str]:
-        """Name the coins that are not all at zero."""
-        return {
+        """Name the coins that are not all at zero, or may not be."""
+        return (self._recalled - self._coins.keys()) | {
             coin
             for coin, row in self._coins.items()
             if row.amounts.wallet_balance or row.amounts.equity or row.amounts.borrowed
         }
 
-    def merge(self, reading: WalletReading, fact: Observation) -> Merged:
-        """Take a reading of a wallet; coins it does not name stay as they are."""
+    def merge(
+        self, reading: WalletReading, fact: Observation, asked_at: int | None = None
+    ) -> Merged:
+        """Take a reading of a wallet; coins it does not name stay as they are.
+
+        Args:
+            reading: what it tells.
+            fact: where and when it was read.
+            asked_at: when REST was asked, our clock, µs: what it tells may be as old, whatever
+                time the answer bears. What was pushed since is not older.
+        """
         merged = Merged()
         told = {coin: amounts for coin, (amounts, _) in reading.coins.items()}
         for coin in reading.empty:
-            if coin in self._coins:  # once held; of others there is nothing to say
+            if coin in self._coins or coin in self._recalled:  # of others is nothing to say
                 told[coin] = CoinAmounts(ZERO, ZERO, ZERO, equity=ZERO, borrowed=ZERO)
         for coin, amounts in told.items():
-            self._merge_coin(merged, coin, amounts, fact)
+            self._merge_coin(merged, coin, amounts, fact, asked_at)
         if reading.margin is not None:
-            self._merge_margin(merged, reading.margin, fact)
+            self._merge_margin(merged, reading.margin, fact, asked_at)
         return merged
 
     def _merge_coin(
-        self, merged: Merged, coin: str, amounts: CoinAmounts, fact: Observation
+        self,
+        merged: Merged,
+        coin: str,
+        amounts: CoinAmounts,
+        fact: Observation,
+        asked_at: int | None,
     ) -> None:
         latest = self._coins.get(coin)
         if latest is not None and latest.amounts == amounts:
             merged.unchanged[coin] = latest
             return
-        is_older = latest is not None and fact.timestamp < latest.event_timestamp
+        is_older = _is_older(fact, latest, asked_at)
         if latest is not None and is_older and fact.source is not Source.STREAM:
             merged.outdated[coin] = latest
             return
@@ -125,11 +147,13 @@ class BalanceBook:
         if not is_older:
             self._coins[coin] = row
 
-    def _merge_margin(self, merged: Merged, amounts: MarginAmounts, fact: Observation) -> None:
+    def _merge_margin(
+        self, merged: Merged, amounts: MarginAmounts, fact: Observation, asked_at: int | None
+    ) -> None:
         latest = self._margin
         if latest is not None and latest.amounts == amounts:
             return
-        is_older = latest is not None and fact.timestamp < latest.event_timestamp
+        is_older = _is_older(fact, latest, asked_at)
         if is_older and fact.source is not Source.STREAM:
             return
         merged.margin = MarginBalance(
@@ -143,3 +167,12 @@ class BalanceBook:
         )
         if not is_older:
             self._margin = merged.margin
+
+
+def _is_older(fact: Observation, latest: BalanceRecord | None, asked_at: int | None) -> bool:
+    """Say whether a fact is, or may be, older than what is known."""
+    if latest is None:
+        return False
+    is_pushed = latest.source is Source.STREAM
+    is_overtaken = asked_at is not None and is_pushed and latest.received_at >= asked_at
+    return is_overtaken or fact.timestamp < latest.event_timestamp

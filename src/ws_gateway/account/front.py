@@ -54,10 +54,10 @@ class PrivateFronts:
         for account, broken in _by_account(topics).items():
             self._fronts[account].break_streams(broken, reason, detail, is_announced=is_announced)
 
-    def facts_lost(self, topics: Iterable[Topic]) -> None:
+    def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
         """Take note that what was told did not arrive, account by account."""
         for account, lost in _by_account(topics).items():
-            self._fronts[account].facts_lost(lost)
+            self._fronts[account].facts_lost(lost, since)
 
     def topic_changed(self, topic: Topic, state: SubscriptionState, error: str | None) -> None:
         """Pass a topic's state on."""
@@ -94,11 +94,11 @@ class PrivateFront:
             self._reconciliation.streams_broken(broken, reason)
         self._stage.break_streams(broken, reason, detail, is_announced=is_announced)
 
-    def facts_lost(self, topics: Iterable[Topic]) -> None:
+    def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
         """Let what was told and did not arrive be told again by a reading."""
         lost = list(topics)
         self._stage.facts_lost(lost)
-        self._reconciliation.facts_lost(lost)
+        self._reconciliation.facts_lost(lost, since)
 
     def topic_changed(self, topic: Topic, state: SubscriptionState, error: str | None) -> None:
         """Pass a topic's state on."""

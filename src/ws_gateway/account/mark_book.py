@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from ws_gateway.account.mark_keeper import MarkKeeper
+from ws_gateway.account.mark_keeper import MarkKeeper, went_back
 from ws_gateway.account.reconcile_plan import POSITIONED, lines
 from ws_gateway.domain.mark import Mark
 from ws_gateway.domain.topic import Topic
+from ws_gateway.runtime.clock import clock_us
 
-LOST_MS = 86_400_000
-"""How far a mark goes back when facts were lost behind it: as long as they may be on disk."""
+LOST_MS = 90_000_000
+"""How far marks go back behind the oldest fact that was lost, or behind now where nobody knows how
+old it was: longer than queues keep events, 24 h; and orders are listed by when they were made."""
 
 MarkKey = tuple[str, str]
 """Topic's name and product line."""
@@ -38,6 +40,7 @@ class MarkBook:
         self._monotonic = monotonic
         self._flowed: dict[str, float] = {}  # when a topic flowed first, our clock
         self._since: dict[str, int] = {}  # the same, exchange time
+        self._offset: float | None = None  # exchange time less our clock, ms
         self._unread: set[MarkKey] = set()  # no reading was complete yet
         self.marks: dict[MarkKey, Mark] | None = None
         self.floors: dict[MarkKey, int] = {}
@@ -60,6 +63,7 @@ class MarkBook:
     def note_time(self, now_ms: int) -> None:
         """Take note of the exchange's time, ms; of two that differ the earlier begin counts."""
         now = self._monotonic()
+        self._offset = now_ms - now * 1000
         for name, at in self._flowed.items():
             since = now_ms - round((now - at) * 1000)
             self._since[name] = min(self._since.get(name, since), since)
@@ -93,13 +97,26 @@ class MarkBook:
         self._keeper.put(fresh)
         return marks
 
-    def set_back(self, names: Collection[str]) -> None:
-        """Let these topics be read from longer ago: what was told of them did not all arrive."""
+    def lost(self, topics: Iterable[Topic], since: int | None) -> dict[str, int]:
+        """Let marks go back, as what was told did not all arrive; answers to where, by topic.
+
+        Args:
+            topics: whose.
+            since: exchange time of the oldest that was lost, ms, if it is known.
+        """
+        if since is None:
+            offset = self._offset
+            now = clock_us() // 1000 if offset is None else offset + self._monotonic() * 1000
+            since = round(now)
+        back = {topic.name: since - LOST_MS for topic in topics}
+        self._keeper.set_back(back)
+        return back
+
+    def set_back(self, back: Mapping[str, int]) -> None:
+        """Let topics be read from there on, exchange time, ms."""
         for key, mark in (self.marks or {}).items():
-            if key[0] in names and self.marks is not None:
-                self.marks[key] = msgspec.structs.replace(
-                    mark, through=mark.through - LOST_MS, seen=frozenset()
-                )
+            if key[0] in back and self.marks is not None:
+                self.marks[key] = went_back(mark, back[key[0]])
 
     def put(self, marks: Iterable[Mark]) -> None:
         """Set what a complete reading proved; stored once all of it is delivered."""

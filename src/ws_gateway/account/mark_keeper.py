@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+import msgspec
 import structlog
 
 from ws_gateway.domain.mark import Mark
@@ -31,6 +32,8 @@ class MarkKeeper:
         self._receipts = receipts
         self._marks: dict[tuple[str, str], Mark] = {}
         self._dropped: set[str] = set()
+        self._back: dict[str, int] = {}  # by topic: where its marks are to go back to
+        self._lost: set[str] = set()  # topics of which facts were lost since marks were taken
         self._wake = asyncio.Event()
         self.through: dict[tuple[str, str], int] = {}
 
@@ -56,6 +59,20 @@ class MarkKeeper:
         self._dropped.add(topic)
         self._wake.set()
 
+    def set_back(self, back: Mapping[str, int]) -> None:
+        """Let marks of these topics not stand later than that, exchange time, ms.
+
+        Facts before them were lost after they were called delivered, and are to be read again,
+        by the next process too.
+        """
+        for topic, at in back.items():
+            self._back[topic] = min(at, self._back.get(topic, at))
+            self._lost.add(topic)
+        for key, mark in self._marks.items():
+            if key[0] in back:
+                self._marks[key] = went_back(mark, back[key[0]])
+        self._wake.set()
+
     async def run(self) -> None:
         """Write until cancelled; while the database is away, the newest waits."""
         while True:
@@ -73,14 +90,36 @@ class MarkKeeper:
             dropped = set(self._dropped)
             await self._store.drop(self._account, dropped)
             self._dropped -= dropped
+        await self._write_back()
         marks = dict(self._marks)
+        self._lost.clear()
         receipt = self._receipts.take()
-        while not receipt.is_safe:  # noqa: ASYNC110 - confirms have no event per message
+        while not receipt.is_safe:
             await asyncio.sleep(_LOOK_SECONDS)
-        marks = {key: mark for key, mark in marks.items() if key in self._marks}  # not dropped
+            await self._write_back()  # a disk that refuses may keep the others waiting for long
+        # Neither of a topic that was dropped meanwhile, nor over facts that were lost meanwhile.
+        marks = {
+            key: mark
+            for key, mark in marks.items()
+            if key in self._marks and key[0] not in self._lost
+        }
         await self._store.write(self._account, list(marks.values()))
         stored = {key: mark for key, mark in marks.items() if key[0] not in self._dropped}
         self.through |= {key: mark.through for key, mark in stored.items()}
         for key, mark in marks.items():
             if self._marks.get(key) is mark:
                 del self._marks[key]
+
+    async def _write_back(self) -> None:
+        back = dict(self._back)
+        if not back:
+            return
+        await self._store.set_back(self._account, back)
+        self._back = {topic: at for topic, at in self._back.items() if at < back.get(topic, at + 1)}
+        for key, through in self.through.items():
+            self.through[key] = min(through, back.get(key[0], through))
+
+
+def went_back(mark: Mark, at: int) -> Mark:
+    """Return a mark behind which nothing is missing that happened before then."""
+    return msgspec.structs.replace(mark, through=min(mark.through, at), seen=frozenset())

@@ -24,8 +24,7 @@ from ws_gateway.account.reconcile_plan import (
     position_queries,
 )
 from ws_gateway.account.stage import AccountStage
-from ws_gateway.account.wallets import read_wallet
-from ws_gateway.domain.balance import BrokenRule
+from ws_gateway.account.whole_wallet import read_whole_wallet
 from ws_gateway.domain.event import Observation
 from ws_gateway.domain.mark import Mark
 from ws_gateway.domain.private_list import Listing, ListPage, ListQuery
@@ -61,7 +60,6 @@ _Lived = dict[tuple[str, int], tuple[int, int]]
 Line = tuple[Topic, str]
 """A topic in one product line; that of the wallet has no name."""
 _FEW = 8
-_COINS_PER_CALL = 20
 
 
 @dataclass(slots=True)
@@ -98,6 +96,7 @@ class Reading:
     Attributes:
         found: what there is, topic by topic.
         wallets: wallets as REST tells them.
+        wallets_asked_at: when REST was asked for them, our clock, µs.
         faults: why a part could not be read, by its name.
         failed: topics of those parts, each in its product line.
         unresolved: orders that lived and are in no list.
@@ -115,6 +114,7 @@ class Reading:
     floors: Mapping[MarkKey, int] = field(default_factory=dict)
     found: list[Found] = field(default_factory=list)
     wallets: list[Observation] = field(default_factory=list)
+    wallets_asked_at: int | None = None
     faults: dict[str, str] = field(default_factory=dict)
     failed: set[Line] = field(default_factory=set)
     unresolved: set[str] = field(default_factory=set)
@@ -399,20 +399,9 @@ class Reading:
     # ── wallet ────────────────────────────────────────────────────────────────────────────────
 
     async def _wallet(self) -> None:
-        known = self.stage.balances.held()
-        wallets = list(await self.wallet_source.wallet())
-        named: set[str] = set()
-        for fact in wallets:
-            try:
-                reading = read_wallet(fact.payload)
-            except BrokenRule:
-                continue  # the stage puts it into quarantine
-            named.update(reading.coins, reading.empty)
-        # Coins that went to zero are not told unless they are asked for (v5 reference 11.6).
-        gone = sorted(known - named)
-        for start in range(0, len(gone), _COINS_PER_CALL):
-            wallets += await self.wallet_source.wallet(gone[start : start + _COINS_PER_CALL])
-        self.wallets = wallets
+        self.wallets_asked_at = clock_us()
+        held = self.stage.balances.held()
+        self.wallets = await read_whole_wallet(self.wallet_source, held)
 
 
 def _in_category(topics: Iterable[Topic], category: Category) -> list[Topic]:

@@ -30,6 +30,7 @@ class _Row:
     seq: int | None
     timestamp: int
     is_flat: bool
+    heard_at: int
     told: dict[str, None] = field(default_factory=dict)
 
     def remember(self, identity: str) -> None:
@@ -45,20 +46,38 @@ class PositionBook:
     def __init__(self) -> None:
         self._rows: dict[tuple[str, str, int], _Row] = {}
 
-    def judge(self, position: Position, source: Source) -> tuple[Verdict, str]:
-        """Take note of a reading; answers what it is, and its identity."""
+    def judge(
+        self, position: Position, source: Source, received_at: int, asked_at: int | None = None
+    ) -> tuple[Verdict, str]:
+        """Take note of a reading; answers what it is, and its identity.
+
+        Args:
+            position: the reading.
+            source: where it was read.
+            received_at: our clock, µs.
+            asked_at: when REST was asked, likewise: what it tells may be as old, whatever time
+                the answer bears. A push that came since is not older, unless `seq` says so.
+        """
         identity = position_identity(position)
         row = self._rows.get(position.row)
+        heard_at = received_at if source is Source.STREAM else 0
         if row is None:
             if len(self._rows) >= _MOST_ROWS:  # expired options stay, one row each
                 del self._rows[next(iter(self._rows))]
             self._rows[position.row] = _Row(
-                identity, position.seq, position.timestamp, position.side is None, {identity: None}
+                identity,
+                position.seq,
+                position.timestamp,
+                position.side is None,
+                heard_at,
+                {identity: None},
             )
             return Verdict.NEWS, identity
+        is_overtaken = asked_at is not None and row.heard_at >= asked_at
+        row.heard_at = max(heard_at, row.heard_at)
         if identity == row.identity:
             return Verdict.UNCHANGED, identity
-        if _is_older(position, row):
+        if _is_older(position, row) or (is_overtaken and (position.seq or 0) <= (row.seq or 0)):
             return self._judge_older(row, identity, source), identity
         row.is_flat = position.side is None
         row.identity, row.seq, row.timestamp = identity, position.seq, position.timestamp

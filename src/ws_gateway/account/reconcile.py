@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from random import Random
 
 import structlog
@@ -62,6 +62,7 @@ class Reconciliation:
         option_coins: base coins whose options may be traded.
         every_seconds: between two readings although nothing is known to be missing.
         tally: where readings are timed.
+        recall: lets the stage know of what an earlier process stored; may raise `DatabaseLost`.
     """
 
     def __init__(
@@ -79,9 +80,11 @@ class Reconciliation:
         every_seconds: float,
         rng: Random,
         tally: AccountTally | None = None,
+        recall: Callable[[], Awaitable[None]] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tally = tally or AccountTally()
+        self._recall = recall
         self._stage = stage
         self._lists = lists
         self._wallets = wallets
@@ -102,7 +105,7 @@ class Reconciliation:
         self._fault_since = 0.0
         self._healthy_at = 0.0  # when those that lack nothing are read again
         self._book = MarkBook(keeper, monotonic=monotonic)
-        self._set_back: set[str] = set()  # topics whose marks were passed by what was lost
+        self._set_back: dict[str, int] = {}  # by topic: its marks passed what was lost since then
 
     # ── what is told ──────────────────────────────────────────────────────────────────────────
 
@@ -139,10 +142,11 @@ class Reconciliation:
                 self._active.discard(topic)  # until it is acknowledged anew
         self._wake.set()
 
-    def facts_lost(self, topics: Iterable[Topic]) -> None:
+    def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
         """Take note that what was told did not all arrive: a reading is due, from longer ago."""
-        lost = list(topics)
-        self._set_back.update(topic.name for topic in lost)
+        lost = [topic for topic in topics if topic.channel in RECONCILED]
+        for name, at in self._book.lost(lost, since).items():
+            self._set_back[name] = min(at, self._set_back.get(name, at))
         self.streams_broken(lost, GapReason.SHED)
 
     def problems(self) -> list[AccountProblem]:
@@ -242,10 +246,14 @@ class Reconciliation:
     async def _read(self, topics: list[Topic]) -> Reading:
         now_ms = await self._lists.time_ms()
         self._book.note_time(now_ms)
-        for mark in await self._book.restore():
-            # A private topic's key is its name behind the endpoint.
-            self._stage.told[f"private:{mark.topic}"].seed(mark.seen)
-        lost, self._set_back = self._set_back, set()
+        endpoint = topics[0].key.removesuffix(topics[0].name)  # it names a further account
+        restored = await self._book.restore()
+        if self._recall is not None:
+            await self._recall()
+        lost, self._set_back = self._set_back, {}
+        for mark in restored:
+            if mark.topic not in lost:  # of what is lost, some may be called seen
+                self._stage.told[f"{endpoint}{mark.topic}"].seed(mark.seen)
         self._book.set_back(lost)
         reading = Reading(
             self._reader,
@@ -291,6 +299,7 @@ class Reconciliation:
 
     def _ended(self, how: str, begun: float) -> None:
         self._counters.reconciliations[how] += 1
+        self._tally.ended[how] += 1
         self._tally.readings.of(how).observe(self._monotonic() - begun)
 
     # ── what was read ─────────────────────────────────────────────────────────────────────────
@@ -302,8 +311,8 @@ class Reconciliation:
         for found, facts in told_facts:
             topic, place = found.topic, (found.topic.name, str(found.category))
             is_wanted = topic in self._active or topic in self._broken
-            if (topic, place[1]) in read.failed or not is_wanted:
-                continue
+            if (topic, place[1]) in read.failed or not is_wanted or topic.name in self._set_back:
+                continue  # of what was lost meanwhile, this reading knows nothing
             told = []
             if topic.channel is not Channel.POSITION:  # their states are few, and told again
                 told = [
@@ -338,6 +347,7 @@ class Reconciliation:
     def _report(self, read: Reading, news: Counter[str], begun: float, *, is_gap: bool) -> None:
         account = self._stage.account
         self._counters.reconciled.update(news)
+        self._tally.reconciled.update(news)
         if is_gap:
             log.info(
                 "account.reconciled",
@@ -349,6 +359,7 @@ class Reconciliation:
             )
         elif news:
             self._counters.differing.update(news)
+            self._tally.differing.update(news)
             log.warning(
                 "account.stream_differs",
                 account=account,

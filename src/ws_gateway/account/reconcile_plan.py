@@ -25,6 +25,7 @@ LAG_MS = 600_000
 _SLICES = 6
 _SHORTEST_SLICE_MS = 50
 _MOST_SEEN = 20_000
+_LONGEST_TIME = 16
 
 CLOSED = frozenset({"Filled", "Cancelled", "Rejected", "PartiallyFilledCanceled", "Deactivated"})
 """States that an order never leaves (v5 reference 14)."""
@@ -40,6 +41,11 @@ def lines(topic: Topic) -> tuple[Category, ...]:
     if topic.channel is Channel.BALANCE:
         return ()
     return PRIVATE_CATEGORIES[topic.channel] if topic.category is None else (topic.category,)
+
+
+def read_time(text: str) -> int:
+    """Read a time in ms as the venue writes it; 0 if it is none."""
+    return int(text) if text.isdecimal() and len(text) <= _LONGEST_TIME else 0
 
 
 class RowHead(msgspec.Struct, gc=False, rename="camel"):
@@ -79,7 +85,7 @@ class RowHead(msgspec.Struct, gc=False, rename="camel"):
     @property
     def updated_ms(self) -> int:
         """When it was changed last, 0 if it does not tell."""
-        return int(self.updated_time) if self.updated_time.isdecimal() else 0
+        return read_time(self.updated_time)
 
 
 decode_head = msgspec.json.Decoder(RowHead).decode
@@ -159,8 +165,7 @@ def torn_moments(pages: Sequence[Sequence[int]]) -> list[int]:
 
 def row_time(listing: Listing, head: RowHead) -> int:
     """Return the time a list is ordered by, 0 if the row does not tell it."""
-    text = head.exec_time if listing is Listing.EXECUTIONS else head.created_time
-    return int(text) if text.isdecimal() else 0
+    return read_time(head.exec_time if listing is Listing.EXECUTIONS else head.created_time)
 
 
 def order_queries(listing: Listing, category: Category) -> list[ListQuery]:

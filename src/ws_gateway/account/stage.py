@@ -7,7 +7,7 @@ believed goes to quarantine, and its stream gets a gap marker; it keeps nothing 
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Protocol
@@ -31,6 +31,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _TELL_SECONDS = 600.0
 _MOST_TOLD = 100
+_MOST_REFUSED_ROWS = 1_000
 
 _encode = msgspec.json.Encoder().encode
 
@@ -56,6 +57,7 @@ class AccountStage:
     Attributes:
         balances: the latest of each coin.
         missing: how many facts found no room.
+        refused: how many records of REST could not be believed.
         positions, orders, told: what was told lately, by the key of the topic.
     """
 
@@ -74,7 +76,10 @@ class AccountStage:
         self._tally = tally or AccountTally()
         self.balances = BalanceBook(account)
         self._refused: deque[tuple[float, str, str]] = deque(maxlen=_MOST_TOLD)
-        self._passed = self.missing = 0
+        self._passed = self.missing = self.refused = 0
+        # Rows of REST, which tells them again and again, by the reading that told them last.
+        self._refused_rows: dict[bytes, int] = {}
+        self._readings: Counter[str] = Counter()
         self._monotonic = monotonic
         # By topic: `position` and `position.linear` tell the same positions to different readers.
         self.positions: defaultdict[str, PositionBook] = defaultdict(PositionBook)
@@ -108,10 +113,18 @@ class AccountStage:
         else:
             take(observation)
 
-    def take(self, observation: Observation) -> bool:
-        """Take one fact of REST; answers whether it was news, so that it was passed on."""
+    def take(self, observation: Observation, asked_at: int | None = None) -> bool:
+        """Take one fact of REST; answers whether it was news, so that it was passed on.
+
+        Args:
+            observation: the fact.
+            asked_at: when REST was asked for it, our clock, µs.
+        """
         before = self._passed
-        self.accept(observation)
+        if observation.topic.channel is Channel.POSITION:
+            self._take_position(observation, asked_at)
+        else:
+            self.accept(observation)
         return self._passed > before
 
     def _pass(self, fact: Observation) -> bool:
@@ -146,7 +159,7 @@ class AccountStage:
     # ── wallets ───────────────────────────────────────────────────────────────────────────────
 
     def take_wallet(
-        self, fact: Observation, *, is_whole: bool = False
+        self, fact: Observation, *, is_whole: bool = False, asked_at: int | None = None
     ) -> tuple[WalletReading, Merged]:
         """Take a wallet: its news are stored and published; answers them, and what it told.
 
@@ -154,6 +167,7 @@ class AccountStage:
             fact: the wallet.
             is_whole: publish all of it though nothing may have changed, under an id that is made
                 of the coins' states: what was stored last was perhaps not published.
+            asked_at: when REST was asked for it, our clock, µs.
         """
         try:
             reading = read_wallet(fact.payload)
@@ -162,11 +176,11 @@ class AccountStage:
             return WalletReading(), Merged()
         for fault in reading.faults:
             self._refuse(fact, fault.reason, fault.detail, fault.raw)
-        merged = self.balances.merge(reading, fact)
+        merged = self.balances.merge(reading, fact, asked_at)
         records = merged.records
         if is_whole or (fact.source is not Source.STREAM and fact.topic.key in self.untold):
             self._keeper.put(records)
-            self._tell_wallet(self._whole(fact, reading))
+            self._tell_wallet(self._whole(fact, reading, merged))
             return reading, merged
         if not records:
             if reading.coins or reading.margin is not None or not reading.faults:
@@ -178,13 +192,18 @@ class AccountStage:
             self.untold.add(fact.topic.key)  # the book has it, so it would be news no more
         return reading, merged
 
-    def _whole(self, fact: Observation, reading: WalletReading) -> Observation:
-        """Make of a reading of the whole wallet an event that tells all of it that is valid."""
+    def _whole(self, fact: Observation, reading: WalletReading, merged: Merged) -> Observation:
+        """Make of a reading of the whole wallet an event that tells all of it that is valid.
+
+        Coins that the stream has told later are not in it.
+        """
         states = "|".join(sorted(row.event_id for row in self.balances.coins))
         identity = blake2b(states.encode(), digest_size=8).hexdigest()
         payload = fact.payload
-        if reading.faults:
-            payload = with_coins(payload, [raw for _, raw in reading.raw_coins()])
+        if reading.faults or merged.outdated:
+            payload = with_coins(
+                payload, [raw for coin, raw in reading.raw_coins() if coin not in merged.outdated]
+            )
         return msgspec.structs.replace(
             fact, event_id=f"{fact.topic.key}:whole:{identity}", payload=payload
         )
@@ -220,14 +239,14 @@ class AccountStage:
 
     # ── positions ─────────────────────────────────────────────────────────────────────────────
 
-    def _take_position(self, fact: Observation) -> None:
+    def _take_position(self, fact: Observation, asked_at: int | None = None) -> None:
         try:
             position = read_position(fact.payload, category=fact.category, timestamp=fact.timestamp)
         except InvalidPosition as exc:
             self._refuse(fact, "position_invalid", str(exc), fact.payload)
             return
         book = self.positions[fact.topic.key]
-        verdict, identity = book.judge(position, fact.source)
+        verdict, identity = book.judge(position, fact.source, fact.received_at, asked_at)
         if verdict is not Verdict.NEWS:
             self._unchanged()
             return
@@ -246,10 +265,17 @@ class AccountStage:
     # ── neither ───────────────────────────────────────────────────────────────────────────────
 
     def _refuse(self, fact: Observation, reason: str, detail: str, raw: bytes) -> None:
-        """Keep what cannot be believed for a person, and tell who reads the stream."""
+        """Keep what cannot be believed for a person, and tell who reads the stream.
+
+        What REST tells with each reading is kept and told once.
+        """
         topic = fact.topic
-        self._tally.refused[reason] += 1
         self._refused.append((self._monotonic(), reason, detail))
+        if fact.source is not Source.STREAM:
+            self.refused += 1
+            if self._was_refused(topic.key, f"{topic.key}:{reason}:{detail}"):
+                return
+        self._tally.refused[reason] += 1
         self._unreadable.quarantine(
             reason=reason, origin=f"{self.account}:{topic.name}", detail=detail, raw=raw,
             trace_id=fact.trace_id,
@@ -258,6 +284,19 @@ class AccountStage:
         self._sink.break_streams(
             [topic], GapReason.SEQUENCE, f"a {what} failed validation: {detail}"
         )
+
+    def begin_reading(self, topics: Iterable[Topic]) -> None:
+        """Take note that REST is about to tell what it has of these topics."""
+        self._readings.update(topic.key for topic in topics)
+
+    def _was_refused(self, key: str, what: str) -> bool:
+        """Say whether this reading or the one before told the same; remembers it."""
+        digest = blake2b(what.encode(), digest_size=8).digest()
+        before = self._refused_rows.pop(digest, None)
+        self._refused_rows[digest] = self._readings[key]
+        if len(self._refused_rows) > _MOST_REFUSED_ROWS:
+            del self._refused_rows[next(iter(self._refused_rows))]
+        return before is not None and before >= self._readings[key] - 1
 
     def _unchanged(self) -> None:
         self._counters.received += 1

@@ -10,16 +10,16 @@ import structlog
 from ws_gateway.account.balance_book import Merged
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.account.wallets import WalletReading
+from ws_gateway.account.whole_wallet import read_whole_wallet
 from ws_gateway.account.writer import BalanceWriter
 from ws_gateway.domain.event import Observation
 from ws_gateway.ports.account import CoinOutcome, Synced, SyncedCoin, WalletSource
+from ws_gateway.runtime.clock import clock_us
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 STORE_SECONDS = 2.0
 """How long an answer waits for the commit of what it tells."""
-
-_COINS_PER_CALL = 20
 
 
 class BalanceSync:
@@ -55,13 +55,8 @@ class BalanceSync:
             await asyncio.wait({self._running})
 
     async def _sync(self) -> Synced:
-        known = self._stage.balances.held()
-        results = self._take(await self._source.wallet())
-        named = {coin for reading, _, _ in results for coin in (*reading.coins, *reading.empty)}
-        # Coins that went to zero are not told unless they are asked for (v5 reference 11.6).
-        gone = sorted(known - named)
-        for start in range(0, len(gone), _COINS_PER_CALL):
-            results += self._take(await self._source.wallet(gone[start : start + _COINS_PER_CALL]))
+        held, asked_at = self._stage.balances.held(), clock_us()
+        results = self._take(await read_whole_wallet(self._source, held), asked_at)
         is_stored = await self._writer.committed_all(STORE_SECONDS)
         synced = Synced(
             self._stage.account,
@@ -80,8 +75,10 @@ class BalanceSync:
         )
         return synced
 
-    def _take(self, facts: list[Observation]) -> list[tuple[WalletReading, Merged, Observation]]:
-        return [(*self._stage.take_wallet(fact), fact) for fact in facts]
+    def _take(
+        self, facts: list[Observation], asked_at: int
+    ) -> list[tuple[WalletReading, Merged, Observation]]:
+        return [(*self._stage.take_wallet(fact, asked_at=asked_at), fact) for fact in facts]
 
 
 def _coins(merged: Iterable[Merged]) -> list[SyncedCoin]:

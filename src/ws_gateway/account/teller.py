@@ -21,6 +21,7 @@ ROOM_SECONDS = 10.0
 _LOOK_SECONDS = 0.005
 _BATCH = 200
 _NO_ROOM = "there was no room for what was read"
+_UNTRUE = "what cannot be true is in quarantine"
 
 Told = tuple[Found, list[tuple[Row, Observation]]]
 """What was found of a topic, and the facts made of it."""
@@ -54,6 +55,7 @@ class Teller:
         news: Counter[str] = Counter()
         told: list[Told] = []
         is_patient = True
+        self._stage.begin_reading(read.topics)
         for found in read.found:
             event_class = found.topic.event_class.value
             facts = [
@@ -62,29 +64,39 @@ class Teller:
                 if (fact := self._fact(read, found, row)) is not None
             ]
             told.append((found, facts))
-            for place, (_, fact) in enumerate(facts):
+            for place, (row, fact) in enumerate(facts):
                 if is_patient and not self._delivery.has_ease:
                     is_patient = await self._room()
-                missing = self._stage.missing
-                news[event_class] += self._stage.take(fact)
+                missing, refused = self._stage.missing, self._stage.refused
+                news[event_class] += self._stage.take(fact, row.page.asked_at)
                 if self._stage.missing > missing:
                     read.fail("delivery", _NO_ROOM, [(found.topic, str(found.category))])
+                if self._stage.refused > refused:
+                    line = (found.topic, str(found.category))
+                    read.fail(f"{found.category} {found.topic.name}", _UNTRUE, [line])
                 if place % _BATCH == _BATCH - 1:
                     await asyncio.sleep(0)  # let it be sent, and the stream be read
+        self._tell_wallets(read, news)
+        return +news, told
+
+    def _tell_wallets(self, read: Reading, news: Counter[str]) -> None:
         for wallet in read.wallets:
             before = {one.coin: one.amounts.wallet_balance for one in self._stage.balances.coins}
-            missing = self._stage.missing
-            reading, _ = self._stage.take_wallet(wallet, is_whole=not self.is_wallet_told)
+            missing, refused = self._stage.missing, self._stage.refused
+            reading, _ = self._stage.take_wallet(
+                wallet, is_whole=not self.is_wallet_told, asked_at=read.wallets_asked_at
+            )
             if reading.coins or reading.empty or reading.margin is not None:  # it was a wallet
                 self.is_wallet_told = True  # what found no room then, the stage tells again
+            wanted = [(topic, "") for topic in read.topics if topic.channel is Channel.BALANCE]
             if self._stage.missing > missing:
-                wanted = [topic for topic in read.topics if topic.channel is Channel.BALANCE]
-                read.fail("delivery", _NO_ROOM, [(topic, "") for topic in wanted])
+                read.fail("delivery", _NO_ROOM, wanted)
+            if self._stage.refused > refused:
+                read.fail("wallet", _UNTRUE, wanted)
             news["balance"] += any(
                 before.get(one.coin, one.amounts.wallet_balance) != one.amounts.wallet_balance
                 for one in self._stage.balances.coins
             )
-        return +news, told
 
     async def _room(self) -> bool:
         """Wait for room; answers False if there was none in time, which is waited for once."""

@@ -56,11 +56,11 @@ class Account:
             nothing.
         sink, unreadable: the pipeline, and quarantine.
         receipts: of delivery.
-        tally: what operators count, of all accounts together.
         observer: who else is told what becomes of topics.
 
     Attributes:
         key: the account as topics name it, None for the first.
+        tally: what operators count.
     """
 
     def __init__(
@@ -76,8 +76,8 @@ class Account:
         unreadable: UnreadableSink,
         counters: Counters,
         new_trace_id: Callable[[], str],
-        tally: AccountTally,
     ) -> None:
+        self.tally = tally = AccountTally()
         self.key = None if credentials is None else credentials.account
         self.name = self.key or settings.account_name
         self.store = PostgresBalances(statements)
@@ -112,7 +112,9 @@ class Account:
             every_seconds=settings.reconcile_seconds,
             rng=SystemRandom(),
             tally=tally,
+            recall=self.recall,
         )
+        self._is_restored = False
         self.front = PrivateFront(self.stage, self.reconciliation, observer)
 
     def renew_credentials(self, credentials: Credentials) -> None:
@@ -122,8 +124,8 @@ class Account:
     async def restore(self) -> None:
         """Take up the latest balances that an earlier process stored, here or on disk.
 
-        If those on disk cannot be written yet, nothing is taken up: then whatever is told is news,
-        and stands behind them.
+        If those on disk cannot be written yet, no amounts are taken up: then whatever is told is
+        news, and stands behind them. Which coins there are is learned by `recall`.
         """
         try:
             if not await self.writer.catch_up(CATCH_UP_SECONDS):
@@ -132,8 +134,22 @@ class Account:
                 )
                 return
             self.stage.balances.restore(await self.store.latest(self.name))
+            self._is_restored = True
         except DatabaseLost as exc:
             log.warning("account.balances_not_restored", account=self.name, why=str(exc))
+
+    async def recall(self) -> None:
+        """Learn which coins an earlier process stored, where `restore` did not take them up.
+
+        REST leaves out coins at zero, so one that went there meanwhile has to be asked for.
+
+        Raises:
+            DatabaseLost: nobody knows.
+        """
+        if not self._is_restored:
+            is_last = not self.writer.on_disk  # what is there may name further ones
+            self.stage.balances.recall(await self.store.latest(self.name))
+            self._is_restored = is_last
 
     def coins(self) -> Sequence[CoinBalance]:
         """Return the latest of each coin, in order of name."""

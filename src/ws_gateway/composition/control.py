@@ -226,7 +226,6 @@ def _meters(
         topics=reconciler.times,
         clock=desk.clock,
         spool_max_bytes=settings.spool_max_bytes,
-        account=path.account_tally,
         accounts=path.accounts,
         filling=path.filling,
         recording=path.recorder.tally if path.recorder else RecordingTally(),

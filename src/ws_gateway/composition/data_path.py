@@ -30,8 +30,9 @@ from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports.feed import TopicObserver
 from ws_gateway.recording.recorder import Recorder
 from ws_gateway.runtime.clock import clock_us
-from ws_gateway.runtime.counters import AccountTally, BackfillTally, Counters, VenueTally
-from ws_gateway.runtime.identity import TraceIds, new_epoch
+from ws_gateway.runtime.counters import BackfillTally, Counters, VenueTally
+from ws_gateway.runtime.epochs import next_epoch
+from ws_gateway.runtime.identity import TraceIds
 from ws_gateway.runtime.spool_log import SpoolLog
 from ws_gateway.runtime.telemetry import Telemetry
 from ws_gateway.storage.statements import Statements
@@ -56,7 +57,6 @@ class DataPath:
         credential_files: what renews the feed's credentials, per account.
         asked_by: which request asked for a topic.
         accounts: balances, positions and reconciliation of private facts, the first one first.
-        account_tally: what operators count of all of them.
         backfill: fills gaps of trades and candles; None where that is switched off.
         filling: what became of such gaps.
         recorder: takes raw frames; None if nothing is recorded.
@@ -73,7 +73,6 @@ class DataPath:
     credential_files: tuple[CredentialFiles, ...]
     asked_by: AskedBy
     accounts: tuple[Account, ...]
-    account_tally: AccountTally
     backfill: Backfill | None
     filling: BackfillTally
     recorder: Recorder | None
@@ -98,7 +97,10 @@ def build_data_path(
     """Join venue → pipeline → delivery; nothing connects until the parts are run."""
     counters, tally = Counters(), VenueTally()
     new_trace_id = TraceIds()
-    epoch = new_epoch(clock_us() // 1000)
+    epoch = next_epoch(
+        settings.data_dir.expanduser().resolve() / f"epoch-{settings.amqp_prefix}",
+        clock_us() // 1000,
+    )
     rng = SystemRandom()
     times = HopTimes(lambda: desk.clock.offset_ms)
     out = _build_outlet(settings, counters, times, rng, new_trace_id)
@@ -116,7 +118,6 @@ def build_data_path(
     )
     publisher.report_losses_to(runner)
     unreadable = Quarantine(publisher, counters=counters, clock_us=clock_us)
-    account_tally = AccountTally()
     accounts = tuple(
         Account(
             settings,
@@ -129,7 +130,6 @@ def build_data_path(
             unreadable=Quarantine(publisher, counters=counters, clock_us=clock_us, is_private=True),
             counters=counters,
             new_trace_id=new_trace_id,
-            tally=account_tally,
         )
         for each in credentials or (None,)
     )
@@ -185,7 +185,6 @@ def build_data_path(
         _credential_files(settings, credentials, renew),
         asked_by,
         accounts,
-        account_tally,
         backfill,
         filling,
         recorder,

@@ -25,7 +25,7 @@ from ws_gateway.delivery.message import Message
 from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.spool_faults import Faults, Work
 from ws_gateway.delivery.spool_left import Left, find_left
-from ws_gateway.delivery.spool_records import Restorer
+from ws_gateway.delivery.spool_records import Restorer, lost_since
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import Rejected
 from ws_gateway.runtime.counters import Counters
@@ -56,7 +56,8 @@ class Spool:
     Attributes:
         is_well: answers whether the broker takes messages and answers for them.
         flush: called when there is something to send.
-        lost: called with the topics of which something on disk was lost, once its marker goes.
+        lost: called with the topics of which something on disk was lost, once its marker goes,
+            and when the oldest of it happened, exchange time, ms, if that is known.
         is_taking: new private events are to be `put` here, behind what is on disk.
         observed: observations on disk and not in memory.
         damaged: stretches of the log that could not be read.
@@ -103,7 +104,7 @@ class Spool:
         self._ahead: set[Position] = set()  # records not read yet, of messages in memory
         self.is_well: Callable[[], bool] = lambda: False
         self.flush: Callable[[], None] = lambda: None
-        self.lost: Callable[[Iterable[Topic]], None] = lambda _: None
+        self.lost: Callable[[Iterable[Topic], int | None], None] = lambda _topics, _since: None
         self.is_taking = False
         self.observed = 0
         self.damaged = 0
@@ -426,7 +427,8 @@ class Spool:
         # A loss has a marker only; a marker before a message is of damage.
         lost = messages if record.is_loss else messages[:-1]
         if lost:
-            self.lost([message.topic for message in lost if message.topic is not None])
+            topics = [message.topic for message in lost if message.topic is not None]
+            self.lost(topics, lost_since(record))
 
     def _load_pending(self) -> None:
         """Let what the disk refused go on without it: everything older was loaded."""
@@ -465,6 +467,9 @@ class Spool:
             self._faults.succeeded(Work.NOTE)
 
     async def _keep_bounds(self) -> None:
+        if not self._log.may_be_beyond:  # a turn in the thread is one that a write waits for
+            self._faults.succeeded(Work.DROP)
+            return
         try:
             dropped = await self._in_thread(self._log.drop_oldest)
         except OSError as exc:

@@ -38,13 +38,18 @@ class _Hole(msgspec.Struct):
 
 
 class Loss(msgspec.Struct):
-    """Numbers of one stream and epoch that the spool had to drop."""
+    """Numbers of one stream and epoch that the spool had to drop.
+
+    Attributes:
+        since: exchange time of the oldest of them, ms; 0 where an earlier version did not note it.
+    """
 
     topic: str
     epoch: str
     account: str
     first: int
     last: int
+    since: int = 0
 
 
 _read_stored = msgspec.json.Decoder(_Stored).decode
@@ -62,6 +67,7 @@ def condense(records: list[Record]) -> list[Record]:
             continue  # whoever wrote it, it names no stream
         known = losses.setdefault((loss.account, loss.topic, loss.epoch), loss)
         known.first, known.last = min(known.first, loss.first), max(known.last, loss.last)
+        known.since = min(known.since, loss.since)
     encode = msgspec.json.encode
     return [Record(encode(loss), is_observed=False, is_loss=True) for loss in losses.values()]
 
@@ -70,8 +76,17 @@ def _loss_of(record: Record) -> Loss:
     if record.is_loss:
         return _read_loss(record.data)
     stored = _read_stored(body_of(record.data))
-    number = stored.sequence
-    return Loss(stored.topic, stored.epoch, stored.account or "", _first_of(stored), number)
+    place = (stored.topic, stored.epoch, stored.account or "")
+    return Loss(*place, _first_of(stored), stored.sequence, stored.timestamp)
+
+
+def lost_since(record: Record) -> int | None:
+    """Say when the oldest event happened that a loss stands for, exchange time, ms, if it says so.
+
+    Raises:
+        msgspec.DecodeError: nobody can read it.
+    """
+    return (_read_loss(record.data).since or None) if record.is_loss else None
 
 
 def _first_of(stored: _Stored) -> int:

@@ -44,6 +44,7 @@ class ListPage(msgspec.Struct, frozen=True):
         told_at: the venue's time of the answer, ms.
         received_at: ours, µs.
         trace_id: of the answer, 32 hex digits.
+        asked_at: when it was asked for, our clock, µs: its rows may be as old.
     """
 
     rows: tuple[msgspec.Raw, ...]
@@ -51,3 +52,4 @@ class ListPage(msgspec.Struct, frozen=True):
     told_at: int
     received_at: int
     trace_id: str
+    asked_at: int | None = None

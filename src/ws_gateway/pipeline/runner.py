@@ -143,20 +143,18 @@ class Runner:
                 self._announce_lost(stream, list(_runs(sorted(sequences))), detail)
         self.facts_lost({topic for topic, _ in lost})
 
-    def facts_lost(self, topics: Iterable[Topic]) -> None:
+    def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
         """Forget what was told of these private topics, so that it may be told again."""
         private = [topic for topic in topics if topic.is_private]
         for topic in private:
             stream = self._streams.get(topic.key)
             if stream is not None:
                 stream.forget()
-                if (
-                    stream.broken is None
-                ):  # the marker that names it stands without one that ends it
+                if stream.broken is None:  # the marker that names it has none that ends it
                     stream.lacking = stream.lacking or GapReason.SPOOL_OVERFLOW
         if private:
             for observer in self._fact_losses:
-                observer.facts_lost(private)
+                observer.facts_lost(private, since)
 
     def stretch_lost(self, topic: Topic, first: int, last: int, detail: str) -> bool:
         """Announce a stretch of one stream, in which some events may have arrived."""

@@ -15,6 +15,7 @@ from ws_gateway.domain.event import Observation
 from ws_gateway.domain.mark import Mark
 from ws_gateway.domain.private_list import ListPage, ListQuery
 from ws_gateway.domain.topic import Category, EventClass, Topic
+from ws_gateway.runtime.counters import AccountTally
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,9 @@ class MarkStore(Protocol):
 
     async def write(self, account: str, marks: Sequence[Mark]) -> None:
         """Set marks; none goes back."""
+
+    async def set_back(self, account: str, back: Mapping[str, int]) -> None:
+        """Let all marks of these topics go back to a time, exchange time in ms, at least."""
 
     async def drop(self, account: str, topics: Iterable[str]) -> None:
         """Forget the marks of topics nobody wants."""
@@ -219,6 +223,10 @@ class AccountDesk(Protocol):
     @property
     def name(self) -> str:
         """Name it as events and rows do."""
+
+    @property
+    def tally(self) -> AccountTally:
+        """What operators count of it."""
 
     def coins(self) -> Sequence[CoinBalance]:
         """Return the latest of each coin, in order of name."""

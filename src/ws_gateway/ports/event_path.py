@@ -147,12 +147,22 @@ class LossObserver(Protocol):
     def room_again(self) -> None:
         """Announce the holes that opened while there was no room."""
 
-    def facts_lost(self, topics: Iterable[Topic]) -> None:
-        """Take note that private events of these were lost on disk; their markers are made."""
+    def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
+        """Take note that private events of these were lost on disk; their markers are made.
+
+        Args:
+            topics: whose.
+            since: exchange time of the oldest of them, ms, if it is known.
+        """
 
 
 class FactLossObserver(Protocol):
     """Told which private streams lost facts that had been taken; they may be read anew."""
 
-    def facts_lost(self, topics: Iterable[Topic]) -> None:
-        """Take note that what was told of these topics did not all arrive."""
+    def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
+        """Take note that what was told of these topics did not all arrive.
+
+        Args:
+            topics: whose.
+            since: exchange time of the oldest of it, ms, if it is known.
+        """

@@ -96,7 +96,8 @@ class VenueTally:
     Attributes:
         attempts: to connect, by endpoint.
         losses: failed attempts and lost connections, by endpoint and reason (`VenueLost`).
-        login_failures: logins the venue did not take, by what was found to be wrong.
+        login_failures: logins the venue did not take, by account (empty the first one) and by
+            what was found to be wrong.
         stalls: topics that fell silent on a socket, by endpoint.
     """
 
@@ -105,7 +106,7 @@ class VenueTally:
     def __init__(self) -> None:
         self.attempts: Counter[str] = Counter()
         self.losses: Counter[tuple[str, str]] = Counter()
-        self.login_failures: Counter[str] = Counter()
+        self.login_failures: Counter[tuple[str, str]] = Counter()
         self.stalls: Counter[str] = Counter()
 
 
@@ -118,9 +119,20 @@ class AccountTally:
         lost: rows dropped.
         storing: time from the receipt of a push or an answer to its rows' commit, by source.
         readings: how long a reading of REST took, by how it ended: `done` or `failed`.
+        ended: how many readings ended so.
+        reconciled, differing: as of `Counters`, of this account alone.
     """
 
-    __slots__ = ("lost", "readings", "refused", "stored", "storing")
+    __slots__ = (
+        "differing",
+        "ended",
+        "lost",
+        "readings",
+        "reconciled",
+        "refused",
+        "stored",
+        "storing",
+    )
 
     def __init__(self) -> None:
         self.refused: Counter[str] = Counter()
@@ -128,6 +140,9 @@ class AccountTally:
         self.lost = 0
         self.storing = Histograms(QUICK_SECONDS)
         self.readings = Histograms(PATIENT_SECONDS)
+        self.ended: Counter[str] = Counter()
+        self.reconciled: Counter[str] = Counter()
+        self.differing: Counter[str] = Counter()
 
 
 class BackfillTally:

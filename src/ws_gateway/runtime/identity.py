@@ -5,12 +5,29 @@ from __future__ import annotations
 import secrets
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32, as in a ULID
+_EPOCH_LENGTH, _EPOCH_BITS = 26, 128
 
 
 def new_epoch(now_ms: int) -> str:
     """Return a ULID: 26 characters that sort by the time they were made."""
     value = (now_ms << 80) | secrets.randbits(80)
     return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def epoch_ms(epoch: str) -> int:
+    """Read when an epoch was made, Unix time in ms.
+
+    Raises:
+        ValueError: it is no epoch.
+    """
+    if len(epoch) != _EPOCH_LENGTH:
+        raise ValueError(f"{epoch[:_EPOCH_LENGTH]!r} is no epoch")
+    value = 0
+    for letter in epoch:
+        value = value << 5 | _ALPHABET.index(letter)
+    if value >> _EPOCH_BITS:
+        raise ValueError(f"{epoch!r} is no epoch")
+    return value >> 80
 
 
 _BLOCK = 4096

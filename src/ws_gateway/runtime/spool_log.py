@@ -331,6 +331,14 @@ class SpoolLog:
 
     # ── bounds ────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def may_be_beyond(self) -> bool:
+        """Say whether `drop_oldest` may have something to do; touches no file."""
+        oldest_allowed = self._clock() - self._max_age
+        return self.size_bytes > self._max_bytes or any(
+            segment.written_at < oldest_allowed for segment in self._segments
+        )
+
     def drop_oldest(self) -> int:
         """Drop what is beyond the bounds and was not read, oldest first; answers how many.
 

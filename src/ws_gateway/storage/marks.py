@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from ws_gateway.domain.mark import DIGEST_BYTES, Mark
@@ -20,6 +20,11 @@ _WRITE = """
         SET through = EXCLUDED.through, seen = EXCLUDED.seen, living = EXCLUDED.living,
             written_at = now()
         WHERE old.through <= EXCLUDED.through
+"""
+_SET_BACK = """
+    UPDATE reconciliation_marks
+    SET through = LEAST(through, $3), seen = '', written_at = now()
+    WHERE account = $1 AND topic = $2
 """
 _DROP = "DELETE FROM reconciliation_marks WHERE account = $1 AND topic = ANY($2::text[])"
 
@@ -58,6 +63,12 @@ class PostgresMarks:
                 b"".join(sorted(mark.seen)),
                 sorted(mark.living),
             )
+
+    async def set_back(self, account: str, back: Mapping[str, int]) -> None:
+        """Let all marks of these topics go back; what was seen behind is to be told again."""
+        for topic, at in back.items():
+            through = _EPOCH + timedelta(milliseconds=at)
+            await self._statements.fetch(_SET_BACK, account, topic, through)
 
     async def drop(self, account: str, topics: Iterable[str]) -> None:
         """Forget the marks of topics nobody wants: who wants them again begins anew."""

@@ -61,12 +61,14 @@ class AccountLists:
             text += f"&endTime={query.end}"
         if cursor:
             text += f"&cursor={cursor}"
+        asked_at = self._clock_us()
         result, told_at = await self._rest.read(path, text)
         try:
             page = _decode_page(result)
         except msgspec.MsgspecError as exc:
             raise RestAway(f"an answer that cannot be read ({exc})") from exc
-        return ListPage(page.rows, page.cursor, told_at, self._clock_us(), self._new_trace_id())
+        read = (told_at, self._clock_us(), self._new_trace_id(), asked_at)
+        return ListPage(page.rows, page.cursor, *read)
 
     def fact(self, topic: Topic, row: msgspec.Raw, page: ListPage, of: Category) -> Observation:
         """Make of a row the fact that the stream would have told.

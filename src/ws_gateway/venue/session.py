@@ -211,9 +211,10 @@ class Session:
     async def _understand(self, exc: VenueLost) -> VenueLost:
         """Find out why a login was refused, so that it is said and mended where it can be."""
         credentials, doctor = self._conversation.credentials, self._context.doctor
+        whose = "" if credentials is None else credentials.account or ""
         if exc.reason != "login" or credentials is None or doctor is None:
             if exc.reason in _LOGIN_FAULTS:
-                self._context.tally.login_failures[_LOGIN_FAULTS[exc.reason]] += 1
+                self._context.tally.login_failures[whose, _LOGIN_FAULTS[exc.reason]] += 1
             return exc
         inquiry = asyncio.ensure_future(doctor.diagnose(exc.detail, credentials))
         stopped = asyncio.ensure_future(self._stopping.wait())
@@ -222,7 +223,7 @@ class Session:
             if not inquiry.done():
                 return exc
             found = inquiry.result()
-            self._context.tally.login_failures[found.fault.value] += 1
+            self._context.tally.login_failures[whose, found.fault.value] += 1
         finally:
             stopped.cancel()
             inquiry.cancel()

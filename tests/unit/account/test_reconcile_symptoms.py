@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
-from support.account_desk import NOW_MS, position
+from support.account_desk import NOW_MS, TRACE, WALLET, Desk, coin, position
 from support.memory_lists import MemoryLists, MemoryMarks
 from support.reconcile_room import (
+    BALANCE,
     EXECUTION,
     ORDER,
     POSITION,
@@ -20,12 +22,13 @@ from support.reconcile_room import (
     over_rest,
     until,
 )
-from ws_gateway.account.reconcile_plan import LAG_MS, OVERLAP_MS
-from ws_gateway.domain.event import Observation
+from ws_gateway.account.reconcile_plan import LAG_MS, OVERLAP_MS, RowHead, row_time
+from ws_gateway.domain.event import Observation, Source
 from ws_gateway.domain.mark import Mark
 from ws_gateway.domain.private_list import Listing, ListPage, ListQuery
 from ws_gateway.domain.topic import Category
 from ws_gateway.errors import Rejected
+from ws_gateway.venue.observations import private_fact
 
 OPTION = "BTC-27NOV26-90000-C"
 
@@ -67,6 +70,25 @@ class ShuffledMoments(MemoryLists):
             self._random.shuffle(rows)
             rows.sort(key=lambda row: int(row.get("execTime") or 0))
         return await super().page(query, cursor)
+
+
+class Wallets(MemoryLists):
+    """REST with a wallet, which leaves out coins at zero unless they are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.coins = [coin("USDT", "100")]
+        self.unknown: set[str] = set()
+
+    async def wallet(self, coins: Sequence[str] = ()) -> list[Observation]:
+        """Return it, or refuse a question that names a coin nobody knows."""
+        if self.unknown & set(coins):
+            raise Rejected("Bybit refused with 10001", code="venue_parameter_refused")
+        empty = dict.fromkeys(coin(), "")
+        told = [{**empty, "coin": name} for name in coins] or self.coins
+        raw = msgspec.Raw(msgspec.json.encode({"accountType": "UNIFIED", "coin": told}))
+        at = self.now_ms
+        return [private_fact(WALLET, raw, at, at * 1000, TRACE, source=Source.REST)]
 
 
 def rows(*numbers: int) -> list[dict[str, Any]]:
@@ -323,9 +345,9 @@ async def test_public_events_that_find_no_room_fail_no_reading() -> None:
         lists.now_ms += 1000
         take = room.stage.take
 
-        def flooded(observation: Observation) -> bool:
+        def flooded(observation: Observation, asked_at: int | None = None) -> bool:
             room.counters.shed["no_room"] += 1  # a public event, between two of ours
-            return take(observation)
+            return take(observation, asked_at)
 
         room.stage.take = flooded  # type: ignore[method-assign]
         room.connect(EXECUTION)
@@ -348,3 +370,95 @@ async def test_a_mark_of_all_positions_is_taken_up_by_product_line() -> None:
         await room.done()
     assert room.told(POSITION) == ["gap restart", "rest 0", "resumed restart"]
     assert ("position", "") not in room.keeper.through
+
+
+async def test_a_position_of_rest_that_cannot_be_true_is_kept_once_and_not_called_complete() -> (
+    None
+):
+    """The others of its line are told; once it can be true, all of it is complete."""
+    lists = MemoryLists()
+    bad = {**over_rest(position(symbol="ETHUSDT", size="many")), "settleCoin": "USDT"}
+    good = {**over_rest(position()), "settleCoin": "USDT"}
+    lists.add(Listing.POSITIONS, "linear", bad, good)
+    room = Room(lists, MemoryMarks(), every_seconds=0.01)
+    async with room.running():
+        room.connect(POSITION)
+        await room.failed(2)
+        assert room.completes(POSITION) == [False]
+        assert room.unreadable.reasons == ["position_invalid"]
+        assert [word for word in room.told(POSITION) if "gap" in word] == ["gap restart"]
+        (problem,) = room.reconciliation.problems()
+        assert problem.code == "not_reconciled"
+        bad["size"] = "1"
+        await until(lambda: room.completes(POSITION)[-1])
+        assert room.told(POSITION)[-2:] == ["rest 1", "resumed restart"]
+        bad["size"] = "many"  # again
+        await until(lambda: "gap sequence" in room.told(POSITION))
+        assert room.unreadable.reasons == ["position_invalid"] * 2
+        bad["size"] = "1"
+        await until(lambda: room.told(POSITION)[-1] == "resumed sequence")
+
+
+async def test_a_coin_of_rest_that_cannot_be_true_is_kept_once_and_not_called_complete() -> None:
+    """The other coins are told and stored."""
+    lists = Wallets()
+    lists.coins = [coin("USDT", "100"), coin("BTC", "1", locked="-1")]
+    room = Room(lists, MemoryMarks(), every_seconds=0.01)
+    async with room.running():
+        room.connect(BALANCE)
+        await room.failed(2)
+        assert room.completes(BALANCE) == [False]
+        assert room.unreadable.reasons == ["balance_sign"]
+        assert [row.coin for row in room.stage.balances.coins] == ["USDT"]
+        lists.coins[1]["locked"] = "0"
+        await until(lambda: room.completes(BALANCE)[-1])
+    assert [row.coin for row in room.stage.balances.coins] == ["BTC", "USDT"]
+
+
+async def test_a_coin_that_went_to_zero_is_told_though_its_row_was_not_taken_up_at_the_start() -> (
+    None
+):
+    """REST leaves it out unless it is asked for; without its name nobody would ask."""
+    lists = Wallets()
+    room = Room(lists, MemoryMarks())
+    desk = Desk()
+    desk.wallet(coin("BTC", "1"))
+    room.stage.balances.recall(desk.records)
+    async with room.running():
+        room.connect(BALANCE)
+        await room.done()
+    (btc,) = (row for row in room.stage.balances.coins if row.coin == "BTC")
+    assert btc.amounts.wallet_balance == 0
+    assert room.stage.balances.held() == {"USDT"}
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "-1", "1e3", "٣" * 20])
+async def test_a_time_that_is_none_ends_nothing(text: str) -> None:
+    """Neither the stream's read nor a reading."""
+    lists = MemoryLists()
+    room = Room(lists, MemoryMarks())
+    lists.add(Listing.OPEN_ORDERS, "linear", over_rest(order("o2", updatedTime=text)))
+    async with room.running():
+        room.connect(ORDER)
+        room.tell(ORDER, order("o1", updatedTime=text))
+        await room.done()
+    assert room.told(ORDER)[-2:] == ["rest New", "resumed restart"]
+    assert row_time(Listing.EXECUTIONS, RowHead(exec_time=text)) == 0
+
+
+async def test_a_coin_that_rest_does_not_know_any_more_keeps_no_other_from_being_read() -> None:
+    """It is neither in the list nor known by name: nothing of it is held."""
+    lists = Wallets()
+    room = Room(lists, MemoryMarks())
+    desk = Desk()
+    desk.wallet(coin("OLD", "7"), coin("BTC", "1"))
+    room.stage.balances.restore(desk.records)
+    lists.unknown = {"OLD"}
+    async with room.running():
+        room.connect(BALANCE)
+        await room.done()
+    held = {row.coin: str(row.amounts.wallet_balance) for row in room.stage.balances.coins}
+    assert held == {"BTC": "0", "OLD": "0", "USDT": "100"}
+    ids = [event.observation.event_id for event in room.events(BALANCE)]
+    assert len(set(ids)) == len(ids)
+    assert room.completes(BALANCE) == [True]

@@ -36,6 +36,7 @@ from ws_gateway.venue.session import _LOGIN_FAULTS
 CHECKOUT = Path(__file__).resolve().parents[3]
 COMMITTED = CHECKOUT / "docs" / "metrics.md"
 VENUE = CHECKOUT / "src" / "ws_gateway" / "venue"
+PRIVATE = (*sorted(VENUE.with_name("account").glob("*.py")), VENUE.parent / "domain" / "balance.py")
 BOOK = build_topic(Channel.ORDERBOOK, category=Category.LINEAR, symbol="BTCUSDT")
 TRADES = build_topic(Channel.TRADES, category=Category.SPOT, symbol="ETHUSDT")
 NOON = datetime(2026, 10, 1, 12, tzinfo=UTC)
@@ -70,7 +71,7 @@ async def gateway() -> AsyncIterator[Gateway]:
     tally, meters = built.meters.tally, built.meters
     tally.attempts["linear"] += 3
     tally.losses["linear", "pong"] += 2
-    tally.login_failures["clock_skew"] += 1
+    tally.login_failures["", "clock_skew"] += 1
     tally.stalls["linear"] += 4
     built.counters.quarantined["malformed"] += 1
     built.counters.routed[BOOK.key] += 5
@@ -81,8 +82,8 @@ async def gateway() -> AsyncIterator[Gateway]:
     meters.topics.subscribing.of("linear").observe(0.1)
     meters.topics.resubscribing.of("linear").observe(0.4)
     meters.loop.note(0.02)
-    meters.account.storing.of("stream").observe(0.004)
-    meters.account.readings.of("done").observe(0.8)
+    built.account.tally.storing.of("stream").observe(0.004)
+    built.account.tally.readings.of("done").observe(0.8)
     meters.filling.waits.of("done").observe(0.2)
     built.account.watermark_ages = {EventClass.EXECUTION: 61.5}
     async with built.http:
@@ -228,7 +229,9 @@ async def test_each_part_is_told_by_endpoint_and_name(gateway: Gateway) -> None:
     losses = told.values("ws_gateway_connection_losses_total")
     assert {labels: count for labels, count in losses.items() if count} == {("linear", "pong"): 2}
     failures = told.values("ws_gateway_login_failures_total")
-    assert {labels: count for labels, count in failures.items() if count} == {("clock_skew",): 1}
+    assert {labels: count for labels, count in failures.items() if count} == {
+        ("main", "clock_skew"): 1
+    }
     stale = told.value("ws_gateway_channel_staleness_seconds", endpoint="linear")
     assert stale == 1.5
     maintained = told.values("ws_gateway_maintenance_ongoing")
@@ -249,21 +252,25 @@ async def test_balances_on_their_way_and_what_rest_told_are_told(gateway: Gatewa
     """Rows by where they are, refusals and differences by kind, which all begin at 0."""
     told = await scrape(gateway.http)
     assert set(told.values("ws_gateway_stream_differences_total").values()) == {0}
-    assert told.values("ws_gateway_reconciliations_total") == {("done",): 0, ("failed",): 0}
+    assert told.values("ws_gateway_reconciliations_total") == {
+        ("main", "done"): 0,
+        ("main", "failed"): 0,
+    }
     gateway.account.rows_in_memory, gateway.account.rows_on_disk = 2, 40
     gateway.account.spool_bytes = 9000
-    tally, counters = gateway.meters.account, gateway.counters
+    tally = gateway.account.tally
     tally.stored["coin"] += 3
     tally.refused["balance_sign"] += 1
     tally.lost += 5
-    counters.reconciled["execution"] += 4
-    counters.differing["execution"] += 1
+    tally.reconciled["execution"] += 4
+    tally.differing["execution"] += 1
     gateway.now += TEXT_AGE_SECONDS
     told = await scrape(gateway.http)
     waiting = told.values("ws_gateway_balance_rows_waiting")
-    assert waiting == {("memory",): 2, ("disk",): 40}
+    assert waiting == {("main", "memory"): 2, ("main", "disk"): 40}
     assert told.value("ws_gateway_balance_spool_bytes") == 9000
-    assert told.values("ws_gateway_balance_rows_stored_total") == {("coin",): 3, ("margin",): 0}
+    stored = told.values("ws_gateway_balance_rows_stored_total")
+    assert stored == {("main", "coin"): 3, ("main", "margin"): 0}
     assert told.value("ws_gateway_balance_rows_lost_total") == 5
     assert told.value("ws_gateway_private_records_refused_total", reason="balance_sign") == 1
     assert told.value("ws_gateway_reconciled_events_total", event_class="execution") == 4
@@ -310,7 +317,8 @@ async def test_many_callers_have_the_text_made_once_a_moment(gateway: Gateway) -
 async def test_what_may_happen_is_told_as_zero_before_it_happened(gateway: Gateway) -> None:
     """A counter that begins at 1 has not risen, so an alert on its rise would miss the first."""
     told = await scrape(gateway.http)
-    assert told.value("ws_gateway_frames_quarantined_total", reason="too_large") == 0
+    for reason in ("too_large", "balance_sign", "position_invalid"):
+        assert told.value("ws_gateway_frames_quarantined_total", reason=reason) == 0
     assert told.value("ws_gateway_login_failures_total", fault="wrong_key") == 0
     lost = {"endpoint": "linear", "reason": "refused"}
     assert told.value("ws_gateway_connection_losses_total", **lost) == 0
@@ -323,6 +331,9 @@ async def test_what_may_happen_is_told_as_zero_before_it_happened(gateway: Gatew
 
 def test_the_reasons_told_as_zero_are_those_the_code_gives() -> None:
     """A new reason is added to the table, or its first occurrence would be missed."""
+    private = "\n".join(path.read_text("utf-8") for path in PRIVATE)
+    refused = re.findall(r"(?:BrokenRule\(|_refuse\(fact,|refused\[)\s*\"([a-z_]+)\"", private)
+    assert set(refused) == set(reading.REFUSED)
     code = "\n".join(path.read_text("utf-8") for path in sorted(VENUE.glob("*.py")))
     quarantined = set(re.findall(r"Quarantine\(\s*\"([a-z_]+)\"", code))
     assert quarantined | {"not_kept"} == set(reading.QUARANTINED)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.delivery_rig import ORDERS, TRADES, eventually, observe
+from support.delivery_rig import ORDERS, TRADES, eventually, now_us, observe
 from support.link_stage import Stage
 from ws_gateway.client.continuity import ContinuityChecker
 from ws_gateway.domain.event import Kind
@@ -88,10 +88,12 @@ class Rereader:
 
     def __init__(self) -> None:
         self.asked: list[Topic] = []
+        self.since: list[int | None] = []
 
-    def facts_lost(self, topics: Iterable[Topic]) -> None:
+    def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
         """Remember it."""
         self.asked += topics
+        self.since.append(since)
 
 
 async def test_what_waits_at_death_is_delivered_first_by_the_next_process(tmp_path: Path) -> None:
@@ -145,9 +147,11 @@ async def test_the_oldest_are_lost_beyond_the_bound_and_named(tmp_path: Path) ->
     stage = await opened(tmp_path, spool_bytes=100_000)
     again = Rereader()
     stage.runner.report_losses_to(again)
+    began_ms = now_us() // 1000
     for _ in range(60):
         feed(stage, 5, b'"%b"' % (b"x" * 1000))
         await step(stage)
+    done_ms = now_us() // 1000
     lost = stage.counters.shed["spool_overflow"]
     assert lost > 100
     bodies = await deliver(stage)
@@ -159,6 +163,9 @@ async def test_the_oldest_are_lost_beyond_the_bound_and_named(tmp_path: Path) ->
     assert gap["sequence"] == hole["to_sequence"]
     assert stage.counters.confirmed == 300 - lost
     assert again.asked == [ORDERS]  # once the broker is back, to be read over REST
+    (since,) = again.since
+    assert since is not None
+    assert began_ms <= since < done_ms  # and from when on
     die(stage)
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import msgspec
 
 from ws_gateway.delivery.envelope import Address, body_of
-from ws_gateway.delivery.spool_records import Restorer, condense
+from ws_gateway.delivery.spool_records import Restorer, condense, lost_since
 from ws_gateway.domain.event import Event, Kind, Observation
 from ws_gateway.domain.topic import Channel, build_topic
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.spool_format import Record
 
 
-def record(account: str | None, sequence: int) -> Record:
+def record(account: str | None, sequence: int, at: int = 1) -> Record:
     """Return an order's event of an account as it lies on disk."""
     topic = build_topic(Channel.ORDER, account=account)
     fact = Observation(
-        topic, Kind.UPDATE, f"{topic.key}:{sequence}", "linear", "BTCUSDT", 1, None, 2, "0" * 32,
+        topic, Kind.UPDATE, f"{topic.key}:{sequence}", "linear", "BTCUSDT", at, None, 2, "0" * 32,
         None, b"{}",
     )  # fmt: skip
     frames = Address("x", fact, "main").frames(Event(fact, "E", sequence))
@@ -58,3 +58,16 @@ def test_what_had_to_be_dropped_is_told_to_each_account() -> None:
     assert accounts_of([each.data for each in gaps]) == ["main", "hedge"]
     holes = [msgspec.json.decode(body_of(each.data))["payload"] for each in gaps]
     assert [(hole["from_sequence"], hole["to_sequence"]) for hole in holes] == [(1, 2), (7, 8)]
+
+
+def test_what_had_to_be_dropped_says_since_when_though_it_is_dropped_bit_by_bit() -> None:
+    """So whoever reads it again goes back far enough; an older version did not note it."""
+    (first,) = condense([record(None, 2, at=700), record(None, 1, at=500)])
+    (both,) = condense([first, record(None, 3, at=900)])
+    assert lost_since(both) == lost_since(first) == 500
+    assert lost_since(record(None, 4, at=900)) is None
+    older = msgspec.json.encode(
+        {"topic": "order", "epoch": "E", "account": "main", "first": 1, "last": 2}
+    )
+    (mixed,) = condense([Record(older, is_observed=False, is_loss=True), both])
+    assert lost_since(mixed) is None

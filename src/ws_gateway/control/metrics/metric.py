@@ -15,7 +15,6 @@ from ws_gateway.ports.account import AccountDesk
 from ws_gateway.ports.delivery import QueueStatus
 from ws_gateway.ports.feed import ClockComparison
 from ws_gateway.runtime.counters import (
-    AccountTally,
     BackfillTally,
     Counters,
     RecordingTally,
@@ -41,8 +40,7 @@ class Meters:
         loop: how late the event loop is.
         clock: the venue's beside ours; None if nobody measures it.
         spool_max_bytes: bound of the spool.
-        account: what became of private facts beside the events.
-        accounts: those that are configured.
+        accounts: those that are configured, the first one first.
         filling: what became of gaps in trades and candles.
         recording: what came of the frames that were to be recorded.
         certificates: answers when each certificate ends, by name, as far as it is known.
@@ -57,7 +55,6 @@ class Meters:
     loop: LoopLag = field(default_factory=LoopLag)
     clock: ClockComparison | None = None
     spool_max_bytes: int = 0
-    account: AccountTally = field(default_factory=AccountTally)
     accounts: Sequence[AccountDesk] = ()
     filling: BackfillTally = field(default_factory=BackfillTally)
     recording: RecordingTally = field(default_factory=RecordingTally)

@@ -12,6 +12,7 @@ from ws_gateway.domain.topic import Endpoint, EventClass, event_class_of_key
 from ws_gateway.ports.delivery import AlertCode, BrokerState, LaneStatus, QueueStatus
 from ws_gateway.ports.feed import ConnectionStatus, SessionState
 from ws_gateway.runtime.breaker import BreakerState
+from ws_gateway.runtime.counters import AccountTally
 from ws_gateway.runtime.histogram import Histograms
 
 Reader = Callable[[Sight], Iterable[Sample]]
@@ -96,6 +97,40 @@ def by_reason(read: Callable[[Sight], Mapping[str, int]], known: Iterable[str] =
 def histograms(read: Callable[[Sight], Histograms]) -> Reader:
     """Read the histograms of one measure."""
     return lambda sight: read(sight).items()
+
+
+def per_account(read: Callable[[AccountTally], Mapping[str, int]], known: Iterable[str]) -> Reader:
+    """Read counts of each account by one word; those that are known are told from the start."""
+    zeros = dict.fromkeys(known, 0)
+
+    def samples(sight: Sight) -> Iterator[Sample]:
+        for desk in sight.meters.accounts:
+            for word, count in {**zeros, **read(desk.tally)}.items():
+                yield (desk.name, word), count
+
+    return samples
+
+
+def histograms_per_account(read: Callable[[AccountTally], Histograms]) -> Reader:
+    """Read the histograms of one measure of each account."""
+    return lambda sight: [
+        ((desk.name, *labels), histogram)
+        for desk in sight.meters.accounts
+        for labels, histogram in read(desk.tally).items()
+    ]
+
+
+def login_failures(sight: Sight) -> Iterator[Sample]:
+    """Tell what was wrong with logins, of each account from the start."""
+    found = sight.meters.tally.login_failures
+    for place, desk in enumerate(sight.meters.accounts):
+        for fault in LOGIN_FAULTS:
+            yield (desk.name, fault), found["" if place == 0 else desk.name, fault]
+
+
+def balance_rows_lost(sight: Sight) -> Iterator[Sample]:
+    """Count the rows that were dropped."""
+    return (((desk.name,), desk.tally.lost) for desk in sight.meters.accounts)
 
 
 def per_lane(read: Callable[[LaneStatus], float]) -> Reader:
@@ -213,14 +248,15 @@ def alerts(sight: Sight) -> Iterator[Sample]:
 
 def balance_rows_waiting(sight: Sight) -> Iterator[Sample]:
     """Count what is not in the database yet, by where it is."""
-    figures = [desk.figures() for desk in sight.meters.accounts]
-    yield ("memory",), sum(one.rows_in_memory for one in figures)
-    yield ("disk",), sum(one.rows_on_disk for one in figures)
+    for desk in sight.meters.accounts:
+        figures = desk.figures()
+        yield (desk.name, "memory"), figures.rows_in_memory
+        yield (desk.name, "disk"), figures.rows_on_disk
 
 
-def balance_spool_bytes(sight: Sight) -> float:
-    """Sum what balance rows take on disk."""
-    return sum(desk.figures().spool_bytes for desk in sight.meters.accounts)
+def balance_spool_bytes(sight: Sight) -> Iterator[Sample]:
+    """Say what balance rows take on disk."""
+    return (((desk.name,), desk.figures().spool_bytes) for desk in sight.meters.accounts)
 
 
 def watermark_ages(sight: Sight) -> Iterator[Sample]:

@@ -64,7 +64,8 @@ _EVENTS = (
            _one(lambda s: s.meters.counters.resyncs)),
     Metric("frames_quarantined_total", _C, "Frames nobody could read, by reason; `not_kept` ones "
            "found no room in the quarantine queue.",
-           read.by_reason(lambda s: s.report.counters["quarantined"], read.QUARANTINED),
+           read.by_reason(lambda s: s.report.counters["quarantined"],
+                          (*read.QUARANTINED, *read.REFUSED)),
            ("reason",)),
 )  # fmt: skip
 
@@ -133,8 +134,7 @@ _VENUE = (
     Metric("connection_losses_total", _C, "Attempts that failed and connections that were lost, "
            "by reason.", _losses, ("endpoint", "reason")),
     Metric("login_failures_total", _C, "Logins Bybit did not take, by what was found to be wrong.",
-           read.by_reason(lambda s: s.meters.tally.login_failures, read.LOGIN_FAULTS),
-           ("fault",)),
+           read.login_failures, ("account", "fault")),
     Metric("breaker_state", _G, "1 for the state an endpoint's breaker is in.",
            read.breaker_states, ("endpoint", "account", "state")),
     Metric("topics", _G, "Wanted topics by state.", read.subscriptions, ("endpoint", "state")),
@@ -169,30 +169,30 @@ _VENUE = (
 _PRIVATE = (
     Metric("balance_rows_stored_total", _C, "Balance rows PostgreSQL committed, `coin` or `margin` "
            "(an account's totals). A row whose answer was lost is written twice, and counted so.",
-           read.by_reason(lambda s: s.meters.account.stored, ("coin", "margin")), ("kind",)),
+           read.per_account(lambda tally: tally.stored, ("coin", "margin")), ("account", "kind")),
     Metric("balance_persistence_seconds", _H, "Time from the receipt of a push, or of an answer "
            "of REST, until its rows were committed; rows of an outage took as long as that.",
-           read.histograms(lambda s: s.meters.account.storing), ("source",)),
+           read.histograms_per_account(lambda tally: tally.storing), ("account", "source")),
     Metric("balance_rows_waiting", _G, "Balance rows that are not in PostgreSQL yet, by where "
-           "they are: `memory` or `disk`.", read.balance_rows_waiting, ("place",)),
+           "they are: `memory` or `disk`.", read.balance_rows_waiting, ("account", "place")),
     Metric("balance_rows_lost_total", _C, "Balance rows given up because disk and memory were "
-           "full, or the disk did not give them back.", _one(lambda s: s.meters.account.lost)),
+           "full, or the disk did not give them back.", read.balance_rows_lost, ("account",)),
     Metric("balance_spool_bytes", _G, "Bytes of balance rows on disk.",
-           _one(read.balance_spool_bytes)),
+           read.balance_spool_bytes, ("account",)),
     Metric("private_records_refused_total", _C, "Balances and positions that cannot be true, or "
            "that PostgreSQL does not take, by reason; they are in quarantine.",
-           read.by_reason(lambda s: s.meters.account.refused, read.REFUSED), ("reason",)),
+           read.per_account(lambda tally: tally.refused, read.REFUSED), ("account", "reason")),
     Metric("reconciliations_total", _C, "Readings of REST for what the stream missed, by how they "
-           "ended.", read.by_reason(lambda s: s.meters.counters.reconciliations, read.READINGS),
-           ("result",)),
+           "ended.", read.per_account(lambda tally: tally.ended, read.READINGS),
+           ("account", "result")),
     Metric("reconciliation_seconds", _H, "How long such a reading took, until all of it was told.",
-           read.histograms(lambda s: s.meters.account.readings), ("result",)),
+           read.histograms_per_account(lambda tally: tally.readings), ("account", "result")),
     Metric("reconciled_events_total", _C, "Events that REST told and the stream had not.",
-           read.by_reason(lambda s: s.meters.counters.reconciled, read.RECONCILED),
-           ("event_class",)),
+           read.per_account(lambda tally: tally.reconciled, read.RECONCILED),
+           ("account", "event_class")),
     Metric("stream_differences_total", _C, "Those of them that no break of the stream explains.",
-           read.by_reason(lambda s: s.meters.counters.differing, read.RECONCILED),
-           ("event_class",)),
+           read.per_account(lambda tally: tally.differing, read.RECONCILED),
+           ("account", "event_class")),
     Metric("reconciliation_watermark_age_seconds", _G, "Age of the stored time up to which facts "
            "of a class are known to be delivered, the oldest of its topics. It may lag by ten "
            "minutes, because Bybit's lists may.", read.watermark_ages, ("account", "event_class")),

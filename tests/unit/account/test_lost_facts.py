@@ -1,0 +1,241 @@
+"""What was taken, called delivered, and lost all the same is read again, after a kill too."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from support.account_desk import NOW_MS
+from support.memory_lists import MemoryLists, MemoryMarks
+from support.reconcile_room import EXECUTION, ORDER, Room, execution, order, over_rest, until
+from ws_gateway.account.mark_book import LOST_MS
+from ws_gateway.domain.event import Event
+from ws_gateway.domain.mark import Mark
+from ws_gateway.domain.private_list import Listing, ListPage, ListQuery
+from ws_gateway.domain.topic import Channel, build_topic
+
+HOUR_MS = 3_600_000
+LINE = ("execution", "linear")
+
+
+class SlowLists(MemoryLists):
+    """REST whose answers a test lets through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def page(self, query: ListQuery, cursor: str = "") -> ListPage:
+        """Return a page, when it may."""
+        page = await super().page(query, cursor)
+        await self.may_answer.wait()
+        return page
+
+
+def row(number: int, at: int) -> dict[str, Any]:
+    """Make an execution as REST has it."""
+    return over_rest(execution(number, at))
+
+
+def order_id(event: Event) -> str:
+    """Name an event's order."""
+    return str(msgspec.json.decode(event.observation.payload)["orderId"])
+
+
+def told(room: Room) -> list[str]:
+    """Return the executions a consumer got."""
+    return [word for word in room.told(EXECUTION) if " e" in word]
+
+
+async def through(lists: MemoryLists, marks: MemoryMarks, at: int) -> None:
+    """Let a process be done with everything up to a time, and end."""
+    lists.now_ms = at - 1000
+    room = Room(lists, marks)
+    async with room.running():
+        room.connect(EXECUTION)
+        await room.done()
+        lists.add(Listing.EXECUTIONS, "linear", row(0, at))
+        lists.now_ms = at
+        room.cut(EXECUTION)
+        room.connect(EXECUTION)
+        await room.done(2)
+        await until(lambda: marks.marks[LINE].through == at)
+
+
+async def test_a_process_killed_after_a_loss_leaves_its_successor_a_mark_before_it() -> None:
+    """REST is away when it is noticed; the marker goes, the process is killed."""
+    lists, marks = MemoryLists(), MemoryMarks()
+    room = Room(lists, marks)
+    async with room.running():
+        room.connect(EXECUTION)
+        await room.done()
+        room.tell(EXECUTION, execution(1, NOW_MS + 1))
+        lists.add(Listing.EXECUTIONS, "linear", row(1, NOW_MS + 1), row(2, NOW_MS + 2 * HOUR_MS))
+        lists.now_ms += 2 * HOUR_MS
+        room.cut(EXECUTION)
+        room.connect(EXECUTION)
+        await room.done(2)
+        await until(lambda: marks.marks[LINE].through == lists.now_ms)
+        lists.failures = 10**9
+        room.runner.facts_lost([EXECUTION], NOW_MS + 1)
+        await until(lambda: marks.marks[LINE].through == NOW_MS + 1 - LOST_MS)
+        assert not marks.marks[LINE].seen
+    lists.failures = 0
+    heir = Room(lists, marks)
+    async with heir.running():
+        heir.connect(EXECUTION)
+        await heir.done()
+    assert told(heir) == ["rest e1", "rest e2"]
+
+
+async def test_what_the_spool_dropped_after_days_is_read_again() -> None:
+    """It keeps events for three days, and says how old the oldest was that it dropped."""
+    lists, marks = MemoryLists(), MemoryMarks()
+    lists.add(Listing.EXECUTIONS, "linear", row(1, NOW_MS - 60 * HOUR_MS))
+    await through(lists, marks, NOW_MS)
+    room = Room(lists, marks)
+    async with room.running():
+        room.connect(EXECUTION)
+        await room.done()
+        room.runner.facts_lost([EXECUTION], NOW_MS - 60 * HOUR_MS)
+        await room.done(2)
+    assert "rest e1" in told(room)
+    assert room.completes(EXECUTION)[-1] is True
+
+
+async def test_a_lost_fill_of_an_order_that_was_made_long_before_is_told_again() -> None:
+    """Lists of orders are in the order they were made, with many newer ones before it."""
+    lists, marks = MemoryLists(), MemoryMarks()
+    made, filled = NOW_MS - 20 * HOUR_MS, NOW_MS - 1000
+    lost = order("old", made, orderStatus="Filled", updatedTime=str(filled))
+    newer = [order(f"o{n}", NOW_MS - HOUR_MS + n, orderStatus="Filled") for n in range(120)]
+    for one in (lost, *newer):
+        for listing in (Listing.ORDER_HISTORY, Listing.RECENT_ORDERS):
+            lists.add(listing, "linear", over_rest(one))
+    marks.marks["order", "linear"] = Mark("order", "linear", NOW_MS)
+    room = Room(lists, marks)
+    async with room.running():
+        room.connect(ORDER)
+        await room.done()
+        assert "old" not in [order_id(event) for event in room.events(ORDER)]
+        room.runner.facts_lost([ORDER], filled)
+        await room.done(2)
+    assert "old" in [order_id(event) for event in room.events(ORDER)]
+
+
+async def test_a_loss_of_unknown_age_goes_back_as_far_as_queues_keep_events_and_no_further() -> (
+    None
+):
+    """However often it happens before a reading is complete."""
+    lists, marks = MemoryLists(), MemoryMarks()
+    lists.add(
+        Listing.EXECUTIONS, "linear", row(1, NOW_MS - LOST_MS - HOUR_MS), row(2, NOW_MS - LOST_MS)
+    )
+    await through(lists, marks, NOW_MS)
+    room = Room(lists, marks)
+    async with room.running():
+        room.connect(EXECUTION)
+        await room.done()
+        lists.failures = 10**9
+        for times in range(1, 4):
+            room.runner.facts_lost([EXECUTION])
+            await room.failed(times)
+        lists.failures = 0
+        await room.done(2)
+    assert told(room) == ["rest e2", "rest e0"]
+
+
+async def test_a_loss_noticed_before_the_first_reading_is_not_taken_for_told() -> None:
+    """What an earlier process left as seen may be what is lost."""
+    lists, marks = MemoryLists(), MemoryMarks()
+    await through(lists, marks, NOW_MS)
+    assert marks.marks[LINE].seen
+    room = Room(lists, marks)
+    room.runner.facts_lost([EXECUTION], NOW_MS)
+    async with room.running():
+        room.connect(EXECUTION)
+        await room.done()
+    assert told(room) == ["rest e0"]
+
+
+async def test_a_reading_that_began_before_a_loss_moves_no_mark_past_it() -> None:
+    """It knows nothing of it: the next one reads what was lost."""
+    lists, marks = SlowLists(), MemoryMarks()
+    lists.add(Listing.EXECUTIONS, "linear", row(5, NOW_MS - HOUR_MS))
+    await through(lists, marks, NOW_MS)
+    room = Room(lists, marks)
+    async with room.running():
+        room.connect(EXECUTION)
+        await room.done()
+        lists.now_ms += HOUR_MS
+        lists.add(Listing.EXECUTIONS, "linear", row(1, lists.now_ms))
+        lists.may_answer.clear()
+        asked = len(lists.asked)
+        room.cut(EXECUTION)
+        room.connect(EXECUTION)
+        await until(lambda: len(lists.asked) > asked)
+        room.runner.facts_lost([EXECUTION], NOW_MS - HOUR_MS)
+        lists.may_answer.set()
+        await room.done(3)
+        await until(lambda: marks.marks[LINE].through == lists.now_ms)
+    assert "rest e5" in told(room)
+
+
+async def test_marks_do_not_go_back_twice_for_one_loss() -> None:
+    """While the database is away the earliest waits; what is read then is stored behind it."""
+    lists, marks = MemoryLists(), MemoryMarks()
+    await through(lists, marks, NOW_MS)
+    room = Room(lists, marks)
+    async with room.running():
+        room.connect(EXECUTION)
+        await room.done()
+        marks.is_away = True
+        lists.now_ms += HOUR_MS
+        lists.add(Listing.EXECUTIONS, "linear", row(1, lists.now_ms))
+        room.runner.facts_lost([EXECUTION], NOW_MS - 2)
+        room.runner.facts_lost([EXECUTION], NOW_MS - 1)
+        await room.done(2)
+        marks.is_away = False
+        await until(lambda: marks.marks[LINE].through == lists.now_ms)
+        assert room.keeper.through[LINE] == lists.now_ms
+
+
+async def test_marks_go_back_though_what_others_stand_for_is_not_delivered_yet() -> None:
+    """A disk that refuses while the broker is away may keep them waiting for long."""
+    lists, marks = MemoryLists(), MemoryMarks()
+    await through(lists, marks, NOW_MS)
+    room = Room(lists, marks)
+    async with room.running():
+        room.receipts.is_safe = False
+        room.connect(EXECUTION)
+        await room.done()
+        lists.now_ms += HOUR_MS
+        lists.add(Listing.EXECUTIONS, "linear", row(1, lists.now_ms))
+        room.cut(EXECUTION)
+        room.connect(EXECUTION)
+        await room.done(2)
+        lists.failures = 10**9
+        room.runner.facts_lost([EXECUTION], NOW_MS)
+        await until(lambda: marks.marks[LINE].through == NOW_MS - LOST_MS)
+        room.receipts.is_safe = True
+        await asyncio.sleep(0.1)
+        assert marks.marks[LINE].through == NOW_MS - LOST_MS
+
+
+async def test_a_further_account_knows_again_what_an_earlier_process_told() -> None:
+    """Its topics have keys of their own; without them a restart repeats all of the overlap."""
+    lists, marks = MemoryLists(), MemoryMarks()
+    lists.add(Listing.EXECUTIONS, "linear", row(1, NOW_MS))
+    topic = build_topic(Channel.EXECUTION, account="hedge")
+    first, second = Room(lists, marks), Room(lists, marks)
+    marks.marks[LINE] = Mark(*LINE, NOW_MS - 1000)
+    for room in (first, second):
+        async with room.running():
+            room.connect(topic)
+            await room.done()
+            await until(lambda: marks.marks[LINE].seen)
+    assert len(first.events(topic)) == 1
+    assert second.events(topic) == []
