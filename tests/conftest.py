@@ -18,10 +18,13 @@ from rabbitmq_node import PrivateNode, find_server
 from support.amqp_names import delete_topology
 from support.databases import Databases, shared_server
 from support.leftovers import leftover_tasks, leftovers, own_children, own_threads
+from support.needs import skip_without
 from support.proxy import TcpProxy
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DEV = CHECKOUT / ".dev"
+
+pytest_plugins = ["support.needs"]
 
 OpenProxy = Callable[[str, int], Awaitable[TcpProxy]]
 
@@ -85,7 +88,7 @@ def own_broker(tmp_path: Path) -> Iterator[PrivateNode]:
     """A running RabbitMQ of the test's own, to stop and start at will (2 to 4 s each)."""
     server = find_server()
     if server is None:
-        pytest.skip("needs an installed rabbitmq-server, to stop and start one of its own")
+        skip_without("rabbitmq", "a broker of its own has to be stopped and started")
     node = PrivateNode(tmp_path / "rabbitmq", print)
     node.start(server)
     try:

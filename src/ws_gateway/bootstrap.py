@@ -112,6 +112,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 path.counters, lambda: path.publisher.in_flight, lambda: path.spool.observed
             )
             ring = KeyRing(PostgresKeys(store.statements))
+            trail = PostgresAudit(store.statements)
             await _or_stop(_read_keys(ring, settings), stop)
             requests = OpenRequests()
             meters = Meters(
@@ -163,13 +164,13 @@ async def serve(settings: Settings, stop: asyncio.Event, telemetry: Telemetry) -
                 ),
                 health=reporter,
                 scrape=Scrape(reporter, meters),
-                operations=Operations(reporter, PostgresAudit(store.statements), telemetry.levels),
+                operations=Operations(reporter, trail, telemetry.levels),
                 keys=KeyService(PostgresKeys(store.statements), ring),
                 guard=Guard(settings.api_key, ring, _limits(settings)),
                 audience=audience,
                 requests=requests,
                 contract=render(_site(settings)),
-                balances=BalanceService(path.accounts, path.is_followed),
+                balances=BalanceService(path.accounts, trail, path.is_followed),
             )
             server = HttpServer(
                 app, settings.http_trusted_proxies, None if shown is None else shown.context

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.alert_proof import ALERTS, RULES, rules
+from support.needs import skip_without
 from ws_gateway.control.metrics.metric import Type
 from ws_gateway.control.metrics.table import METRICS
 from ws_gateway.runtime.histogram import PATIENT_SECONDS, QUICK_SECONDS
@@ -71,7 +72,7 @@ def test_promtool_finds_nothing_wrong_with_the_rules(words: tuple[str, str]) -> 
     """Their own tests hold the identity, the ratios, and when alerts begin and end."""
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("needs promtool, of the Debian package prometheus")
+        skip_without("promtool", "the rules' own tests are run by it")
     done = subprocess.run(
         [promtool, words[0], "rules", words[1]],
         cwd=RULES.parent,

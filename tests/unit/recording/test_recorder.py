@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from frame_recording import What, find_files, summarise
+from support.needs import skip_without
 from support.outages import small_disk
 from support.recording_stage import recorded, recorder_into, recording
 from ws_gateway.errors import ConfigError
@@ -168,7 +169,7 @@ def test_a_full_disk_costs_frames_of_the_recording_and_nobody_else_anything(
         disk = small_disk(folder)
         disk.__enter__()
     except PermissionError as exc:
-        pytest.skip(str(exc))
+        skip_without("mount", str(exc))
     try:
         with capture_logs() as logs, recording(folder) as recorder:
             line = open_line(recorder)
