@@ -84,8 +84,8 @@ async def test_who_had_balances_read_anew_stands_in_the_audit_trail(gateway: Gat
     with pytest.raises(Forbidden):
         await BalanceService([gateway.account], gateway.trail).sync(nobody, None)
     assert (await gateway.http.post(f"{BALANCES}/sync", headers=KEY)).status_code == 200
-    asked = {"params": {"action": "balances.sync"}, "headers": KEY}
-    (row,) = (await gateway.http.get("/api/v1/audit", **asked)).json()["items"]
+    answer = await gateway.http.get("/api/v1/audit?action=balances.sync", headers=KEY)
+    (row,) = answer.json()["items"]
     assert (row["actor_id"], row["subject"], row["before"]) == ("bootstrap", "main", None)
     assert row["after"] == {"changed": 0, "unchanged": 0, "faults": 0, "is_stored": True}
     assert len(row["trace_id"]) == 32
