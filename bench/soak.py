@@ -73,6 +73,7 @@ async def watch_process(stage: OutageStage, run: Run) -> None:
                 process.memory_info().rss,
                 process.num_fds(),
                 int(float(found[1])),
+                sum(lane["peak_bytes"] for lane in stage.watch.last["broker"]["lanes"]),
                 remembered(len(orders), heard, len(stage.ear.told["execution"])),
                 calm and held < MOST_HELD,
             )

@@ -15,16 +15,23 @@ from support.delivery_rig import consuming, eventually
 from support.node_control import rabbitmqctl
 from support.site import KEYS, Site
 
-DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+CHECKOUT = Path(__file__).resolve().parents[2]
+DEPLOY, PAGE = CHECKOUT / "deploy", CHECKOUT / "docs" / "deploy.md"
 PREFIX = "ws-gateway"  # the one that the definitions are about
 
 
 async def login(node: PrivateNode, folder: Path) -> str:
-    """Import the definitions as the page says; answers the URL of the gateway's user."""
+    """Import the definitions, and a service's user; answers the URL of the gateway's user."""
     text = (DEPLOY / "rabbitmq" / "definitions.template.json").read_text(encoding="utf-8")
     file = folder / "definitions.json"
-    file.write_text(text.replace("@gateway@", "gw-1").replace("@operator@", "op-1"), "utf-8")
-    json.loads(file.read_text("utf-8"))
+    definitions = json.loads(text.replace("@gateway@", "gw-1").replace("@operator@", "op-1"))
+    definitions["users"].append({"name": "strategy-1", "password": "s-1", "tags": ""})
+    none, only = "^$", r"^ws-gateway\.(orderbook|strategy-1\..*)$"  # as the page says
+    assert f"strategy-1 '{none}' '{none}' '{only}'" in PAGE.read_text(encoding="utf-8")
+    definitions["permissions"].append(
+        {"user": "strategy-1", "vhost": "/", "configure": none, "write": none, "read": only}
+    )
+    file.write_text(json.dumps(definitions), encoding="utf-8")
     await rabbitmqctl(node, "import_definitions", str(file))
     return node.url.replace("guest:guest@", "gateway:gw-1@")
 
@@ -64,9 +71,6 @@ async def test_the_gateways_user_may_do_what_it_must_and_nothing_else(
         own = await gw.add("orderbook", "BTCUSDT", delivery="dedicated", **wish)
         await gw.add("order")
         await gw.until_ready()
-        await rabbitmqctl(own_broker, "add_user", "strategy-1", "s-1")
-        only = r"^ws-gateway\.(orderbook|strategy-1\..*)$"
-        await rabbitmqctl(own_broker, "set_permissions", "strategy-1", "^$", "^$", only)
         service = own_broker.url.replace("guest:guest@", "strategy-1:s-1@")
         async with consuming(service, f"{PREFIX}.strategy-1.orderbook") as books:
             await eventually(lambda: len(books.facts) > 5)

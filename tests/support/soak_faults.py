@@ -20,6 +20,7 @@ _BOOK = "orderbook.50.SIM0001USDT"
 _TICKER = "tickers.SIM0001USDT"
 _HASTE = (4.0, 6.0)
 _QUIET = (10.0, 16.0)
+_DEEPEST = 1.5
 _HELD = 500  # far more than is on its way while all is well
 
 
@@ -54,16 +55,21 @@ class Turn:
 def schedule(seed: int) -> Iterator[Turn]:
     """Go through all faults again and again, each round in another order; same seed, same.
 
-    The first round is in haste: it only leaves the high-water marks, and growth is judged after it.
+    The first round leaves the high-water marks, and growth is judged after it: so it is in haste,
+    and its outages of broker and database last longer than those of the others ever do.
     """
     rng = Random(seed)
     quiet = _HASTE
+    is_first = True
     while True:
         order = list(FAULTS)
         rng.shuffle(order)
         for fault in order:
-            yield Turn(rng.uniform(*quiet), fault, rng.uniform(*fault.seconds))
-        quiet = _QUIET
+            seconds = rng.uniform(*fault.seconds)
+            if is_first and fault.side != "exchange":
+                seconds = fault.seconds[1] * _DEEPEST
+            yield Turn(rng.uniform(*quiet), fault, seconds)
+        quiet, is_first = _QUIET, False
 
 
 def _venue(

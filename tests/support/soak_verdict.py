@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from statistics import median
 
 from support.slopes import Slope, fit
 
@@ -17,6 +18,7 @@ CALM_SAMPLES = 60
 STRETCHES = 6
 _STRETCH_SAMPLES = 3
 _STRETCH_GAP_SECONDS = 5.0
+_DEEPER = 1.05  # an outage that held so much more than any before leaves a mark of its own
 
 ID_BYTES = 93.0
 ORDER_BYTES = 368.0
@@ -30,18 +32,20 @@ class Bound:
 
     Attributes:
         per_hour: so fast, and by the noise of the line more.
+        step: it comes in pieces of this size, so one over all is noise.
         most_noise: beyond this the line says nothing, and a run that says nothing is not well.
     """
 
     name: str
     unit: str
     per_hour: float
+    step: float
     most_noise: float
 
 
-MEMORY = Bound("memory", "MB", 10.0, 25.0)
-DESCRIPTORS = Bound("descriptors", "", 12.0, 60.0)
-TASKS = Bound("tasks", "", 12.0, 60.0)
+MEMORY = Bound("memory", "MB", 10.0, 1.0, 25.0)  # Python takes it from the system by the megabyte
+DESCRIPTORS = Bound("descriptors", "", 12.0, 1.0, 60.0)
+TASKS = Bound("tasks", "", 12.0, 1.0, 60.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class Sample:
 
     Attributes:
         at: seconds since the start.
+        peak_bytes: most that its buffers have held since the start.
         remembered_bytes: what it remembers by design, up to a bound, to know again what it told.
         is_calm: no fault goes on, the last one is over for a while, and nothing is held back.
     """
@@ -58,6 +63,7 @@ class Sample:
     rss_bytes: int
     descriptors: int
     tasks: int
+    peak_bytes: int
     remembered_bytes: float
     is_calm: bool
 
@@ -188,14 +194,22 @@ def _at_least(name: str, count: int, least: float) -> Line:
 
 
 def warmed_up_at(run: Run, kinds: int) -> float | None:
-    """Say from when on growth counts: after each kind of fault has left its high-water mark once.
+    """Say from when on growth counts: after each kind of fault and the deepest outage of all.
 
-    None if that did not come about.
+    What buffers once held stays with the allocator, for the next time; an outage that is deeper
+    than any before takes more. None if not each kind of fault happened.
     """
     if not kinds or len(run.faults) < kinds:
         return None
     last = run.faults[kinds - 1]
-    return None if last.back_seconds is None else last.at + last.seconds + last.back_seconds
+    if last.back_seconds is None:
+        return None
+    at, peak = last.at + last.seconds + last.back_seconds, 0.0
+    for one in run.samples:
+        if one.peak_bytes > peak * _DEEPER:
+            peak = one.peak_bytes
+            at = max(at, one.at)
+    return at
 
 
 def stretches(samples: Sequence[Sample]) -> list[list[Sample]]:
@@ -217,6 +231,7 @@ def _grown(run: Run, kinds: int) -> list[Line]:
     calm = [one for one in run.samples if one.is_calm and one.at >= warm_up]
     found = stretches(calm)
     lines = [
+        Line("warm-up", f"{warm_up:.0f} s, until the deepest outage was over", is_well=True),
         _at_least("calm samples", len(calm), CALM_SAMPLES),
         _at_least("calm stretches", len(found), STRETCHES),
     ]
@@ -232,28 +247,24 @@ def _grown(run: Run, kinds: int) -> list[Line]:
 
 
 def _trend(found: Sequence[Sequence[Sample]], value: Callable[[Sample], float]) -> Slope:
-    return fit(
-        [
-            (sum(one.at for one in each) / len(each), sum(map(value, each)) / len(each))
-            for each in found
-        ]
-    )
+    return fit([(median(one.at for one in each), median(map(value, each))) for each in found])
 
 
 def _grows(bound: Bound, line: Slope, expected: float = 0.0) -> Line:
     """Judge a slope; what is remembered by design and bounded is no growth."""
     unit = f" {bound.unit}/h" if bound.unit else "/h"
     own = line.per_hour - expected
+    noise = max(line.noise_per_hour, bound.step * 3600 / line.seconds)
     said = (
-        f"{line.per_hour:+.1f} ±{line.noise_per_hour:.1f}{unit}"
+        f"{line.per_hour:+.1f} ±{noise:.1f}{unit}"
         f" over {line.seconds / 60:.1f} min, mean {line.mean:.1f}"
     )
     if expected:
         said += f"; {expected:+.1f} of it is remembered up to a bound, so {own:+.1f}"
-    if line.noise_per_hour > bound.most_noise:
+    if noise > bound.most_noise:
         return Line(bound.name, f"{said}; too noisy to tell: run it longer, or in quiet", False)
-    most = bound.per_hour + line.noise_per_hour
-    return Line(bound.name, f"{said}; at most {bound.per_hour:+.0f} and the noise", own <= most)
+    said += f"; at most {bound.per_hour:+.0f} and the noise"
+    return Line(bound.name, said, own <= bound.per_hour + noise)
 
 
 def _kept(seen: Seen) -> list[Line]:

@@ -38,6 +38,7 @@ def run_of(
     tasks: Callable[[float], float] = lambda _: 30.0,
     descriptors: Callable[[float], float] = lambda _: 26.0,
     kept: Callable[[float], float] = lambda _: 0.0,
+    peak: Callable[[float], float] = lambda _: 3.0,
 ) -> Run:
     """Make a run of ten minutes with a fault every 16 s; `noise` is of each calm stretch, MB."""
     rng, run = Random(3), Run()
@@ -54,6 +55,7 @@ def run_of(
                     int((megabytes(now) + level) * 1e6),
                     round(descriptors(now)),
                     round(tasks(now)),
+                    int(peak(now) * 1e6),
                     kept(now) * 1e6,
                     is_calm=second >= _LASTS + 5,
                 )
@@ -144,6 +146,23 @@ def test_steps_to_what_the_first_of_each_fault_needs_are_no_growth() -> None:
     """The warm-up is left out, however high it is."""
     warm = len(KINDS) * _EVERY
     assert broken(run_of(lambda at: 88.0 + 27.0 * min(1.0, at / warm))) == {}
+
+
+def test_a_step_by_the_deepest_outage_of_all_is_no_growth_but_what_comes_after_it_is() -> None:
+    """It counts from there on, if that is long enough to tell."""
+
+    def deeper(at: float) -> float:
+        return 3.0 if at < 240 else 9.0
+
+    def stepping(at: float) -> float:
+        return 110.0 + deeper(at)
+
+    assert set(broken(run_of(stepping))) == {"memory"}
+    assert broken(run_of(stepping, peak=deeper)) == {}
+    growing = run_of(lambda at: stepping(at) + 60.0 * at / 3600, peak=deeper)
+    assert set(broken(growing)) == {"memory"}
+    late = run_of(level, peak=lambda at: 3.0 if at < 560 else 9.0)
+    assert {"calm stretches", "growth"} <= set(broken(late))
 
 
 def test_a_line_in_too_much_noise_is_no_pass_but_a_reason_to_run_longer() -> None:
