@@ -24,7 +24,7 @@ from ws_gateway.delivery.link import Deaf, open_link
 from ws_gateway.delivery.management import ManagementApi
 from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.subscription import Delivery
-from ws_gateway.ports import QueueKind
+from ws_gateway.ports.delivery import QueueKind
 from ws_gateway.runtime.counters import Counters
 
 

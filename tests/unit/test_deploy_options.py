@@ -15,9 +15,10 @@ import pytest
 import yaml
 
 from support.tls import Authority
-from ws_gateway.config import Settings, load_settings
+from ws_gateway.config import Settings
 from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.topic import EventClass
+from ws_gateway.settings_source import load_settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DEPLOY = CHECKOUT / "deploy"

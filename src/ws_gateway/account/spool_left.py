@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from ws_gateway.account_ports import AccountProblem
+from ws_gateway.ports.account import AccountProblem
 from ws_gateway.runtime.left_spools import left_spools
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from ws_gateway.account_ports import AccountDesk, CoinOutcome, HistoryQuery, Synced
 from ws_gateway.control.access import require
 from ws_gateway.control.trail import note_done
 from ws_gateway.domain.audit import AuditAction
 from ws_gateway.domain.balance import CoinBalance, MarginBalance
 from ws_gateway.domain.caller import Caller, Scope
 from ws_gateway.errors import Rejected
-from ws_gateway.ports import AuditTrail
+from ws_gateway.ports.account import AccountDesk, CoinOutcome, HistoryQuery, Synced
+from ws_gateway.ports.store import AuditTrail
 
 Row = TypeVar("Row", CoinBalance, MarginBalance)
 

@@ -9,7 +9,7 @@ import structlog
 from ws_gateway.domain.audit import AuditAction
 from ws_gateway.domain.caller import Caller
 from ws_gateway.errors import DatabaseLost
-from ws_gateway.ports import AuditTrail
+from ws_gateway.ports.store import AuditTrail
 
 _log = structlog.get_logger(__name__)
 
