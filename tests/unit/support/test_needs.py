@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support.alert_proof import Proof
 from support.needs import ALL, NEEDS, required, sort_skips, wanting
 
 TESTS = Path(__file__).resolve().parents[2]
@@ -82,6 +83,15 @@ def test_a_requirement_that_no_test_knows_is_refused_before_anything_runs(tmp_pa
     code, words = tried(tmp_path, "brwoser")
     assert code == pytest.ExitCode.USAGE_ERROR, words
     assert "brwoser" in words
+
+
+def test_an_alert_that_no_promtool_judged_is_a_skip_and_not_a_pass(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It returned in silence where promtool was not installed."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(pytest.skip.Exception, match="needs promtool"):
+        Proof().check(tmp_path)
 
 
 def test_no_test_skips_but_for_a_need_that_is_named() -> None:
