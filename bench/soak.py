@@ -48,7 +48,7 @@ LOAD = Load(symbols=10, rate=20, trade_every=0.1, buffer_events=20_000)
 LAST_QUIET_SECONDS = 15.0
 SETTLED_SECONDS = 5.0
 MOST_HELD = 500
-LEAST_MINUTES = 6.0
+LEAST_MINUTES = 8.0
 _TASKS = re.compile(r"^ws_gateway_tasks (\S+)", re.MULTILINE)
 
 
