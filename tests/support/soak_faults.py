@@ -20,7 +20,7 @@ _BOOK = "orderbook.50.SIM0001USDT"
 _TICKER = "tickers.SIM0001USDT"
 _HASTE = (4.0, 6.0)
 _QUIET = (10.0, 16.0)
-_DEEPEST = 1.5
+_DEEPEST = 2.0
 _HELD = 500  # far more than is on its way while all is well
 
 

@@ -18,7 +18,7 @@ CALM_SAMPLES = 60
 STRETCHES = 6
 _STRETCH_SAMPLES = 3
 _STRETCH_GAP_SECONDS = 5.0
-_DEEPER = 1.05  # an outage that held so much more than any before leaves a mark of its own
+_DEEPER = 1.25  # an outage that held so much more than any before leaves a mark of its own
 
 ID_BYTES = 93.0
 ORDER_BYTES = 368.0
