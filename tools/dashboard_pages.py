@@ -123,9 +123,9 @@ DASHBOARDS = (
                 "ops",
             ),
             Panel(
-                "Objectives: 99.9 % uptime of each connection, 99.99 % delivered (30 days)",
+                "Objectives: 99.9 % uptime of each shard, 99.99 % delivered (30 days)",
                 [
-                    ("ws_gateway:connection_uptime:ratio30d", "{{connection}} up"),
+                    ("ws_gateway:connection_uptime:ratio30d", "{{shard}} up"),
                     ("ws_gateway:event_success:ratio_rate30d", "delivered"),
                 ],
                 "percentunit",

@@ -39,6 +39,7 @@ class ConnectionStatus:
         is_login_refused: `last_error` is about a login the venue did not take.
         uptime_ratio: share of its life in which it streamed.
         account: whose data it brings; None on public ones, and from the feed also for the first.
+        shard: the set of topics it carries; the name stays when the connection is replaced.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ConnectionStatus:
     is_login_refused: bool = False
     uptime_ratio: float = 0.0
     account: str | None = None
+    shard: str = ""
 
 
 @dataclass(frozen=True, slots=True)
