@@ -13,7 +13,7 @@ UV_COMPILE := $(BIN)/uv pip compile --no-config --universal --python-version 3.1
 	--custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test browser check format fuzz bench bench-venue bench-control outages soak reconcile-drill contract audit lock up down clean
+.PHONY: help demo run simulate test browser check format fuzz bench bench-venue bench-control outages soak reconcile-drill contract audit lock up down clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 13
@@ -23,6 +23,9 @@ demo: $(VENV)  ## simulator, gateway and a consumer, live; SECONDS=20 ends by it
 
 run: $(VENV)  ## serve against the real exchange
 	@$(DEVSTACK) run -- $(BIN)/ws-gateway serve $(ARGS)
+
+simulate: $(VENV)  ## a local Bybit; ARGS="--port 8899 --api-key k --api-secret s"
+	@$(BIN)/ws-gateway simulate $(ARGS)
 
 test: check  ## check, then every test; ARGS="-k topic" narrows
 	@$(DEVSTACK) run -- $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)

@@ -1,9 +1,10 @@
 """Run a gateway for a long time while exchange, broker and database fail in turn, and judge it.
 
-    make soak MINUTES=10 [ARGS="--seed 7 --json soak.json"]
+    make soak MINUTES=10 [ARGS="--seed 7 --json soak.json --publish"]
 
-Gateway, broker, database, exchange and consumer are all real. Exit code 1 if something grows or a
-promise is broken, 0 if not.
+Gateway, broker, database, exchange and consumer are all real. Exit code 1 if something grows, a
+promise is broken, or too little happened to tell; 0 if not. `--publish` puts what is printed into
+docs/soak.md.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import psutil
 import structlog
@@ -38,67 +39,24 @@ from support.outage_stage import (
     until_idle,
 )
 from support.site import Site
-from support.slopes import Slope, fit
-from support.soak_faults import FAULTS, schedule
+from support.soak_faults import FAULTS, Turn, schedule
+from support.soak_page import DOCUMENT, publish
+from support.soak_verdict import Happened, Run, Sample, Seen, judge, remembered
 from ws_gateway.storage.embedded import EmbeddedPostgres
 
 LOAD = Load(symbols=10, rate=20, trade_every=0.1, buffer_events=20_000)
 LAST_QUIET_SECONDS = 15.0
 SETTLED_SECONDS = 5.0
 MOST_HELD = 500
+LEAST_MINUTES = 8.0
 _TASKS = re.compile(r"^ws_gateway_tasks (\S+)", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One look at the gateway's process.
-
-    Attributes:
-        at: seconds since the start.
-        is_calm: no fault goes on, the last one is over for a while, and nothing is held back.
-    """
-
-    at: float
-    rss_bytes: int
-    descriptors: int
-    tasks: int
-    is_calm: bool
-
-
-@dataclass(slots=True)
-class Happened:
-    """A fault as it was."""
-
-    at: float
-    side: str
-    name: str
-    seconds: float
-    back_seconds: float = 0.0
-
-
-@dataclass
-class Run:
-    """What a soak saw.
-
-    Attributes:
-        calm_since: monotonic time from which the gateway has nothing to recover from.
-    """
-
-    began: float = field(default_factory=time.monotonic)
-    samples: list[Sample] = field(default_factory=list)
-    faults: list[Happened] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
-    calm_since: float | None = None
-
-    @property
-    def now(self) -> float:
-        """Seconds since the start."""
-        return time.monotonic() - self.began
 
 
 async def watch_process(stage: OutageStage, run: Run) -> None:
     """Look every second until cancelled."""
     process = psutil.Process(stage.gateway.process.pid)
+    orders: set[str] = set()
+    heard = 0
     due = time.monotonic()
     while True:
         text = (await stage.gateway.http.get("/metrics", timeout=10)).text
@@ -106,12 +64,17 @@ async def watch_process(stage: OutageStage, run: Run) -> None:
         assert found is not None, "the gateway tells no tasks"
         calm = run.calm_since is not None and time.monotonic() - run.calm_since > SETTLED_SECONDS
         held = stage.watch.last["broker"]["buffered_events"]
+        states = stage.ear.told["order"]
+        orders.update(str(one.key[0]) for one in states[heard:])
+        heard = len(states)
         run.samples.append(
             Sample(
                 round(run.now, 2),
                 process.memory_info().rss,
                 process.num_fds(),
                 int(float(found[1])),
+                sum(lane["peak_bytes"] for lane in stage.watch.last["broker"]["lanes"]),
+                remembered(len(orders), heard, len(stage.ear.told["execution"])),
                 calm and held < MOST_HELD,
             )
         )
@@ -119,7 +82,9 @@ async def watch_process(stage: OutageStage, run: Run) -> None:
         await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 
-async def play_faults(stage: OutageStage, run: Run, seconds: float, seed: int) -> None:
+async def play_faults(
+    stage: OutageStage, run: Run, seconds: float, seed: int, tell: Callable[[str], None]
+) -> None:
     """Let one fault follow the other; each has to be recovered from within a minute."""
     run.calm_since = time.monotonic()
     for turn in schedule(seed):
@@ -128,27 +93,39 @@ async def play_faults(stage: OutageStage, run: Run, seconds: float, seed: int) -
             break
         await asyncio.sleep(turn.quiet)
         run.calm_since = None
-        one = Happened(round(run.now, 1), turn.fault.side, turn.fault.name, round(turn.seconds, 1))
-        run.faults.append(one)
-        await turn.fault.begin(stage)
-        await asyncio.sleep(turn.seconds)
-        await turn.fault.end(stage)
-        ended = time.monotonic()
-        try:
-            await until_flowing(stage, ended)
-        except AssertionError as exc:
-            run.broken.append(f"{one.side} {one.name} at {one.at:.0f} s: {exc}")
-        one.back_seconds = round(time.monotonic() - ended, 1)
+        one = await play(stage, run, turn)
         run.calm_since = time.monotonic()
-        print(
+        back = "NOT back" if one.back_seconds is None else f"all flows {one.back_seconds:4.1f}"
+        tell(
             f"  {one.at:7.1f} s  {one.side:<9} {one.name:<17} for {one.seconds:4.1f} s,"
-            f" all flows {one.back_seconds:4.1f} s later",
-            flush=True,
+            f" {back} s later{'' if one.effects else ', WITHOUT EFFECT'}"
         )
     await asyncio.sleep(max(0.0, seconds - run.now))
 
 
-async def soak(seconds: float, seed: int) -> tuple[Run, OutageStage, Comparison]:
+async def play(stage: OutageStage, run: Run, turn: Turn) -> Happened:
+    """Let one fault happen, and wait until all flows again."""
+    fault = turn.fault
+    one = Happened(round(run.now, 1), fault.side, fault.name, round(turn.seconds, 1))
+    run.faults.append(one)
+    before = await fault.effects(stage)
+    await fault.begin(stage)
+    await asyncio.sleep(turn.seconds)
+    one.effects = max(0, await fault.effects(stage) - before)
+    await fault.end(stage)
+    ended = time.monotonic()
+    try:
+        await until_flowing(stage, ended)
+    except AssertionError as exc:
+        run.broken.append(f"{one.side} {one.name} at {one.at:.0f} s: {exc}")
+    else:
+        one.back_seconds = round(time.monotonic() - ended, 1)
+    return one
+
+
+async def soak(
+    seconds: float, seed: int, tell: Callable[[str], None]
+) -> tuple[Run, OutageStage, Comparison]:
     """Run from nothing to nothing."""
     server = find_server()
     assert server is not None, "needs an installed rabbitmq-server"
@@ -166,7 +143,7 @@ async def soak(seconds: float, seed: int) -> tuple[Run, OutageStage, Comparison]
             run = Run()
             watching = asyncio.create_task(watch_process(stage, run), name="watch process")
             try:
-                await play_faults(stage, run, seconds, seed)
+                await play_faults(stage, run, seconds, seed, tell)
             finally:
                 watching.cancel()
                 found = (await asyncio.gather(watching, return_exceptions=True))[0]
@@ -183,61 +160,24 @@ async def _nothing(_: OutageStage) -> None:
     """Do nothing."""
 
 
-def warmed_up_at(run: Run, seconds: float) -> float:
-    """Say from when on growth counts: each kind of outage leaves a high-water mark, once."""
-    if len(run.faults) > len(FAULTS):
-        return run.faults[len(FAULTS)].at
-    return seconds / 2
-
-
-def judge(run: Run, stage: OutageStage, private: Comparison, seconds: float) -> dict[str, Any]:
-    """Say what holds, line by line."""
-    warm_up = warmed_up_at(run, seconds)
-    calm = [one for one in run.samples if one.is_calm and one.at >= warm_up]
+def seen_of(stage: OutageStage, private: Comparison) -> Seen:
+    """Gather what watch and consumer counted."""
     watch, reader = stage.watch, stage.reader
-    delivery = watch.last["delivery"]
-    lines: list[tuple[str, str, bool]] = []
-    slopes: dict[str, Slope] = {}
-    for name, unit, values, most in (
-        ("memory", "MB", [one.rss_bytes / 1e6 for one in calm], 0.05),
-        ("descriptors", "", [float(one.descriptors) for one in calm], 2.0),
-        ("tasks", "", [float(one.tasks) for one in calm], 3.0),
-    ):
-        line = slopes[name] = fit(
-            [(one.at, value) for one, value in zip(calm, values, strict=True)]
-        )
-        limit = most * line.mean if unit else most
-        said = (
-            f"{line.per_second * 3600:+.1f} {unit}/h".replace(" /h", "/h")
-            + f": {line.growth:+.2f} over {line.seconds / 60:.1f} min, mean {line.mean:.1f}"
-        )
-        lines.append((name, f"{said}; at most {limit:+.1f}", line.growth <= limit))
-    counted = {
-        "holes unannounced": len(reader.checker.problems),
-        "private facts lost": private.lost,
-        "private facts out of order": private.disordered,
-        "event ids that do not tell": len(reader.private.ambiguous),
-        "looks out of balance": len(watch.imbalances),
-        "looks without an answer": watch.hangs,
-        "faults not recovered from": len(run.broken),
-    }
-    lines += [(name, f"{count:,}", count == 0) for name, count in counted.items()]
-    marked = sum(n for reason, n in reader.checker.markers.items() if reason != "restart")
-    return {
-        "lines": lines,
-        "slopes": {name: asdict(line) | {"growth": line.growth} for name, line in slopes.items()},
-        "counts": counted
-        | {
-            "events_received": delivery["received"],
-            "messages_read": reader.messages,
-            "holes_announced": marked,
-            "private_facts": private.sent,
-            "private_repeats": reader.private.repeats,
-            "calm_samples": len(calm),
-            "warm_up_seconds": warm_up,
+    return Seen(
+        received=watch.last["delivery"]["received"],
+        read=reader.messages,
+        facts=private.sent,
+        looks=watch.scrapes,
+        announced=sum(n for reason, n in reader.checker.markers.items() if reason != "restart"),
+        faultless={
+            "holes unannounced": len(reader.checker.problems),
+            "private facts lost": private.lost,
+            "private facts out of order": private.disordered,
+            "event ids that do not tell": len(reader.private.ambiguous),
+            "looks out of balance": len(watch.imbalances),
+            "looks without an answer": watch.hangs,
         },
-        "is_well": all(is_well for *_, is_well in lines),
-    }
+    )
 
 
 def main() -> int:
@@ -245,40 +185,54 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="write every sample and fault there")
+    parser.add_argument("--publish", action="store_true", help=f"put it into {DOCUMENT.name}")
     given = parser.parse_args()
-    if given.minutes < 1:
-        parser.error("a soak of less than a minute shows nothing")
+    if given.minutes < LEAST_MINUTES:
+        parser.error(
+            f"in less than {LEAST_MINUTES:g} minutes not each kind of fault happens, nor anything"
+            " after them that growth could be told from"
+        )
     logging.disable(logging.CRITICAL)  # the reader's driver tells every loss of its own connection
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    machine = f"{platform.machine()}, {psutil.cpu_count()} cores, Linux {platform.release()}"
-    print(f"soak of {given.minutes:g} minutes, seed {given.seed}, {machine}", flush=True)
-    seconds = given.minutes * 60
-    run, stage, private = asyncio.run(soak(seconds, given.seed))
-    verdict = judge(run, stage, private, seconds)
-    counts = verdict["counts"]
-    print(
-        f"{counts['events_received']:,} events received, {counts['messages_read']:,} messages read,"
-        f" {counts['holes_announced']:,} holes announced, {counts['private_facts']:,} private"
-        f" facts, {len(run.faults)} faults"
+    said: list[str] = []
+
+    def tell(words: str) -> None:
+        said.append(words)
+        print(words, flush=True)
+
+    tell(
+        f"soak of {given.minutes:g} minutes, seed {given.seed}: {platform.machine()}, "
+        f"{psutil.cpu_count()} cores, Linux {platform.release()}, Python "
+        f"{platform.python_version()}"
     )
-    for name, said, is_well in verdict["lines"]:
-        print(f"{'ok    ' if is_well else 'BROKEN'}  {name:<26}  {said}")
+    seconds = given.minutes * 60
+    run, stage, private = asyncio.run(soak(seconds, given.seed, tell))
+    seen = seen_of(stage, private)
+    kinds = [(fault.side, fault.name) for fault in FAULTS]
+    lines = judge(run, seen, kinds, seconds)
+    is_well = all(line.is_well for line in lines) and not run.broken
+    load = ", ".join(f"{one:.1f}" for one in psutil.getloadavg())
+    tell(f"{len(run.faults)} faults, {seen.announced:,} holes announced; load average {load}")
+    for line in lines:
+        tell(str(line))
     for words in (*run.broken, *stage.reader.checker.problems[:3], *stage.watch.imbalances[:3]):
-        print(f"        {words}")
-    print("Nothing grows, and every promise held." if verdict["is_well"] else "NOT WELL")
+        tell(f"        {words}")
+    tell("Nothing grows, and every promise held." if is_well else "NOT WELL")
     if given.json:
-        said = {
-            "minutes": given.minutes,
-            "seed": given.seed,
-            "machine": machine,
-            "verdict": verdict,
+        whole = {
+            "said": said,
+            "is_well": is_well,
+            "lines": [asdict(line) for line in lines],
+            "seen": asdict(seen),
             "broken": run.broken,
             "faults": [asdict(one) for one in run.faults],
             "samples": [asdict(one) for one in run.samples],
         }
-        given.json.write_text(json.dumps(said, indent=1))
-    return int(not verdict["is_well"])
+        given.json.write_text(json.dumps(whole, indent=1), encoding="utf-8")
+    if given.publish:
+        publish("\n".join(said), DOCUMENT)
+    return int(not is_well)
 
 
 if __name__ == "__main__":

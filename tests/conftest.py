@@ -15,6 +15,7 @@ from hypothesis import settings
 from amqp_probe import free_ports
 from broker import Broker, BrokerError, broker_url
 from rabbitmq_node import PrivateNode, find_server
+from support import needs
 from support.amqp_names import delete_topology
 from support.databases import Databases, shared_server
 from support.leftovers import leftover_tasks, leftovers, own_children, own_threads
@@ -29,6 +30,11 @@ OpenProxy = Callable[[str, int], Awaitable[TcpProxy]]
 # what that did. `make test ARGS="--hypothesis-profile=default"` looks for new ones.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell at the end what was not run here."""
+    config.pluginmanager.register(needs, "needs")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -85,7 +91,7 @@ def own_broker(tmp_path: Path) -> Iterator[PrivateNode]:
     """A running RabbitMQ of the test's own, to stop and start at will (2 to 4 s each)."""
     server = find_server()
     if server is None:
-        pytest.skip("needs an installed rabbitmq-server, to stop and start one of its own")
+        needs.skip_without("rabbitmq", "a broker of its own has to be stopped and started")
     node = PrivateNode(tmp_path / "rabbitmq", print)
     node.start(server)
     try:

@@ -4,8 +4,8 @@
 
 The source is a service that speaks OSV's API (https://osv.dev), or a folder of OSV records, one
 JSON file each (an unpacked copy of its PyPI data, for machines without a way out). Exit code 0:
-asked, and nothing is known. 1: something is known. 3: there was nobody to ask, so nothing is known
-either way.
+asked, and nothing is known. 1: something is known. 2: a lock says not what would be installed. 3:
+there was nobody to ask, so nothing is known either way.
 """
 
 from __future__ import annotations
@@ -23,12 +23,19 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parent.parent
 LOCKS = [CHECKOUT / "requirements" / f"{name}.txt" for name in ("runtime", "dev", "build")]
 SERVICE = "https://api.osv.dev"
-FOUND, NOBODY_ASKED = 1, 3
+FOUND, NO_LOCK, NOBODY_ASKED = 1, 2, 3
 _SECONDS = 30.0
 _BATCH = 500
-_PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
+_PINNED = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)")
 
 Package = tuple[str, str]
+
+CANARY: Package = ("jinja2", "2.4.1")
+"""Has had known weaknesses for years: who knows of none here knows of nothing."""
+
+
+class NoLockError(Exception):
+    """A lock does not say what would be installed; the text says why."""
 
 
 class NoSourceError(Exception):
@@ -41,7 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--source", default=SERVICE, help="service or folder of records")
     parser.add_argument("locks", nargs="*", type=Path, default=LOCKS)
     chosen = parser.parse_args(arguments)
-    packages = sorted({one for lock in chosen.locks for one in locked(lock)})
+    try:
+        packages = sorted({one for lock in chosen.locks for one in locked(lock)})
+    except NoLockError as exc:
+        print(f"audit: NOT DONE: {exc}; `make lock` writes the locks anew.", file=sys.stderr)
+        return NO_LOCK
     try:
         known = ask(chosen.source, packages)
     except NoSourceError as exc:
@@ -61,20 +72,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def locked(lock: Path) -> Iterator[Package]:
-    """Read what a lock pins, names as PyPI writes them."""
-    for name, version in _PINNED.findall(lock.read_text(encoding="utf-8")):
-        yield re.sub(r"[-_.]+", "-", name).lower(), version
+    """Read what a lock pins, names as PyPI writes them.
+
+    Raises:
+        NoLockError: it cannot be read, pins nothing, or names something without its version.
+    """
+    try:
+        text = lock.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise NoLockError(f"{lock} cannot be read ({exc})") from exc
+    # Options, comments, and what belongs to the line before begin otherwise.
+    lines = [line for line in text.splitlines() if line and line[0] not in " \t#-"]
+    if not lines:
+        raise NoLockError(f"{lock} pins nothing")
+    for line in lines:
+        if (pinned := _PINNED.match(line)) is None:
+            raise NoLockError(f"{lock} pins no version in the line {line[:80]!r}")
+        yield _plain(pinned[1]), pinned[2]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def ask(source: str, packages: Sequence[Package]) -> dict[Package, set[str]]:
     """Return the ids of what is known of each package that has any.
 
     Raises:
-        NoSourceError: nobody answered.
+        NoSourceError: nobody answered, or not like one who knows.
     """
+    wanted = sorted({*packages, CANARY})
     if source.startswith(("http://", "https://")):
-        return _ask_service(source, packages)
-    return _read_folder(Path(source), packages)
+        known = _ask_service(source, wanted)
+    else:
+        known = _read_folder(Path(source), wanted)
+    if CANARY not in known:
+        words = " ".join(CANARY)
+        raise NoSourceError(f"{source} knows nothing of {words}, so its silence says nothing")
+    return {package: ids for package, ids in known.items() if package in packages}
 
 
 def _ask_service(url: str, packages: Sequence[Package]) -> dict[Package, set[str]]:
@@ -92,15 +127,24 @@ def _ask_service(url: str, packages: Sequence[Package]) -> dict[Package, set[str
         )
         try:
             with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310 - same
-                results = json.load(answer)["results"]
-        except (OSError, urllib.error.URLError, ValueError, KeyError) as exc:
+                told = json.load(answer)
+        except (OSError, urllib.error.URLError, ValueError) as exc:
             raise NoSourceError(f"{url}: {exc}") from exc
-        if len(results) != len(batch):
-            raise NoSourceError(f"{url}: {len(results)} answers to {len(batch)} questions")
-        for package, result in zip(batch, results, strict=True):
-            if found := {one["id"] for one in result.get("vulns", ())}:
-                known[package] = found
+        answers = zip(batch, _results(url, told, len(batch)), strict=True)
+        known.update({package: ids for package, ids in answers if ids})
     return known
+
+
+def _results(url: str, told: object, count: int) -> list[set[str]]:
+    """Read an answer of the service: a set of ids per question."""
+    try:
+        results = told["results"]  # type: ignore[index]
+        found = [{str(one["id"]) for one in result.get("vulns") or ()} for result in results]
+    except (KeyError, TypeError, AttributeError) as exc:
+        raise NoSourceError(f"{url} does not answer as OSV does ({exc!r})") from exc
+    if len(found) != count:
+        raise NoSourceError(f"{url}: {len(found)} answers to {count} questions")
+    return found
 
 
 def _read_folder(folder: Path, packages: Sequence[Package]) -> dict[Package, set[str]]:
@@ -112,15 +156,25 @@ def _read_folder(folder: Path, packages: Sequence[Package]) -> dict[Package, set
         wanted.setdefault(name, set()).add(version)
     known: dict[Package, set[str]] = {}
     for file in files:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = _record(file)
         for affected in record.get("affected", ()) if "withdrawn" not in record else ():
             package = affected.get("package", {})
-            name = re.sub(r"[-_.]+", "-", str(package.get("name", ""))).lower()
+            name = _plain(str(package.get("name", "")))
             if package.get("ecosystem") == "PyPI":
                 for version in wanted.get(name, ()):
                     if _concerns(affected, version):
                         known.setdefault((name, version), set()).add(record["id"])
     return known
+
+
+def _record(file: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise NoSourceError(f"{file} cannot be read ({exc})") from exc
+    if not isinstance(record, dict) or not isinstance(record.get("id"), str):
+        raise NoSourceError(f"{file} is no OSV record, for it has no id")
+    return record
 
 
 def _concerns(affected: Mapping[str, Any], version: str) -> bool:

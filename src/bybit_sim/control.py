@@ -96,7 +96,8 @@ class ControlDesk:
             return _json(404, {"error": str(exc), "faults": list(REGISTRY)})
         if method == "GET":
             active = [fault_row(each) for each in self._venue.faults.named(name)]
-            return _json(200, describe(kind) | {"active": active})
+            hits = self._venue.faults.hits(name)
+            return _json(200, describe(kind) | {"active": active, "hits": hits})
         if method == "DELETE":
             return _json(200, {"ended": self._venue.faults.clear(name)})
         if method == "POST":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, cast
@@ -97,6 +98,7 @@ class Faults:
         self.stages: list[PrivateStage] = []
         self._numbers = itertools.count(1)
         self._active: dict[int, Fault] = {}
+        self._hits: Counter[str] = Counter()  # of those that have ended
         self._hooked: dict[Hook, tuple[Fault, ...]] = dict.fromkeys(Hook, ())
 
     @property
@@ -111,6 +113,10 @@ class Faults:
     def named(self, name: str) -> list[Fault]:
         """Return the active faults of a name."""
         return [fault for fault in self._active.values() if fault.name == name]
+
+    def hits(self, name: str) -> int:
+        """Count how often faults of a name took effect since the start."""
+        return self._hits[name] + sum(fault.hits for fault in self.named(name))
 
     def begin(self, name: str, parameters: Mapping[str, Any]) -> Fault:
         """Begin a fault; await its `settle` to know that what it did has come about.
@@ -143,6 +149,7 @@ class Faults:
             del self._active[fault.number]
             self._hook()
             fault.end()
+            self._hits[fault.name] += fault.hits
 
     def clear(self, name: str | None = None) -> int:
         """End all faults, or those of a name; return how many."""

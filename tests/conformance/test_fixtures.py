@@ -12,6 +12,7 @@ import pytest
 from support.account_desk import Desk
 from support.contract import assert_message
 from support.memory_outlet import MemoryOutlet, MemoryResync
+from support.needs import needing
 from support.scripted_venue import ack, requests_of, state_of, ticker
 from ws_gateway.client.continuity import ContinuityChecker
 from ws_gateway.client.routing import read_routing_key
@@ -41,10 +42,7 @@ TRACE = "0" * 32
 
 pytestmark = [
     pytest.mark.conformance,
-    pytest.mark.skipif(
-        not FIXTURES.is_dir(),
-        reason=f"the recorded frames do not lie beside the checkout ({SHARED})",
-    ),
+    needing("frames", is_here=FIXTURES.is_dir(), why=f"the recorded frames are not in {SHARED}"),
 ]
 
 NOT_SERVED = {

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.http_stage import answer, answering
+from support.needs import needing
 from ws_gateway.config import BybitEnvironment
 from ws_gateway.domain.category import detect_category
 from ws_gateway.domain.event import Kind, Observation
@@ -22,10 +23,7 @@ FIXTURES = SHARED / "fixtures"
 
 pytestmark = [
     pytest.mark.conformance,
-    pytest.mark.skipif(
-        not FIXTURES.is_dir(),
-        reason=f"the recorded answers do not lie beside the checkout ({SHARED})",
-    ),
+    needing("frames", is_here=FIXTURES.is_dir(), why=f"the recorded answers are not in {SHARED}"),
 ]
 
 

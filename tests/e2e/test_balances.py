@@ -20,6 +20,9 @@ from support.consumer import Consumer
 from support.programs import API_KEY, Gateway, until
 from support.scraped import scrape
 from support.site import KEYS, Site
+from ws_gateway.account.balance_log import condense
+from ws_gateway.runtime.spool_format import Record
+from ws_gateway.runtime.spool_log import SpoolLog
 from ws_gateway.storage.embedded import EmbeddedPostgres
 
 VENUE_KEYS: dict[str, Any] = {
@@ -199,6 +202,25 @@ async def test_a_sync_that_bybit_refuses_is_told_with_what_to_do(site: Site) -> 
             assert answer.status_code == 503, answer.text
             assert answer.json()["code"] in {"venue_away", "venue_busy"}
             assert int(answer.headers["Retry-After"]) >= 1
+
+
+async def test_balance_rows_left_by_another_prefix_are_told_at_the_start_with_the_remedy(
+    site: Site,
+) -> None:
+    """They are a reason that blocks nothing, and a line in the log; an account's own are none."""
+    data = site.folder / "data"
+    for name in ("balances-former", f"balances-{site.prefix}"):
+        left = SpoolLog(data / name, max_bytes=10**6, max_age_seconds=3600, condense=condense)
+        left.open()
+        left.append([Record(b"{}", is_observed=True)])
+        left.close()
+    async with site.gateway("ws://127.0.0.1:9") as gateway:
+        reasons = (await gateway.health())["reasons"]
+        (told,) = [one for one in reasons if one["code"] == "balance_spool_left_behind"]
+        assert (told["subject"], told["is_blocking"]) == ("account main", False)
+        assert "WSG_AMQP_PREFIX=former" in told["detail"]
+        (line,) = gateway.logged("account.balance_spool_left_behind")
+        assert Path(line["folder"]).name == "balances-former"
 
 
 @pytest.fixture

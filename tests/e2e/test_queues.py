@@ -25,6 +25,19 @@ async def queue_of(gateway: Gateway, name: str) -> dict[str, Any] | None:
     return next((one for one in items if one["name"] == name), None)
 
 
+async def test_the_first_start_on_a_new_broker_calls_no_queue_missing(site: Site) -> None:
+    """From the first answer on, until each was looked at."""
+    async with site.venue() as venue, site.gateway(venue.url) as gateway:
+
+        async def all_looked_at() -> bool:
+            items = (await gateway.http.get("/api/v1/queues")).json()["items"]
+            assert {one["problem"] for one in items} <= {None}, items
+            return bool(items) and all(one["depth"] is not None for one in items)
+
+        await until(all_looked_at, seconds=30, what="every queue was looked at")
+    assert not gateway.logged("delivery.queue_missing")
+
+
 async def test_two_services_get_the_same_book_each_in_a_queue_of_its_own(site: Site) -> None:
     """The queue stands when the answer comes; it begins with a snapshot, also the later one."""
     async with site.venue() as venue, site.gateway(venue.url) as gateway:

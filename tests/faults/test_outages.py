@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from rabbitmq_node import PrivateNode
+from support.needs import skip_without
 from support.outage_stage import PREFIX, Load, run_outage, staged
 from support.outages import OUTAGES, small_disk
 from support.site import Site
@@ -58,7 +59,7 @@ async def test_an_outage_under_load_costs_only_what_is_announced(
             try:
                 stack.enter_context(small_disk(tmp_path / "data"))
             except PermissionError as exc:
-                pytest.skip(str(exc))
+                skip_without("mount", str(exc))
         site = Site(tmp_path, own_broker.url, await own_postgres.start(), PREFIX)
         async with staged(site, own_broker, outage, LOAD, own_postgres) as stage:
             figures = await run_outage(stage, outage, SECONDS)

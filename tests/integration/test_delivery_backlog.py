@@ -14,11 +14,18 @@ from support.amqp_names import delete_topology
 from support.backlog_stage import slow_consumer, watching
 from support.delivery_rig import ORDERS, TICKER, TRADES, consuming, eventually
 from support.http_stage import HANG, answer, answering
+from support.memory_queues import MemoryQueues
+from support.memory_store import MemorySubscriptions
 from support.node_control import enable_management, rabbitmqctl
 from ws_gateway.config import QueueType
+from ws_gateway.delivery.backlog import BacklogMonitor
+from ws_gateway.delivery.dedicated import DedicatedKeeper
+from ws_gateway.delivery.link import Deaf, open_link
 from ws_gateway.delivery.management import ManagementApi
+from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.subscription import Delivery
 from ws_gateway.ports.delivery import QueueKind
+from ws_gateway.runtime.counters import Counters
 
 
 async def test_a_slow_consumer_is_named_and_the_alert_clears(
@@ -194,6 +201,65 @@ async def test_policies_tighten_limits_and_are_no_drift(own_broker: PrivateNode)
     finally:
         await management.close()
         await delete_topology(own_broker.url, "p")
+
+
+async def test_no_queue_is_called_missing_before_it_was_declared_for_the_first_time(
+    amqp_url: str, amqp_prefix: str
+) -> None:
+    """Whoever is quicker at a first start: what is about to be declared is no fault."""
+    names, declared, missed = Names(amqp_prefix), False, 0
+
+    def miss() -> None:
+        nonlocal missed
+        missed += 1
+
+    store = MemorySubscriptions()
+    keeper = DedicatedKeeper(MemoryQueues(store), names, QueueType.CLASSIC, lambda _: None)
+    monitor = BacklogMonitor(
+        names,
+        QueueType.CLASSIC,
+        keeper,
+        Counters(),
+        missed=miss,
+        is_declared=lambda: declared,
+    )
+    link = await open_link(amqp_url, Deaf(), deadline_seconds=30, name="look")
+    try:
+        assert not await monitor.look(link), "it is to look again soon"
+        assert len(monitor.queues()) > 10
+        assert {one.problem for one in monitor.queues()} == {None}
+        declared = True
+        assert await monitor.look(link)
+        words = [one.problem or "" for one in monitor.queues()]
+        assert all("cannot be looked at" in one for one in words), words
+        assert missed == len(words), "now it would be told, and mended"
+    finally:
+        await link.close(5)
+
+
+async def test_queues_that_are_never_declared_are_missing_after_a_while(
+    amqp_url: str, amqp_prefix: str
+) -> None:
+    """Patience with a publisher that cannot declare them ends."""
+    now = 0.0
+    monitor = BacklogMonitor(
+        names := Names(amqp_prefix),
+        QueueType.CLASSIC,
+        DedicatedKeeper(
+            MemoryQueues(MemorySubscriptions()), names, QueueType.CLASSIC, lambda _: None
+        ),
+        Counters(),
+        is_declared=lambda: False,
+        monotonic=lambda: now,
+    )
+    link = await open_link(amqp_url, Deaf(), deadline_seconds=30, name="look")
+    try:
+        assert not await monitor.look(link)
+        now = 31.0
+        assert await monitor.look(link)
+        assert all(one.problem for one in monitor.queues())
+    finally:
+        await link.close(5)
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,13 @@ from amqp_probe import is_answering
 from broker import Broker, BrokerError, broker_url, named_url
 from processes import find_processes
 from rabbitmq_node import PrivateNode, find_server
+from support.needs import needing
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 pytestmark = [
     pytest.mark.xdist_group("dev_stack"),  # each starts a broker: one at a time is enough load
-    pytest.mark.skipif(find_server() is None, reason="no rabbitmq-server is installed"),
+    needing("rabbitmq", is_here=find_server() is not None, why="nodes of its own are started"),
 ]
 
 

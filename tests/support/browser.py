@@ -15,11 +15,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from chromium import BROWSERS, find_browser
+from support.needs import skip_without
 from support.programs import until
 
 START_SECONDS = 30.0
@@ -228,10 +228,7 @@ async def browsing(folder: Path) -> AsyncIterator[Page]:
     """Run a browser meanwhile; answers its one page. Skips where there is no browser."""
     path = find_browser()
     if path is None:
-        pytest.skip(
-            "needs Chromium to look at the page with (`make browser` installs it as root); "
-            f"none of {', '.join(BROWSERS)} is on the PATH"
-        )
+        skip_without("browser", f"none of {', '.join(BROWSERS)} is on the PATH")
     profile = folder / "browser"
     process = _start(path, profile)
     try:

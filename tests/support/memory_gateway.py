@@ -85,7 +85,7 @@ class Gateway:
             operations=Operations(health, self.trail),
             keys=KeyService(MemoryKeys(self.trail)),
             guard=guarded("k"),
-            balances=BalanceService([self.account], lambda name: name in self.followed),
+            balances=BalanceService([self.account], self.trail, lambda name: name in self.followed),
         )
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway")
 

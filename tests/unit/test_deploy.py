@@ -18,7 +18,12 @@ from ws_gateway.control.metrics.table import METRICS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 KUBERNETES = CHECKOUT / "deploy" / "kubernetes"
-FILES = [CHECKOUT / "Dockerfile", CHECKOUT / "compose.yaml", *sorted(KUBERNETES.iterdir())]
+FILES = [
+    CHECKOUT / "Dockerfile",
+    CHECKOUT / "compose.yaml",
+    *sorted((CHECKOUT / "deploy" / "compose").iterdir()),
+    *sorted(KUBERNETES.rglob("*.yaml")),
+]
 PROBES = {"liveness": "/livez", "readiness": "/readyz", "startup": "/livez"}
 
 
@@ -26,12 +31,14 @@ def _documents(path: Path) -> Iterator[dict[str, Any]]:
     yield from yaml.safe_load_all(path.read_text("utf-8"))
 
 
-@pytest.mark.parametrize("path", FILES, ids=[each.name for each in FILES])
+@pytest.mark.parametrize(
+    "path", FILES, ids=[str(each.relative_to(CHECKOUT)).replace("/", "-") for each in FILES]
+)
 def test_every_setting_that_is_named_exists(path: Path) -> None:
     """An unknown one would be an error at the start of the gateway."""
     named = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", path.read_text("utf-8")))
     known = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
-    assert {each.removesuffix("_FILE") for each in named} <= known
+    assert named <= known | {f"{each}_FILE" for each in known}
 
 
 def test_the_image_runs_as_nobody_in_particular() -> None:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from support.alert_proof import ALERTS, RULES, rules
+from support.needs import skip_without
 from ws_gateway.control.metrics.metric import Type
 from ws_gateway.control.metrics.table import METRICS
 from ws_gateway.runtime.histogram import PATIENT_SECONDS, QUICK_SECONDS
@@ -75,7 +76,7 @@ def test_promtool_finds_nothing_wrong_with_the_rules(words: tuple[str, str]) -> 
     """Their own tests hold the identity, the ratios, and when alerts begin and end."""
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("needs promtool, of the Debian package prometheus")
+        skip_without("promtool", "the rules' own tests are run by it")
     done = subprocess.run(
         [promtool, words[0], "rules", words[1]],
         cwd=RULES.parent,
@@ -107,7 +108,7 @@ def test_a_shard_that_was_down_for_1_percent_of_the_month_has_missed_it_and_a_go
     """A month of looks, read as one sample an hour; what is new was not down for a month."""
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("needs promtool, of the Debian package prometheus")
+        skip_without("promtool", "the rules are checked by it")
     groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
     # promtool knows no intervals of groups: these are evaluated once an hour, and the looks given.
     slow = [one for one in groups if one["name"] in {"ws-gateway hours", "ws-gateway month"}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from random import SystemRandom
 
 import structlog
@@ -14,6 +15,7 @@ from ws_gateway.account.front import PrivateFront
 from ws_gateway.account.mark_keeper import MarkKeeper
 from ws_gateway.account.reconcile import Reconciliation
 from ws_gateway.account.retention import Retention
+from ws_gateway.account.spool_left import find_left, spool_folder
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.account.sync import BalanceSync
 from ws_gateway.account.writer import BalanceWriter
@@ -78,6 +80,7 @@ class Account:
         new_trace_id: Callable[[], str],
     ) -> None:
         self.tally = tally = AccountTally()
+        self._settings = settings
         self.key = None if credentials is None else credentials.account
         self.name = self.key or settings.account_name
         self.store = PostgresBalances(statements)
@@ -87,6 +90,7 @@ class Account:
         self.writer = BalanceWriter(
             self.name, self.store, _log_on_disk(settings, self.key), unreadable, tally=tally
         )
+        self._left: list[AccountProblem] = []
         self.stage = AccountStage(
             self.name,
             sink=sink,
@@ -124,9 +128,13 @@ class Account:
     async def restore(self) -> None:
         """Take up the latest balances that an earlier process stored, here or on disk.
 
+        The first account looks what others left on disk that none of ours will store.
+
         If those on disk cannot be written yet, no amounts are taken up: then whatever is told is
         news, and stands behind them. Which coins there are is learned by `recall`.
         """
+        if self.key is None:
+            self._left = await asyncio.to_thread(self._find_left)
         try:
             if not await self.writer.catch_up(CATCH_UP_SECONDS):
                 log.warning(
@@ -181,7 +189,15 @@ class Account:
             *self.writer.problems(),
             *self.stage.problems(),
             *self.reconciliation.problems(),
+            *self._left,
         ]
+
+    def _find_left(self) -> list[AccountProblem]:
+        settings = self._settings
+        further = [one.name for one in settings.further_accounts]
+        return find_left(
+            _data_dir(settings), {_folder(settings, whose) for whose in (None, *further)}, self.name
+        )
 
     def figures(self) -> AccountFigures:
         """Tell what operators measure."""
@@ -204,11 +220,17 @@ class Account:
 
 
 def _log_on_disk(settings: Settings, account: str | None) -> SpoolLog:
-    """Open the first account's where it always was; no prefix has an @ in it."""
-    whose = "" if account is None else f"@{account}"
     return SpoolLog(
-        settings.data_dir.expanduser().resolve() / f"balances-{settings.amqp_prefix}{whose}",
+        _folder(settings, account),
         max_bytes=settings.balance_spool_max_bytes,
         max_age_seconds=settings.spool_max_age_hours * 3600,
         condense=condense,
     )
+
+
+def _folder(settings: Settings, account: str | None) -> Path:
+    return spool_folder(_data_dir(settings), settings.amqp_prefix, account)
+
+
+def _data_dir(settings: Settings) -> Path:
+    return settings.data_dir.expanduser().resolve()

@@ -104,7 +104,7 @@ async def build_control(
     shown: Certificate | None,
 ) -> Control:
     """Join what wishes and questions come in by; reads the keys, and nothing else runs yet."""
-    ring = KeyRing(PostgresKeys(store.statements))
+    ring, trail = KeyRing(PostgresKeys(store.statements)), PostgresAudit(store.statements)
     await _read_keys(ring, settings)
     care = build_queue_care(settings, store, path)
     reconciler = observer.reconciler = Reconciler(
@@ -141,13 +141,13 @@ async def build_control(
         ),
         health=reporter,
         scrape=Scrape(reporter, meters),
-        operations=Operations(reporter, PostgresAudit(store.statements), telemetry.levels),
+        operations=Operations(reporter, trail, telemetry.levels),
         keys=KeyService(PostgresKeys(store.statements), ring),
         guard=Guard(settings.api_key, ring, _limits(settings)),
         audience=audience,
         requests=requests,
         contract=render(_site(settings)),
-        balances=BalanceService(path.accounts, path.is_followed),
+        balances=BalanceService(path.accounts, trail, path.is_followed),
     )
     server = HttpServer(
         app, settings.http_trusted_proxies, None if shown is None else shown.context

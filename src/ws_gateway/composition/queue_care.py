@@ -80,6 +80,7 @@ def build_queue_care(settings: Settings, store: PostgresSubscriptions, path: Dat
         path.counters,
         management=management,
         missed=path.publisher.doubt_queues,
+        is_declared=path.publisher.has_declared,
     )
     return QueueCare(
         QueueSteward(url, names, keeper, monitor, rng=SystemRandom()), monitor, management

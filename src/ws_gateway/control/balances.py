@@ -8,10 +8,13 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from ws_gateway.control.access import require
+from ws_gateway.control.trail import note_done
+from ws_gateway.domain.audit import AuditAction
 from ws_gateway.domain.balance import CoinBalance, MarginBalance
 from ws_gateway.domain.caller import Caller, Scope
 from ws_gateway.errors import Rejected
-from ws_gateway.ports.account import AccountDesk, HistoryQuery, Synced
+from ws_gateway.ports.account import AccountDesk, CoinOutcome, HistoryQuery, Synced
+from ws_gateway.ports.store import AuditTrail
 
 Row = TypeVar("Row", CoinBalance, MarginBalance)
 
@@ -59,15 +62,18 @@ class BalanceService:
 
     Args:
         accounts: those that are configured, the first one is meant where none is named.
+        trail: notes who had balances read.
         is_followed: says of an account's name whether its `balance` topic is active.
     """
 
     def __init__(
         self,
         accounts: Sequence[AccountDesk],
+        trail: AuditTrail,
         is_followed: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._accounts = {account.name: account for account in accounts}
+        self._trail = trail
         self._is_followed = is_followed
 
     def coins(
@@ -122,14 +128,25 @@ class BalanceService:
         return self._page(rows[: wish.limit], [desk], has_more=len(rows) > wish.limit)
 
     async def sync(self, caller: Caller, account: str | None) -> Synced:
-        """Read one account over REST now.
+        """Read one account over REST now; each caller of a reading is noted in the audit trail.
+
+        It is done without the database too; then the log alone says by whom.
 
         Raises:
             VenueLost: the venue is away or busy.
             Rejected: it refuses, or there is no key.
         """
         require(caller, Scope.BALANCES_SYNC)
-        return await self._one(account).sync()
+        synced = await self._one(account).sync()
+        changed = sum(one.outcome is CoinOutcome.CHANGED for one in synced.coins)
+        after = {
+            "changed": changed,
+            "unchanged": len(synced.coins) - changed,
+            "faults": len(synced.faults),
+            "is_stored": synced.is_stored,
+        }
+        await note_done(self._trail, caller, AuditAction.BALANCES_SYNC, synced.account, after=after)
+        return synced
 
     def _page(
         self,

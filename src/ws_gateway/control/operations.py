@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-import structlog
-
 from ws_gateway.control.access import require
 from ws_gateway.control.health import HealthReporter, VenueReport
-from ws_gateway.domain.audit import AuditEntry, AuditFilter
+from ws_gateway.control.trail import note_done
+from ws_gateway.domain.audit import AuditAction, AuditEntry, AuditFilter
 from ws_gateway.domain.caller import Caller, Scope
 from ws_gateway.domain.topic import Endpoint
-from ws_gateway.errors import DatabaseLost
 from ws_gateway.ports.delivery import QueueStatus
 from ws_gateway.ports.store import AuditTrail
 from ws_gateway.runtime.sampling import Sampling
 from ws_gateway.runtime.telemetry import LogLevels, LogLevelStatus
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +39,7 @@ class Operations:
         self, reporter: HealthReporter, trail: AuditTrail, levels: LogLevels | None = None
     ) -> None:
         self._reporter = reporter
-        self._trail = trail
+        self.trail = trail
         self._levels = levels or LogLevels("info", Sampling())
 
     def venue(self, caller: Caller, only: Endpoint | None = None) -> VenueReport:
@@ -64,7 +60,7 @@ class Operations:
         require(caller, Scope.ADMIN)
         if not self._reporter.replace_connection(name):
             return False
-        await self._note(caller, "connection.replace", name)
+        await note_done(self.trail, caller, AuditAction.CONNECTION_REPLACE, name)
         return True
 
     def log_level(self, caller: Caller) -> LogLevelStatus:
@@ -83,7 +79,14 @@ class Operations:
         before = self._levels.status.level
         status = self._levels.change(level, duration_seconds, f"asked for by {caller.name}")
         after = {"level": level, "duration_seconds": duration_seconds}
-        await self._note(caller, "log_level.change", "log_level", {"level": before}, after)
+        await note_done(
+            self.trail,
+            caller,
+            AuditAction.LOG_LEVEL_CHANGE,
+            "log_level",
+            before={"level": before},
+            after=after,
+        )
         return status
 
     async def audit(
@@ -96,30 +99,6 @@ class Operations:
         """
         require(caller, Scope.ADMIN)
         # One more than asked for tells whether another page follows.
-        rows = await self._trail.page(wanted, before=before, limit=limit + 1)
+        rows = await self.trail.page(wanted, before=before, limit=limit + 1)
         items = list(rows[:limit])
         return AuditPage(items, items[-1].id if len(rows) > limit else None)
-
-    async def _note(
-        self,
-        caller: Caller,
-        action: str,
-        subject: str,
-        before: Mapping[str, object] | None = None,
-        after: Mapping[str, object] | None = None,
-    ) -> None:
-        """Note what was done outside the database; in the log where that is away."""
-        try:
-            await self._trail.note(caller, action, subject, before=before, after=after)
-        except DatabaseLost as exc:
-            _log.error(
-                "control.audit_unwritten",
-                action=action,
-                subject=subject,
-                before=before,
-                after=after,
-                actor_id=caller.key_id,
-                actor_name=caller.name,
-                address=caller.address,
-                error=str(exc),
-            )

@@ -14,6 +14,8 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "balance_inconsistent": _IN_QUARANTINE,
         "balance_malformed": _IN_QUARANTINE,
         "balance_sign": _IN_QUARANTINE,
+        "balance_spool_left_behind": "Start once with the prefix (and account) it names, on the "
+        "same database, or delete the folder.",
         "balance_spool_unavailable": "Free the disk or the folder it names. Until then balance "
         "rows of an outage of PostgreSQL are in memory only.",
         "balances_lost": "Bring PostgreSQL back, free the disk. The history of balances has a "

@@ -35,6 +35,7 @@ from ws_gateway.ports.delivery import AlertCode, QueueAlert, QueueKind, QueueSta
 from ws_gateway.runtime.counters import QUARANTINED, Counters
 
 _REFUSES = "reject-publish"  # or reject-publish-dlx
+_DECLARE_PATIENCE_SECONDS = 30.0  # then a queue that was never declared is missing, whyever
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -92,6 +93,7 @@ class BacklogMonitor:
         counters: what was published.
         management: asked as well, if there is one.
         missed: told that a shared queue does not stand.
+        is_declared: whether the shared queues were declared; until then none of them is missing.
         thresholds: when to raise an alert.
         monotonic: clock in seconds.
     """
@@ -105,6 +107,7 @@ class BacklogMonitor:
         *,
         management: Management | None = None,
         missed: Callable[[], None] = lambda: None,
+        is_declared: Callable[[], bool] = lambda: True,
         thresholds: Thresholds | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -114,6 +117,9 @@ class BacklogMonitor:
         self._counters = counters
         self._management = management
         self._missed = missed
+        self._is_declared = is_declared
+        self._was_declared = False
+        self._asked_at: float | None = None
         self._thresholds = thresholds
         self._monotonic = monotonic
         self._gauges: dict[str, Gauge] = {}
@@ -129,12 +135,14 @@ class BacklogMonitor:
 
     # ── looking ───────────────────────────────────────────────────────────────────────────────
 
-    async def look(self, link: Link) -> None:
-        """Look at every queue once.
+    async def look(self, link: Link) -> bool:
+        """Look at every queue once; answers whether each one had its time to be declared.
 
         Raises:
             BrokerLost: the connection went away.
         """
+        # Asked before the look: what is declared during it may have been looked for too early.
+        is_time = self._is_time_for_shared()
         if link is not self._link:  # the broker may be another one by now
             self._link = link
             self._arguments.clear()
@@ -145,8 +153,17 @@ class BacklogMonitor:
         for gone in self._gauges.keys() - self._watched.keys():
             self._tell_cleared(gone, self._gauges.pop(gone).alerts)
         for queue in self._watched.values():
-            await in_time(self._look_at(link, queue))
+            await in_time(self._look_at(link, queue, is_missing_told=is_time))
         self._statuses = self._report()
+        return is_time
+
+    def _is_time_for_shared(self) -> bool:
+        """Say whether a shared queue that does not stand is missing, and not merely to come."""
+        if self._asked_at is None:
+            self._asked_at = self._monotonic()
+        waited = self._monotonic() - self._asked_at
+        self._was_declared |= self._is_declared() or waited > _DECLARE_PATIENCE_SECONDS
+        return self._was_declared
 
     def _every_queue(self) -> Iterable[_Watched]:
         for event_class in EventClass:
@@ -158,14 +175,16 @@ class BacklogMonitor:
             services = (wanted.requesting_service,)
             yield _Watched(wanted.name, QueueKind.DEDICATED, wanted.event_class, services, wanted)
 
-    async def _look_at(self, link: Link, queue: _Watched) -> None:
+    async def _look_at(self, link: Link, queue: _Watched, *, is_missing_told: bool) -> None:
         before = self._published(queue)
         try:
             async with link.channel() as channel:
                 with broker_errors_but(aiormq.exceptions.ChannelNotFoundEntity, *REFUSALS):
                     answer = await channel.queue_declare(queue.name, passive=True)
         except (aiormq.exceptions.ChannelNotFoundEntity, *REFUSALS) as exc:
-            self._note_absent(queue, exc)
+            is_absent = isinstance(exc, aiormq.exceptions.ChannelNotFoundEntity)
+            if is_missing_told or queue.wanted is not None or not is_absent:
+                self._note_absent(queue, exc)
             return
         if queue.name not in self._arguments:
             standing = await self._standing(link, queue)

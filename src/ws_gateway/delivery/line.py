@@ -54,6 +54,7 @@ class Line:
     Attributes:
         carries: which of them.
         problems: the shared queues of these events that are not as they should be.
+        has_declared: these queues were declared, or found as they stood, at least once.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Line:
         self._last_error: str | None = None
         self.problems: tuple[QueueProblem, ...] = ()
         self._checked_at = 0.0
-        self._has_declared = False
+        self.has_declared = False
         self._vanished: set[str] = set()  # kept over a loss of the link: nobody was told yet
         self._closing = asyncio.Event()
 
@@ -202,7 +203,7 @@ class Line:
 
     def _note_vanished(self, missing: list[str]) -> None:
         """Remember queues that stood before; at a fresh start there are none."""
-        if not self._has_declared:
+        if not self.has_declared:
             return
         for queue in missing:
             if queue not in self._vanished:
@@ -211,7 +212,7 @@ class Line:
 
     def _tell_vanished(self) -> None:
         """Mark the streams of which something was in a queue that vanished, read or not."""
-        self._has_declared = True
+        self.has_declared = True
         vanished, self._vanished = self._vanished, set()
         losses = self._sender.losses
         if losses is None or self.is_closed:

@@ -218,6 +218,10 @@ class Publisher:
             for line in self._lines:
                 group.create_task(line.run(), name=f"publisher of {line.carries} events")
 
+    def has_declared(self) -> bool:
+        """Say whether every shared queue was declared since the start, or found as it stood."""
+        return all(line.has_declared for line in self._lines)
+
     def doubt_queues(self) -> None:
         """Look within a second whether all queues stand, for one was missed."""
         for line in self._lines:
@@ -255,7 +259,9 @@ class Publisher:
             problems=tuple(problems),
             spool_error=None if self._spool is None else self._spool.last_error,
             spool_bytes=0 if self._spool is None else self._spool.size_bytes,
-            spools_left=tuple(map(str, (self._spool and self._spool.left) or ())),
+            spools_left=tuple(
+                one.holding("private events") for one in (self._spool and self._spool.left) or ()
+            ),
             refused_per_second=sum(one.refusals.per_second(now) for one in self._senders),
             held_private=self._outbox.private.held,
             lanes=tuple(

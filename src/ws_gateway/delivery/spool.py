@@ -24,11 +24,12 @@ import structlog
 from ws_gateway.delivery.message import Message
 from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.spool_faults import Faults, Work
-from ws_gateway.delivery.spool_left import Left, find_left
+from ws_gateway.delivery.spool_left import find_left
 from ws_gateway.delivery.spool_records import Restorer, lost_since
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import Rejected
 from ws_gateway.runtime.counters import Counters
+from ws_gateway.runtime.left_spools import Left
 from ws_gateway.runtime.spool_format import Position, Record
 from ws_gateway.runtime.spool_log import SpoolLog
 

@@ -26,6 +26,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 LOOK_SECONDS = 5.0
 """How often the queues are looked at."""
 
+_LOOK_AGAIN_SECONDS = 0.1  # while some are about to be declared
+
 SETTLE_PATIENCE_SECONDS = 1.0
 """How long a caller of the HTTP API waits for its queue at most."""
 
@@ -36,8 +38,10 @@ _GOODBYE_SECONDS = 0.5
 class QueueWatch(Protocol):
     """Whoever wants to know how the queues are."""
 
-    async def look(self, link: Link) -> None:
+    async def look(self, link: Link) -> bool:
         """Look at every queue once.
+
+        Answers False if it is too early for some, which is worth another look soon.
 
         Raises:
             BrokerLost: the connection went away.
@@ -124,8 +128,9 @@ class QueueSteward:
                 else:
                     self._settled = settled  # who waits for it goes on waiting
                 if time.monotonic() >= look_at:
-                    await self._watch.look(link)
-                    look_at = time.monotonic() + self._look_seconds
+                    is_complete = await self._watch.look(link)
+                    pause = self._look_seconds if is_complete else _LOOK_AGAIN_SECONDS
+                    look_at = time.monotonic() + pause
                 await lost_or(self._wake, link, max(0.0, look_at - time.monotonic()))
         except asyncio.CancelledError:
             await link.close(_GOODBYE_SECONDS)

@@ -13,6 +13,7 @@ from uuid import UUID
 class AuditAction(StrEnum):
     """What may be done, `thing.verb`."""
 
+    BALANCES_SYNC = "balances.sync"
     CONNECTION_REPLACE = "connection.replace"
     KEY_CREATE = "key.create"
     KEY_REVOKE = "key.revoke"

@@ -46,6 +46,8 @@ async def test_faults_are_begun_listed_and_ended() -> None:
         assert (await http.get("/sim/faults/drop")).json()["active"] == []
         assert (await http.delete("/sim/faults/drop")).json() == {"ended": 0}
         assert (await http.delete("/sim/faults/stall")).json() == {"ended": 1}
+        after = (await http.get("/sim/faults/stall")).json()
+        assert (after["active"], after["hits"] >= row["hits"]) == ([], True)
         assert sim.faults.active == []
 
 
@@ -62,6 +64,7 @@ async def test_a_fault_by_http_has_come_about_when_answered() -> None:
     """The answer to `drop` comes when the connections are gone."""
     async with controlled() as (sim, http), client_of(sim, LINEAR):
         row = (await http.post("/sim/faults/drop", json={})).json()
+        assert (await http.get("/sim/faults/drop")).json()["hits"] == row["hits"]
         assert (row["active"], row["hits"]) == (False, 1)
         assert sim.connections == []
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from structlog.testing import capture_logs
 
 from support.memory_gateway import Gateway
 from ws_gateway.control.balances import BalanceService, HistoryWish
@@ -54,7 +55,7 @@ async def test_what_is_no_moment_is_refused(gateway: Gateway, text: str) -> None
 @pytest.mark.parametrize("scope", [each for each in Scope if each is not Scope.ADMIN])
 async def test_reading_and_syncing_take_a_scope_each(gateway: Gateway, scope: Scope) -> None:
     """The use cases are the law, whoever calls them."""
-    service = BalanceService([gateway.account])
+    service = BalanceService([gateway.account], gateway.trail)
     caller = Caller("id", "name", frozenset({scope}))
 
     async def is_refused(doing: str) -> bool:
@@ -75,6 +76,32 @@ async def test_reading_and_syncing_take_a_scope_each(gateway: Gateway, scope: Sc
     assert await is_refused("history") is (scope is not Scope.BALANCES_READ)
     assert await is_refused("sync") is (scope is not Scope.BALANCES_SYNC)
     assert gateway.account.synced == (scope is Scope.BALANCES_SYNC)
+
+
+async def test_who_had_balances_read_anew_stands_in_the_audit_trail(gateway: Gateway) -> None:
+    """With account and result; a reading that was refused to the caller does not."""
+    nobody = Caller("id", "name", frozenset({Scope.BALANCES_READ}))
+    with pytest.raises(Forbidden):
+        await BalanceService([gateway.account], gateway.trail).sync(nobody, None)
+    assert (await gateway.http.post(f"{BALANCES}/sync", headers=KEY)).status_code == 200
+    answer = await gateway.http.get("/api/v1/audit?action=balances.sync", headers=KEY)
+    (row,) = answer.json()["items"]
+    assert (row["actor_id"], row["subject"], row["before"]) == ("bootstrap", "main", None)
+    assert row["after"] == {"changed": 0, "unchanged": 0, "faults": 0, "is_stored": True}
+    assert len(row["trace_id"]) == 32
+
+
+async def test_balances_are_read_anew_without_the_database_and_the_log_says_for_whom(
+    gateway: Gateway,
+) -> None:
+    """The latest are wanted most in an outage."""
+    gateway.trail.is_away = True
+    with capture_logs() as told:
+        answer = await gateway.http.post(f"{BALANCES}/sync", headers=KEY)
+    assert answer.status_code == 200, answer.text
+    (line,) = [one for one in told if one["event"] == "control.audit_unwritten"]
+    assert (line["action"], line["subject"]) == ("balances.sync", "main")
+    assert line["actor_id"] == "bootstrap"
 
 
 async def test_what_is_wrong_with_an_account_is_a_reason_that_blocks_nothing(

@@ -10,9 +10,11 @@ import pytest
 
 from support.callers import guarded
 from support.contract import CONTRACT
+from support.memory_keys import MemoryTrail
 from ws_gateway.contract.asyncapi import Site
 from ws_gateway.contract.files import render
 from ws_gateway.control.api.app import create_app
+from ws_gateway.control.balances import BalanceService
 
 
 @pytest.fixture
@@ -25,6 +27,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
         keys=None,  # type: ignore[arg-type]
         guard=guarded("k"),
         contract=render(Site(prefix="eu1")),
+        balances=BalanceService((), MemoryTrail()),
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
         yield client

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from frame_recording import RecordedFile, What, find_files, read_records, summarise
 from frame_recording.block import MAX_FRAME_BYTES
+from support.needs import skip_without
 from support.outages import small_disk
 from support.recording_stage import (
     PATH,
@@ -154,7 +155,7 @@ def test_a_full_disk_costs_frames_of_the_recording_and_nobody_else_anything(
         disk = small_disk(folder)
         disk.__enter__()
     except PermissionError as exc:
-        pytest.skip(str(exc))
+        skip_without("mount", str(exc))
     try:
         with capture_logs() as logs, recording(folder) as recorder:
             line = open_line(recorder)

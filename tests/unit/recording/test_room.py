@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from frame_recording import What, find_files, read_records
+from support.needs import skip_without
 from support.outages import small_disk
 from support.recording_stage import frame, open_line, recorded, recording, until_thread
 from ws_gateway.recording.files import Limits
@@ -33,7 +34,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         disk = small_disk(folder)
         disk.__enter__()
     except PermissionError as exc:
-        pytest.skip(str(exc))
+        skip_without("mount", str(exc))
     try:
         yield folder
     finally:
@@ -117,7 +118,7 @@ def test_a_spool_on_another_volume_is_owed_nothing(tmp_path: Path) -> None:
     """One that is not made yet counts where it will be."""
     other = Path("/dev/shm")  # noqa: S108 - another volume, which nothing is written to
     if not other.exists() or other.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("needs two volumes")
+        skip_without("volumes", f"{other} is none")
     here = Neighbour(tmp_path / "not" / "yet", lambda: 1000)
     there = Neighbour(other / "not" / "yet", lambda: 10**18)
     over = Neighbour(tmp_path, lambda: -5)  # a spool that is over its bound for a moment

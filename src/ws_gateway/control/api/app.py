@@ -105,7 +105,7 @@ def create_app(
         scrape,
         operations,
         keys,
-        balances or BalanceService(()),
+        balances or BalanceService((), operations.trail),
         audience,
         contract,
     )
