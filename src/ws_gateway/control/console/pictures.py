@@ -188,11 +188,12 @@ class Pictures:
         return known
 
     async def _take(self, viewers: int) -> Shot:
+        at = datetime.now(UTC)
         await self._ask_database()
         report = self._sources.health.now()
         known = self._sources.topics
         sight = await self._lookout.look([] if known is None else list(known.board.topics()))
-        picture = self._picture(report, sight, viewers)
+        picture = self._picture(at, report, sight, viewers)
         account_of = self._sources.health.account_of
         return Shot(sight.monotonic, _json(picture), sight, self._sources.topics, account_of)
 
@@ -205,12 +206,12 @@ class Pictures:
             self._asking = asyncio.get_running_loop().create_task(asking, name="console database")
         await asyncio.wait({self._asking}, timeout=DATABASE_PATIENCE_SECONDS)
 
-    def _picture(self, report: Report, sight: Sight, viewers: int) -> Picture:
+    def _picture(self, at: datetime, report: Report, sight: Sight, viewers: int) -> Picture:
         queues = sorted(self._sources.health.queues(), key=_queue_urgency)
         connections = sorted(report.connections, key=_connection_urgency)
         lost = report.database_error
         return Picture(
-            at=datetime.now(UTC),
+            at=at,
             status=report.status,
             is_ready=not any(one.is_blocking for one in report.reasons),
             reasons=[
@@ -240,11 +241,15 @@ class Pictures:
                 for one in connections[:MOST_CONNECTIONS]
             ],
             connection_total=len(connections),
+            streaming_total=sum(
+                one.connection_status is SessionState.STREAMING for one in connections
+            ),
             queues=[
                 QueueAnswer.model_validate(one, from_attributes=True)
                 for one in queues[:MOST_QUEUES]
             ],
             queue_total=len(queues),
+            alerting_total=sum(_is_alerting(one) for one in queues),
             topics=dict(sight.counts),
             quiet_topics=sight.quiet,
             quiet_names=sight.quiet_names,
@@ -321,6 +326,11 @@ def _private_class(name: EventClass, rows: Sequence[TopicRow]) -> PrivateClass:
 
 def _connection_urgency(one: ConnectionStatus) -> tuple[bool, str]:
     return one.connection_status is SessionState.STREAMING, one.name
+
+
+def _is_alerting(one: QueueStatus) -> bool:
+    is_seen = one.looked_at is not None and one.depth is not None
+    return one.is_current and (bool(one.alerts) or (is_seen and one.problem is not None))
 
 
 def _queue_urgency(one: QueueStatus) -> tuple[bool, bool, int, str]:

@@ -32,6 +32,9 @@ export function drawVerdict(picture) {
   const isWatch = quiet > 0 && kind === "ok";
   verdict(isWatch ? "warn" : kind, isWatch ? "Watch" : word, words);
   sync($("reasons"), picture.reasons, (one) => `${one.code} ${one.subject}`, makeReason, drawReason);
+  const hidden = reasons - picture.reasons.length;
+  show($("reasons-more"), hidden > 0);
+  say($("reasons-more"), `${plural(hidden, "further reason")} not shown; those for which data are missing come first.`);
   const mark = isWatch ? "▲" : { ok: "✓", warn: "▲", bad: "✕" }[kind] ?? "?";
   document.title = `${mark} ${isWatch ? "Watch" : word}${reasons ? ` (${reasons})` : ""} · ws-gateway`;
 }
@@ -165,9 +168,15 @@ const CONNECTION_KINDS = {
 
 export function drawConnections(picture) {
   const { connections, at } = picture;
-  const streaming = connections.filter((one) => one.connection_status === "streaming").length;
+  const streaming = picture.streaming_total;
   const total = picture.connection_total;
-  say($("connections-count"), total ? `${streaming} of ${total} stream` : "");
+  say($("connections-count"), total ? `${count(streaming)} of ${count(total)} stream` : "");
+  const shown = connections.filter((one) => one.connection_status === "streaming").length;
+  const hidden = total - connections.length;
+  const idle = hidden - (streaming - shown);
+  show($("connections-more"), hidden > 0);
+  say($("connections-more"), `${plural(hidden, "further connection")} not shown: ${idle
+    ? `${count(idle)} of them ${idle === 1 ? "does" : "do"} not stream` : "all of them stream"}.`);
   show($("connections-empty"), total === 0);
   const columns = [
     ["Connection", "head"], ["State", "state"], ["Topics", "number"], ["Last data", "number"],
@@ -216,7 +225,7 @@ const ALERTS = {
 
 export function drawQueues(picture) {
   const { queues, at } = picture;
-  const troubled = queues.filter((one) => one.is_current && (one.alerts.length || (one.problem && isSeen(one)))).length;
+  const troubled = picture.alerting_total;
   const total = picture.queue_total;
   const away = queues.find((one) => !one.is_current && isSeen(one));
   const words = [count(total), troubled ? `${troubled} with an alert` : null,
@@ -233,6 +242,9 @@ export function drawQueues(picture) {
   show($("queues-unseen"), unseen.length > 0);
   const why = picture.uptime_seconds > BEGINNING_SECONDS && unseen[0]?.problem ? `: ${unseen[0].problem}` : " yet";
   say($("queues-unseen"), `${plural(unseen.length, "queue")} could not be looked at${why}`);
+  const hidden = total - queues.length;
+  show($("queues-more"), hidden > 0);
+  say($("queues-more"), `${plural(hidden, "further queue")} not shown; those with an alert come first.`);
   show($("queues-still"), still.length > 0);
   say($("queues-still"), `${plural(still.length, "further queue")}, empty and without a consumer${away ? " when last looked at" : ""}: ${still.map((one) => one.name).join(", ")}`);
   sync($("queues"), busy, (one) => one.name, () => makeRow(columns), (row, one) => {
