@@ -66,7 +66,9 @@ async def gateway() -> AsyncIterator[Gateway]:
     built.backlog.told = [QUEUE]
     built.delivery.lanes = (LANE,)
     built.clock.offset_ms, built.clock.measured_at = -250, NOON
-    built.feed.statuses = [connection("linear", breaker=BreakerState.OPEN)]
+    lost = connection("linear", error="closed: 1006", breaker=BreakerState.OPEN, retry_at=NOON)
+    lost = replace(lost, last_heartbeat_at=NOON, last_event_at=NOON, last_loss="closed")
+    built.feed.statuses = [lost]
     built.feed.silent = {(Endpoint.LINEAR, Channel.ORDERBOOK): 1.5}
     tally, meters = built.meters.tally, built.meters
     tally.attempts["linear"] += 3

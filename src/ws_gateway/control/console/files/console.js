@@ -23,6 +23,7 @@ function event(name, data) {
   if (name === "picture") {
     picture = data;
     lost = null;
+    set(document.body, "data-at", data.at);
     show($("live"), true);
     show($("key"), false);
     drawVitals(data);
