@@ -182,8 +182,10 @@ async def test_readiness_as_a_number_is_that_of_readyz(gateway: Gateway) -> None
 
 async def test_each_part_is_told_by_endpoint_and_name(gateway: Gateway) -> None:
     """Connections, breakers, stalls, silence, maintenance, clock."""
-    lost = connection("spot", SessionState.BACKING_OFF, "gone", name="spot-2")
-    gateway.feed.statuses.append(replace(lost, uptime_ratio=0.25))
+    lost = connection(
+        "spot", SessionState.BACKING_OFF, "closed: 1006", name="spot-2", retry_at=NOON
+    )
+    gateway.feed.statuses.append(replace(lost, uptime_ratio=0.25, last_loss="closed"))
     gateway.notices.told = [
         MaintenanceNotice("1", "work", "ongoing", None, None, frozenset({Endpoint.SPOT}))
     ]
@@ -194,6 +196,12 @@ async def test_each_part_is_told_by_endpoint_and_name(gateway: Gateway) -> None:
     }
     ratio = told.value("ws_gateway_connection_uptime_ratio", connection="spot-2")
     assert ratio == 0.25
+    state = told.values("ws_gateway_connection_state", connection="spot-2")
+    assert [labels[-1] for labels, value in state.items() if value] == ["backing_off"]
+    why = told.values("ws_gateway_connection_error", connection="spot-2")
+    assert why == {("", "spot", "closed"): 1}, "the text of an error has no bound"
+    due = told.value("ws_gateway_connection_retry_timestamp_seconds", connection="spot-2")
+    assert due == NOON.timestamp()
     assert told.value("ws_gateway_breaker_state", endpoint="linear", state="open") == 1
     assert told.value("ws_gateway_breaker_state", endpoint="spot", state="open") == 0
     losses = told.values("ws_gateway_connection_losses_total")
