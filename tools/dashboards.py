@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dashboard_pages import DASHBOARDS, WIDE, Column, Dashboard, Panel
+from dashboard_pages import DASHBOARDS
+from dashboard_panel import WIDE, Column, Dashboard, Panel
 
 REFRESH = "2s"
 """How often a page asks anew; with the scrapes of prometheus.yml a fault is seen within 5 s."""

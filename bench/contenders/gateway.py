@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 
 import psutil
 
-from stand import PATIENCE_SECONDS, SYMBOLS, Stage, Venue, free_port
+from stand import HERE, PATIENCE_SECONDS, SYMBOLS, Stage, Venue, free_port
 
 CREDIT = 40_000
 """Frames the venue may be ahead; less than what the gateway holds of books, so nothing is shed."""
@@ -25,7 +25,12 @@ class Gateway:
     """A gateway process on a stage, fed by a venue."""
 
     def __init__(
-        self, stack: ExitStack, on: Stage, venue: Venue, settings: dict[str, str] | None = None
+        self,
+        stack: ExitStack,
+        on: Stage,
+        venue: Venue,
+        settings: dict[str, str] | None = None,
+        module: str = "ws_gateway",
     ) -> None:
         port = free_port()
         self._key = secrets.token_hex(8)
@@ -41,7 +46,9 @@ class Gateway:
             "WSG_API_KEY": self._key,
             "WSG_LOG_LEVEL": "error",
         }
-        words = [sys.executable, "-m", "ws_gateway", "serve"]
+        words = [sys.executable, "-m", module, "serve"]
+        search = [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environ["PYTHONPATH"] = os.pathsep.join(search)
         self._process = subprocess.Popen(words, env=environ | (settings or {}))
         stack.callback(self._end)
         self.usage = psutil.Process(self._process.pid)
@@ -64,6 +71,12 @@ class Gateway:
             "p99_us": delivery["latency_p99_us"] or 0,
             "shed": sum(delivery["shed"].values()),
         }
+
+    def scrape(self) -> bytes:
+        """Read the metrics, as Prometheus does."""
+        with urlopen(f"{self._url}/metrics", timeout=PATIENCE_SECONDS) as answer:  # noqa: S310 - same
+            text: bytes = answer.read()
+        return text
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from parts.metrics import NAMES as METERED
+from parts.metrics import WITHOUT
 from parts.starting import CEILING, CRYPTOFEED, GATEWAY, NAMES, PLAIN
-from report.figures import growth_curve, of, share_of_ceiling, verdicts
+from report.figures import growth_curve, metrics_cost, of, share_of_ceiling, verdicts
 
 RATES = ("1000", "5000", "10000")
 ORDER = (CEILING, GATEWAY, CRYPTOFEED, PLAIN)
@@ -39,6 +41,8 @@ def sheets(parts: dict[str, Any]) -> list[Sheet]:
         found.append(_growth(parts["growth"]))
     if "private" in parts:
         found.append(_private(parts["private"]))
+    if "metrics" in parts:
+        found.append(_metrics(parts["metrics"]))
     return found
 
 
@@ -96,6 +100,19 @@ def _growth(growth: dict[str, Any]) -> Sheet:
         for size, cost in curve:
             rows.append((words, f"{size:,}", f"{cost / curve[0][1]:.2f}", f"{cost:.2f}"))
     return Sheet("Growth", ("of", "size", "of the first", "CPU µs/event"), rows)
+
+
+def _metrics(metrics: dict[str, Any]) -> Sheet:
+    rows = []
+    for name, words in METERED.items():
+        more = NOTHING if name == WITHOUT else metrics_cost(metrics, name).text("+.1%")
+        cpu = of(metrics["samples"][name], "cpu_us")
+        rows.append((words, more, cpu.text(".2f")))
+    return Sheet(
+        f"What the metrics cost, {metrics['rate']:,} events a second, {metrics['queue_type']}",
+        ("gateway", "more CPU (middle half of the rounds)", "CPU µs/event"),
+        rows,
+    )
 
 
 def _private(private: dict[str, Any]) -> Sheet:

@@ -302,12 +302,14 @@ async def test_a_revoked_key_does_not_watch_for_longer_by_reading_slowly() -> No
     caller = Caller("0123456789ab", "n", frozenset({Scope.SUBSCRIPTIONS_READ}))
     loop, seen = asyncio.get_running_loop(), list[bytes]()
     began = loop.time()
-    async for piece in audience.watch(caller, LiveQuery()):
+    async for piece in audience.watch(caller, LiveQuery.model_validate({})):
         seen.append(piece)
         assert loop.time() - began < 2 or b"event: picture" not in piece
         await asyncio.sleep(0.7)
     assert b"event: end" in seen[-1]
-    unread = audience.watch(caller, LiveQuery(), lambda: 1)  # nothing arrives any more
+    unread = audience.watch(
+        caller, LiveQuery.model_validate({}), lambda: 1
+    )  # nothing arrives any more
     assert len([piece async for piece in unread if b"event: picture" in piece]) == 1
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import dashboards
-from dashboard_pages import DASHBOARDS, Dashboard, Panel
+from dashboard_pages import DASHBOARDS
+from dashboard_panel import Dashboard, Panel
 from support.alert_proof import rules
 from ws_gateway.control.metrics.metric import Type
 from ws_gateway.control.metrics.table import METRICS

@@ -13,7 +13,8 @@ import yaml
 
 import dashboards
 from dashboard_bybit import WEBSOCKET_STATE
-from dashboard_pages import DASHBOARDS, NOT_SHOWN, WIDE
+from dashboard_pages import DASHBOARDS, NOT_SHOWN
+from dashboard_panel import WIDE
 from support.memory_gateway import Gateway
 from support.panels import PROCESS, asked_of, every_panel, labels_of, metrics_in
 from support.scraped import scrape
