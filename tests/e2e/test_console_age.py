@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from support.browser import browsing
 from support.console_stage import SHOWN_SECONDS, crowd, enter, looking, shoot, verdict
 from support.control_room import KEY, control_room
 from support.memory_feed import connection
+from support.programs import Gateway
 from support.proxy import TcpProxy, address
 from support.site import Site
 from ws_gateway.ports import SessionState
@@ -27,6 +30,14 @@ NOW = """(() => ({
 }))()"""
 
 
+@asynccontextmanager
+async def _filling_way(gateway: Gateway) -> AsyncIterator[TcpProxy]:
+    """Lead to the gateway through a buffer that fills: what comes is ever older, yet it comes."""
+    async with TcpProxy(*address(str(gateway.http.base_url), 80)) as way:
+        way.delay_growth = 0.6
+        yield way
+
+
 @pytest.mark.parametrize("clock_ahead_ms", [HOUR_MS, -HOUR_MS], ids=["fast clock", "slow clock"])
 async def test_pictures_that_a_slow_way_brings_late_are_never_shown_as_the_present(
     site: Site, clock_ahead_ms: int
@@ -36,14 +47,13 @@ async def test_pictures_that_a_slow_way_brings_late_are_never_shown_as_the_prese
         await gateway.add("orderbook", "BTCUSDT", category="linear")
         await gateway.until_ready()
         async with (
-            TcpProxy(*address(str(gateway.http.base_url), 80)) as way,
+            _filling_way(gateway) as way,
             looking(
                 site, gateway, f"http://127.0.0.1:{way.port}", clock_ahead_ms=clock_ahead_ms
             ) as page,
         ):
             await verdict(page, "OK")
             assert "Live" in await page.text("#link")
-            way.bytes_per_second = 2000  # a picture takes longer than until the next
             oldest, lines, live_again = 0.0, set[str](), False
             deadline = time.monotonic() + 60
             while not live_again and time.monotonic() < deadline:
