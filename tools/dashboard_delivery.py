@@ -18,8 +18,10 @@ DELIVERY = Dashboard(
         light("Disk takes private events", "ws_gateway_spool_available"),
         number("Events on disk", "ws_gateway_events_spooled"),
         number("Held in memory", "ws_gateway_events_in_flight", bad_from=None),
+        number(
+            "Broker owes an answer for", "max(ws_gateway_broker_silent_seconds)", "s", bad_from=2.5
+        ),
         number("Lanes that are full", "sum(ws_gateway_lane_refusing)"),
-        number("Queue alerts", "sum(ws_gateway_queue_alert) or 0 * max(ws_gateway_ready)"),
         Panel(
             "Delivered since the start",
             [("ws_gateway_event_success_ratio", "")],

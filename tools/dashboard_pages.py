@@ -35,7 +35,9 @@ _OVERVIEW = Dashboard(
         light("Ready", "ws_gateway_ready"),
         light("Broker", "ws_gateway_broker_ready"),
         light("Database", "ws_gateway_database_up"),
-        light("Disk takes private events", "ws_gateway_spool_available"),
+        number(
+            "Broker owes an answer for", "max(ws_gateway_broker_silent_seconds)", "s", bad_from=2.5
+        ),
         number(
             "Connections down",
             "count(ws_gateway_connection_up == 0) or 0 * max(ws_gateway_ready)",

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from ws_gateway.control.connection_schemas import MaintenanceAnswer
 from ws_gateway.control.console.lookout import Lookout, Sight, TopicRow
 from ws_gateway.control.console.schemas import (
+    BrokerLink,
     ConnectionPicture,
     Flow,
     Link,
@@ -38,6 +39,7 @@ from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint, EventClass, Topic
 from ws_gateway.ports import (
     ConnectionStatus,
+    DeliveryStatus,
     MarkerReport,
     QueueStatus,
     SessionState,
@@ -57,6 +59,10 @@ MOST_FILTERS = 64
 
 DATABASE_PATIENCE_SECONDS = 0.25
 """How long a picture waits for the database's answer; the next one has it."""
+
+BROKER_SILENT_SECONDS = 2.5
+"""For how long the broker may owe an answer before that is pointed out. It is given up only after
+10 s, because one that is busy must not be left."""
 
 _RATE_LOOKS = 5
 
@@ -234,7 +240,7 @@ class Pictures:
             viewers=viewers,
             flow=self._flow(report),
             database=Link(status="lost" if lost else "ok", last_error=lost),
-            broker=Link(status=report.delivery.state.value, last_error=report.delivery.last_error),
+            broker=_broker(report.delivery),
             maintenance=[MaintenanceAnswer.of(one) for one in report.maintenance],
             connections=[
                 ConnectionPicture.model_validate(one, from_attributes=True)
@@ -306,6 +312,16 @@ class Pictures:
                 left_behind=list(delivery.spools_left),
             ),
         )
+
+
+def _broker(delivery: DeliveryStatus) -> BrokerLink:
+    silent = max((one.silent_seconds for one in delivery.connections), default=0.0)
+    return BrokerLink(
+        status=delivery.state.value,
+        last_error=delivery.last_error,
+        silent_seconds=round(silent, 1),
+        is_silent=silent >= BROKER_SILENT_SECONDS,
+    )
 
 
 def _private_class(name: EventClass, rows: Sequence[TopicRow]) -> PrivateClass:

@@ -78,6 +78,17 @@ class Link(BaseModel):
     last_error: str | None
 
 
+class BrokerLink(Link):
+    """The broker, and whether it answers."""
+
+    silent_seconds: float = Field(
+        description="How long it has owed the oldest answer; 0 while it answers."
+    )
+    is_silent: bool = Field(
+        description="For so long that it is pointed out; whether it is lost is for `status` to say."
+    )
+
+
 class ConnectionPicture(WebsocketState):
     """One connection to Bybit, in full."""
 
@@ -131,7 +142,7 @@ class Picture(BaseModel):
     viewers: int = Field(description="Open streams like this one.")
     flow: Flow
     database: Link
-    broker: Link
+    broker: BrokerLink
     maintenance: list[MaintenanceAnswer]
     connections: list[ConnectionPicture] = Field(description="Those that do not stream first.")
     connection_total: int

@@ -169,6 +169,12 @@ def broker_connections(sight: Sight) -> Iterator[Sample]:
         yield (one.carries.value,), one.state is BrokerState.READY
 
 
+def broker_silences(sight: Sight) -> Iterator[Sample]:
+    """Say of each connection that publishes how long it has been without an answer."""
+    for one in sight.report.delivery.connections:
+        yield (one.carries.value,), one.silent_seconds
+
+
 def breaker_states(sight: Sight) -> Iterator[Sample]:
     """Tell each state of each endpoint's breaker, and which it is."""
     found = {(each.category, each.account or ""): each.breaker for each in _connections(sight)}

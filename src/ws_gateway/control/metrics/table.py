@@ -80,6 +80,9 @@ _DELIVERY = (
            read.broker_states, ("state",)),
     Metric("broker_connection_ready", _G, "1 while the connection for `private` or `public` events "
            "takes messages.", read.broker_connections, ("events",)),
+    Metric("broker_silent_seconds", _G, "How long the broker has owed the oldest answer on the "
+           "connection for `private` or `public` events; 0 while it answers.",
+           read.broker_silences, ("events",)),
     Metric("lane_events", _G, "Events a lane holds: waiting, or sent and not yet confirmed.",
            _lane(lambda one: one.events), ("lane",)),
     Metric("lane_waiting_events", _G, "Events of a lane that were not sent yet.",

@@ -27,9 +27,12 @@ export function drawVerdict(picture) {
   const quiet = picture.quiet_topics;
   if (quiet) {
     const more = quiet > picture.quiet_names.length ? ", …" : "";
-    words += ` ${plural(quiet, "topic")} fell silent just now: ${picture.quiet_names.join(", ")}${more}`;
+    words += ` ${plural(quiet, "topic")} fell silent just now: ${picture.quiet_names.join(", ")}${more || "."}`;
   }
-  const isWatch = quiet > 0 && kind === "ok";
+  if (picture.broker.is_silent) {
+    words += ` RabbitMQ has answered nothing for ${duration(picture.broker.silent_seconds)}.`;
+  }
+  const isWatch = kind === "ok" && (quiet > 0 || picture.broker.is_silent);
   verdict(isWatch ? "warn" : kind, isWatch ? "Watch" : word, words);
   sync($("reasons"), picture.reasons, (one) => `${one.code} ${one.subject}`, makeReason, drawReason);
   const hidden = reasons - picture.reasons.length;
@@ -93,8 +96,8 @@ export function drawVitals(picture) {
     { name: "Not delivered", value: count(flow.lost), note: "since the start" },
     {
       name: "RabbitMQ",
-      kind: broker.status === "ready" ? "ok" : "bad",
-      value: broker.status.replace("_", " "),
+      kind: broker.status !== "ready" ? "bad" : broker.is_silent ? "warn" : "ok",
+      value: broker.is_silent ? `silent ${duration(broker.silent_seconds)}` : broker.status.replace("_", " "),
     },
     { name: "Private data", ...privateState(picture) },
     { name: "PostgreSQL", kind: database.status === "ok" ? "ok" : "bad", value: database.status },
