@@ -30,7 +30,8 @@ export function drawVerdict(picture) {
     words += ` ${plural(quiet, "topic")} fell silent just now: ${picture.quiet_names.join(", ")}${more || "."}`;
   }
   if (picture.broker.is_silent) {
-    words += ` RabbitMQ has answered nothing for ${duration(picture.broker.silent_seconds)}.`;
+    const silence = `RabbitMQ has answered nothing for ${duration(picture.broker.silent_seconds)}.`;
+    words = kind === "ok" ? words.replace(line, silence) : `${words} ${silence}`;
   }
   const isWatch = kind === "ok" && (quiet > 0 || picture.broker.is_silent);
   verdict(isWatch ? "warn" : kind, isWatch ? "Watch" : word, words);
@@ -208,9 +209,10 @@ export function drawConnections(picture) {
   });
   sync($("maintenance"), picture.maintenance, (one) => one.id, () => make("p", { class: "banner" }),
     (row, one) => {
-      const until = one.ends_at ? `until ${clock(one.ends_at)}` : "until further notice";
-      say(row, `Bybit announced maintenance, ${one.state}: ${one.title || "without a title"}, `
-        + `${one.endpoints.join(", ")}, ${until}`);
+      const until = one.ends_at ? `until ${clock(one.ends_at)} UTC` : "until further notice";
+      const of = one.endpoints.join(", ") || "none";
+      say(row, `Bybit announced maintenance, ${one.state}: “${one.title || "without a title"}”. `
+        + `It takes data from: ${of}, ${until}.`);
     });
   const environment = connections[0]?.environment ?? "";
   say($("environment"), environment.replace(/^wss?:\/\//, ""));
