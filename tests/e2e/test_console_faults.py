@@ -103,6 +103,7 @@ async def test_a_deaf_socket_a_refused_topic_maintenance_and_a_dead_exchange_are
             assert in_time(await page.until_text("#topics tr:first-child", "rejected"))
             assert "tickers.SOLUSDT" in await page.text("#topics tr:first-child")
             assert await page.text("#topics-count") == "3 active, 1 rejected"
+            assert "refused 1 topic" in await page.text("#verdict-line")
             await shoot(page, "topic-refused")
             await gateway.remove(refused)
             await verdict(page, "OK")

@@ -24,6 +24,8 @@ export function drawVerdict(picture) {
     const blocks = missing ? "data are missing" : "no data are missing";
     words = `${line} ${plural(reasons, "reason")}, ${blocks}.`.trim();
   }
+  const refused = picture.topics.rejected ?? 0;
+  if (refused) words += ` Bybit refused ${plural(refused, "topic")}, told below.`;
   const quiet = picture.quiet_topics;
   if (quiet) {
     const more = quiet > picture.quiet_names.length ? ", …" : "";
