@@ -33,7 +33,7 @@ from ws_gateway.domain.event import Event
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
 from ws_gateway.pipeline.runner import Runner
-from ws_gateway.ports import SessionState
+from ws_gateway.ports.feed import SessionState
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.identity import TraceIds
 from ws_gateway.venue import shard

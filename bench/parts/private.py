@@ -18,8 +18,11 @@ from stand import Child, Sample, Script, Stage, Venue, measure, say, stage
 from ws_gateway.delivery.topology import Names
 
 ORDERS_PER_SECOND = 200
+FLOOD_PER_SECOND = 20_000
+"""The flood beside which private delivery is to stay what it was."""
+
 FLOOD = 5
-"""Times what the broker takes."""
+"""Times what the broker takes: the worst flood."""
 
 FLOOD_SECONDS = 4.0
 """Until the room for public events is full."""
@@ -31,7 +34,7 @@ _LOGIN = {"WSG_BYBIT_API_KEY": "bench", "WSG_BYBIT_API_SECRET": "bench"}
 
 
 def measure_private(plan: Plan) -> dict[str, Any]:
-    """Answer `alone` and `flooded`: from the venue's send to the consumer, and what was shed.
+    """Answer `alone`, `beside` 20,000/s and `flooded`: from the venue's send to the consumer.
 
     `raw_alone` and `raw_flooded` are the same of the raw publisher of orders.
     """
@@ -49,6 +52,10 @@ def measure_private(plan: Plan) -> dict[str, Any]:
             time.sleep(1.0)
             reader.say("forget")
             alone = measure(reader, on, plan.seconds)
+            venue.tell(f"rate {FLOOD_PER_SECOND}")
+            time.sleep(1.0)
+            reader.say("forget")
+            beside = measure(reader, on, plan.seconds * 2)
             before = gateway.figures()
             venue.tell(f"rate {int(taken * FLOOD)}")
             time.sleep(FLOOD_SECONDS)
@@ -63,6 +70,7 @@ def measure_private(plan: Plan) -> dict[str, Any]:
                 "raw_alone": raw_alone,
                 "raw_flooded": raw_flooded,
                 "alone": alone,
+                "beside": beside,
                 "flooded": flooded,
                 "public_p50_us": after["p50_us"],
                 "public_confirmed_per_second": gone["confirmed"],

@@ -118,7 +118,12 @@ def _metrics(metrics: dict[str, Any]) -> Sheet:
 def _private(private: dict[str, Any]) -> Sheet:
     rows = [
         (words, *(f"{private[key][name] / 1000:.1f}" for name in ("p50_us", "p99_us")))
-        for key, words in (("alone", "orders alone"), ("flooded", "orders in the flood"))
+        for key, words in (
+            ("alone", "orders alone"),
+            ("beside", "orders beside 20,000 public events/s"),
+            ("flooded", "orders in the flood"),
+        )
+        if key in private
     ]
     if "raw_flooded" in private:
         for key, words in (("raw_alone", "alone"), ("raw_flooded", "beside a raw flood")):

@@ -18,9 +18,9 @@ import uvloop
 from pydantic import SecretStr
 
 from ws_gateway import __version__
-from ws_gateway.bootstrap import database_url
 from ws_gateway.bootstrap import serve as serve_gateway
-from ws_gateway.config import PREFIX, SECRETS, LogFormat, Settings, load_settings
+from ws_gateway.composition.outside import database_url
+from ws_gateway.config import PREFIX, SECRETS, LogFormat, Settings
 from ws_gateway.delivery.topology import QUARANTINE
 from ws_gateway.demo import DemoOptions, run_demo
 from ws_gateway.domain.caller import Scope
@@ -30,6 +30,7 @@ from ws_gateway.frame_commands import add_frame_commands
 from ws_gateway.key_commands import KeyWishes, create_key, list_keys, revoke_key
 from ws_gateway.runtime.redaction import Secrets
 from ws_gateway.runtime.telemetry import LogLevels, Telemetry
+from ws_gateway.settings_source import load_settings
 from ws_gateway.storage.database import migrate as migrate_database
 from ws_gateway.tail import TailOptions, run_tail
 

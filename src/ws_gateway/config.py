@@ -1,22 +1,26 @@
-"""Typed, frozen settings; the only reader of the environment."""
+"""Typed, frozen settings; `settings_source.py` reads them from the environment."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import Annotated
 
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from ws_gateway.account_keys import AccountKeys, read_accounts
+from ws_gateway.account_keys import AccountKeys
 from ws_gateway.domain.topic import Category
-from ws_gateway.errors import ConfigError
+from ws_gateway.settings_values import (
+    check_certificates,
+    check_query_hosts,
+    checked_url,
+    checked_venue_url,
+    is_host,
+    is_network,
+)
 
 PREFIX = "WSG_"
 
@@ -309,26 +313,26 @@ class Settings(BaseSettings):
     @classmethod
     def _check_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for proxy in value:
-            if proxy != "*" and not _is_network(proxy):
+            if proxy != "*" and not is_network(proxy):
                 raise ValueError("write addresses or networks, like 10.0.0.7,192.168.0.0/16")
         return value
 
     @field_validator("bybit_ws_url")
     @classmethod
     def _check_ws_url(cls, value: str | None) -> str | None:
-        return value and _checked_venue_url(value, ("ws", "wss"), "ws://127.0.0.1:9001")
+        return value and checked_venue_url(value, ("ws", "wss"), "ws://127.0.0.1:9001")
 
     @field_validator("bybit_rest_url")
     @classmethod
     def _check_rest_url(cls, value: str | None) -> str | None:
-        return value and _checked_venue_url(value, ("http", "https"), "http://127.0.0.1:9001")
+        return value and checked_venue_url(value, ("http", "https"), "http://127.0.0.1:9001")
 
     @field_validator("amqp_url")
     @classmethod
     def _check_amqp_url(cls, value: SecretStr) -> SecretStr:
         url = value.get_secret_value()
-        _checked_url(url, ("amqp", "amqps"), "amqp://user:password@host:5672/")
-        _check_certificates(url)
+        checked_url(url, ("amqp", "amqps"), "amqp://user:password@host:5672/")
+        check_certificates(url)
         return value
 
     @field_validator("rabbitmq_management_url")
@@ -336,7 +340,7 @@ class Settings(BaseSettings):
     def _check_management_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             example = "http://user:password@host:15672"
-            _checked_url(value.get_secret_value(), ("http", "https"), example)
+            checked_url(value.get_secret_value(), ("http", "https"), example)
         return value
 
     @field_validator("amqp_prefix")
@@ -353,14 +357,14 @@ class Settings(BaseSettings):
         if value is not None:
             url = value.get_secret_value()
             example = "postgresql://user:password@host:5432/database"
-            _checked_url(url, ("postgresql", "postgres"), example, needs_host="host=" not in url)
-            _check_query_hosts(url, example)
+            checked_url(url, ("postgresql", "postgres"), example, needs_host="host=" not in url)
+            check_query_hosts(url, example)
         return value
 
     @field_validator("http_host")
     @classmethod
     def _check_http_host(cls, value: str) -> str:
-        if not _is_host(value):
+        if not is_host(value):
             raise ValueError("write a host name or address of this machine, like 127.0.0.1")
         return value
 
@@ -430,241 +434,3 @@ class Settings(BaseSettings):
 SECRETS = frozenset(
     name for name, info in Settings.model_fields.items() if "SecretStr" in str(info.annotation)
 )
-
-
-def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read `WSG_*` from the environment.
-
-    Args:
-        environ: read this instead of the process environment.
-
-    Raises:
-        ConfigError: an unknown name, a malformed value, or a secret's file that cannot be read;
-            the text names the setting, what was found, and what to do.
-    """
-    source = dict(os.environ if environ is None else environ)
-    values: dict[str, Any] = {}
-    files: dict[str, Path] = {}
-    for name in sorted(source):
-        if name.startswith(PREFIX) and source[name] != "":
-            field, value = _read(name, source)
-            values[field] = value
-            if field != name.removeprefix(PREFIX).lower():
-                files[field] = Path(source[name])
-    try:
-        # Only what was read above: init values win over pydantic's own look at the process
-        # environment, and the settings sources below are cut off so that nothing else is read.
-        settings = _FromMapping(**values)
-    except ValidationError as exc:
-        # Not `from exc`: its text repeats the input, and the input may be a URL with a password.
-        raise _first_fault(exc) from None
-    _check_pairs(settings)
-    settings._files.update(files)  # noqa: SLF001 - the only builder of what it builds
-    settings._further = _further(settings)  # noqa: SLF001 - same
-    return settings
-
-
-def _further(settings: Settings) -> tuple[AccountKeys, ...]:
-    if settings.accounts is None:
-        return ()
-    further = read_accounts(settings.accounts.get_secret_value(), settings.account_name)
-    if not further:
-        return ()
-    if settings.bybit_api_key is None:
-        raise ConfigError(
-            "WSG_BYBIT_API_KEY",
-            "missing while WSG_ACCOUNTS names further accounts",
-            "set it and WSG_BYBIT_API_SECRET to the first account's pair",
-        )
-    first = settings.bybit_api_key.get_secret_value().strip()
-    for one in further:
-        if one.key == first:
-            raise ConfigError(
-                "WSG_ACCOUNTS",
-                f"account {one.name!r} has the key of WSG_BYBIT_API_KEY",
-                "name each pair once",
-            )
-    return further
-
-
-class _FromMapping(Settings):
-    """Settings that come from arguments alone."""
-
-    @classmethod
-    def settings_customise_sources(cls, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        return (kwargs["init_settings"],) if "init_settings" in kwargs else (args[1],)
-
-
-def _read(name: str, source: Mapping[str, str]) -> tuple[str, str]:
-    field = name.removeprefix(PREFIX).lower()
-    if field in Settings.model_fields:
-        return field, source[name]
-    base = field.removesuffix("_file")
-    if field.endswith("_file") and base in SECRETS:
-        if source.get(PREFIX + base.upper()):
-            raise ConfigError(name, f"{PREFIX}{base.upper()} is set too", "keep one of the two")
-        path = Path(source[name])
-        try:
-            return base, path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as exc:
-            raise ConfigError(
-                name, f"the file {str(path)!r} cannot be read ({exc})", "name a readable text file"
-            ) from exc
-    raise ConfigError(name, "no such setting", _nearest(field))
-
-
-def _nearest(field: str) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415 - only needed on the way out
-
-    close = get_close_matches(field, Settings.model_fields, n=1)
-    hint = f"did you mean {PREFIX}{close[0].upper()}? " if close else ""
-    return f"{hint}run `ws-gateway default-env` for the list, or unset it"
-
-
-def _first_fault(exc: ValidationError) -> ConfigError:
-    fault = exc.errors()[0]
-    field = str(fault["loc"][0])
-    # An @ means a login in a URL where none belongs; it is a secret all the same.
-    may_hold_secret = field in SECRETS or "@" in str(fault["input"])
-    found = "a malformed secret" if may_hold_secret else f"found {fault['input']!r}"
-    if fault["type"] == "enum":
-        remedy = f"use one of {fault['ctx']['expected']}"
-    elif fault["type"] in _NUMBERS:
-        remedy = _number_remedy(field)
-    elif fault["type"] == "bool_parsing":
-        remedy = "write true or false"
-    else:
-        remedy = fault["msg"].removeprefix("Value error, ")
-        remedy = remedy[0].lower() + remedy[1:]
-    return ConfigError(PREFIX + field.upper(), found, remedy)
-
-
-_BOUND_FAULTS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
-_NUMBERS = frozenset(
-    ("int_parsing", "int_from_float", "float_parsing", "finite_number", *_BOUND_FAULTS)
-)
-"""Faults of a number; pydantic's words are about parsing, or about one bound alone."""
-
-_BOUNDS = (("ge", "from"), ("gt", "above"), ("le", "to"), ("lt", "below"))
-
-
-def _number_remedy(field: str) -> str:
-    known = Settings.model_fields[field]
-    kind = "a whole number" if known.annotation in (int, int | None) else "a number"
-    words = [
-        f"{word} {value}"
-        for name, word in _BOUNDS
-        for limit in known.metadata
-        if (value := getattr(limit, name, None)) is not None
-    ]
-    return " ".join([f"write {kind}", *words])
-
-
-def _check_pairs(settings: Settings) -> None:
-    if not settings.enabled_categories:
-        raise ConfigError(
-            "WSG_ENABLED_CATEGORIES", "names no category", f"name some of {', '.join(Category)}"
-        )
-    if settings.record_file_max_bytes * 2 > settings.record_max_bytes:
-        raise ConfigError(
-            "WSG_RECORD_FILE_MAX_BYTES",
-            f"found {settings.record_file_max_bytes}, of WSG_RECORD_MAX_BYTES"
-            f" {settings.record_max_bytes} in all",
-            "let at least two files fit",
-        )
-    default = settings.default_category
-    is_chosen = "default_category" in settings.model_fields_set
-    if is_chosen and default not in settings.enabled_categories:
-        raise ConfigError(
-            "WSG_DEFAULT_CATEGORY",
-            f"found {default.value!r}, which WSG_ENABLED_CATEGORIES does not name",
-            "name one that is enabled",
-        )
-    for name in SECRETS:
-        secret_value = getattr(settings, name)
-        if secret_value is not None and not secret_value.get_secret_value().strip():
-            raise ConfigError(PREFIX + name.upper(), "is blank", "give it a value, or unset it")
-    key, secret = settings.bybit_api_key, settings.bybit_api_secret
-    if (key is None) != (secret is None):
-        missing = "WSG_BYBIT_API_SECRET" if secret is None else "WSG_BYBIT_API_KEY"
-        raise ConfigError(missing, "missing while its other half is set", "set both or neither")
-    if (settings.http_certificate_file is None) != (settings.http_key_file is None):
-        is_key = settings.http_key_file is None
-        missing = "WSG_HTTP_KEY_FILE" if is_key else "WSG_HTTP_CERTIFICATE_FILE"
-        raise ConfigError(missing, "missing while its other half is set", "set both or neither")
-
-
-# The resolver looks up a host by its IDNA form and raises on what has none, long after the start;
-# the characters are those that no host name and no address has, which the drivers refuse variously.
-_NEVER_IN_HOST = re.compile(r'[\s\x00-\x20\x7f"<>\\^`{|}]')
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def _is_network(value: str) -> bool:
-    try:
-        ip_network(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_host(value: str) -> bool:
-    """Say whether a name or an address can be looked up at all."""
-    try:
-        value.encode("idna")  # no empty label but the last, none above 63 bytes
-    except UnicodeError:
-        return False
-    return not _NEVER_IN_HOST.search(value)
-
-
-def _checked_url(
-    value: str, schemes: tuple[str, ...], example: str, *, needs_host: bool = True
-) -> str:
-    try:
-        parts = urlsplit(value)
-        _ = parts.port  # raises on a port that is not a number
-    except ValueError:
-        # Not the parser's words: for a mistyped port they quote what may be a password.
-        hint = " (in a password, write / ? # @ : as %2F %3F %23 %40 %3A)" if "@" in value else ""
-        raise ValueError(f"this is not a URL; write it like {example}{hint}") from None
-    if parts.scheme not in schemes or (needs_host and not parts.hostname):
-        raise ValueError(f"write a {' or '.join(schemes)} URL like {example}")
-    # The parser drops control characters without a word, the drivers do not.
-    if _CONTROL.search(value) or not _is_url_host(parts.hostname or ""):
-        hint = " (in a password, write / ? # @ : as %2F %3F %23 %40 %3A)" if "@" in value else ""
-        raise ValueError(f"no host can have this name; write the URL like {example}{hint}")
-    return value
-
-
-def _checked_venue_url(value: str, schemes: tuple[str, ...], example: str) -> str:
-    """Check the venue's address: it is shown in /health and in logs, and paths are appended."""
-    parts = urlsplit(_checked_url(value, schemes, example))
-    if "@" in parts.netloc:
-        raise ValueError(f"leave out user and password, which the venue never asks for: {example}")
-    if parts.query or parts.fragment or "/v5" in parts.path:
-        raise ValueError(f"name the host only, /v5/… is appended: {example}")
-    return value.rstrip("/")
-
-
-def _check_query_hosts(url: str, example: str) -> None:
-    """Check the hosts of a PostgreSQL URL that names them in its query."""
-    for name, hosts in parse_qsl(urlsplit(url).query):
-        if name == "host" and not all(_is_url_host(host) for host in hosts.split(",")):
-            raise ValueError(f"no host can have this name; write the URL like {example}")
-
-
-def _check_certificates(url: str) -> None:
-    """Check the files that an AMQP URL names for TLS; the driver would take them for an outage."""
-    parts = urlsplit(url)
-    for name, path in parse_qsl(parts.query):
-        if name not in {"cafile", "certfile", "keyfile"}:
-            continue
-        if parts.scheme != "amqps":
-            raise ValueError(f"{name} is for TLS; write amqps:// in place of amqp://")
-        if not os.access(path, os.R_OK):
-            raise ValueError(f"the {name} {path!r} cannot be read; name a PEM file")
-
-
-def _is_url_host(value: str) -> bool:
-    host = unquote(value)
-    return host.startswith("/") or _is_host(host)  # a path: PostgreSQL's socket

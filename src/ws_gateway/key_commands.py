@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import typer
 
-from ws_gateway.bootstrap import database_url
+from ws_gateway.composition.outside import database_url
 from ws_gateway.config import Settings
 from ws_gateway.control.key_schemas import IssuedKeyAnswer, KeyAnswer
 from ws_gateway.control.keys import DEFAULT_OVERLAP_SECONDS, DEFAULT_SCOPES, IssuedKey, KeyService

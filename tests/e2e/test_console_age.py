@@ -18,7 +18,7 @@ from support.memory_feed import connection
 from support.programs import Gateway
 from support.proxy import TcpProxy, address
 from support.site import Site
-from ws_gateway.ports import SessionState
+from ws_gateway.ports.feed import SessionState
 
 pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(180)]
 

@@ -8,7 +8,7 @@ import pytest
 
 from support.delivery_rig import ORDERS, TRADES, Rig, consuming, delivering, eventually
 from support.proxy import TcpProxy, address, through
-from ws_gateway.ports import BrokerState, Carries
+from ws_gateway.ports.delivery import BrokerState, Carries
 
 OpenProxy = Callable[[str, int], Awaitable[TcpProxy]]
 

@@ -14,7 +14,7 @@ from support.delivery_rig import ORDERS, Rig, consuming, delivering, eventually
 from support.proxy import TcpProxy, address, through
 from ws_gateway.domain.event import Kind
 from ws_gateway.domain.topic import Category, parse_topic
-from ws_gateway.ports import BrokerState
+from ws_gateway.ports.delivery import BrokerState
 
 OpenProxy = Callable[[str, int], Awaitable[TcpProxy]]
 

@@ -18,7 +18,7 @@ from rabbitmq_node import PrivateNode, find_server
 from support.delivery_rig import ORDERS, TRADES, Rig, consuming, delivering, eventually
 from support.proxy import TcpProxy, address, through
 from ws_gateway.config import QueueType
-from ws_gateway.ports import BrokerState
+from ws_gateway.ports.delivery import BrokerState
 
 pytestmark = pytest.mark.xdist_group("own_broker")  # one starting broker at a time is load enough
 

@@ -11,7 +11,7 @@ from support.scripted_venue import book, ticker
 from support.sim_client import LINEAR, OPTION, PRIVATE, SPOT
 from ws_gateway.domain.subscription import SubscriptionState as State
 from ws_gateway.domain.topic import Category, Channel, build_topic
-from ws_gateway.ports import SessionState
+from ws_gateway.ports.feed import SessionState
 
 BOOK, TICKER, LATER = book(), ticker("BTCUSDT"), ticker("ETHUSDT")
 BOTH = (BOOK, TICKER)

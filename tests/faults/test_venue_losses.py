@@ -20,7 +20,7 @@ from support.sim_client import KEY, LINEAR, PRIVATE, SECRET, eventually, running
 from support.witness import witnessing
 from ws_gateway.domain.subscription import SubscriptionState as State
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
-from ws_gateway.ports import SessionState
+from ws_gateway.ports.feed import SessionState
 from ws_gateway.venue.auth import Credentials
 
 BOOK, OTHER_BOOK, TOP, TICKER = book(), book("ETHUSDT"), book(depth=1), ticker("BTCUSDT")

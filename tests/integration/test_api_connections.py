@@ -10,7 +10,7 @@ import pytest
 from support.control_room import Api, control_room, is_problem
 from support.memory_feed import connection
 from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.ports import SessionState
+from ws_gateway.ports.feed import SessionState
 
 PATH = "/api/v1/connections"
 

@@ -34,7 +34,7 @@ from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
 from ws_gateway.domain.caller import Caller, Scope
 from ws_gateway.domain.topic import Category
-from ws_gateway.ports import SessionState
+from ws_gateway.ports.feed import SessionState
 from ws_gateway.runtime.recent import RecentTroubles
 
 POLICY = Policy(tuple(Category), Category.LINEAR, has_credentials=False)

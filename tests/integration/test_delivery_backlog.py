@@ -18,7 +18,7 @@ from support.node_control import enable_management, rabbitmqctl
 from ws_gateway.config import QueueType
 from ws_gateway.delivery.management import ManagementApi
 from ws_gateway.domain.subscription import Delivery
-from ws_gateway.ports import QueueKind
+from ws_gateway.ports.delivery import QueueKind
 
 
 async def test_a_slow_consumer_is_named_and_the_alert_clears(

@@ -27,7 +27,7 @@ from ws_gateway.delivery.steward import QueueSteward
 from ws_gateway.delivery.topology import Names, queue_arguments
 from ws_gateway.domain.subscription import Delivery, Subscription
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
-from ws_gateway.ports import DeclaredQueue, SubscriptionFilter
+from ws_gateway.ports.store import DeclaredQueue, SubscriptionFilter
 from ws_gateway.runtime.counters import Counters
 
 LINEAR = Category.LINEAR

@@ -27,7 +27,7 @@ from ws_gateway.delivery.quarantine import Quarantine
 from ws_gateway.delivery.topology import QUARANTINE, Names
 from ws_gateway.domain.event import Kind
 from ws_gateway.domain.topic import Category, parse_topic
-from ws_gateway.ports import BrokerState
+from ws_gateway.ports.delivery import BrokerState
 
 BOOK = parse_topic("orderbook.50.BTCUSDT", Category.LINEAR)
 

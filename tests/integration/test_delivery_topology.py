@@ -20,7 +20,7 @@ from ws_gateway.delivery.topology import (
     ensure_queue,
     queue_arguments,
 )
-from ws_gateway.ports import QueueProblem
+from ws_gateway.ports.delivery import QueueProblem
 
 ARGUMENTS: dict[QueueType, FieldTable] = {
     QueueType.QUORUM: {

@@ -7,7 +7,7 @@ from support.scripted_venue import book, ticker
 from support.sim_client import LINEAR, PRIVATE, SPOT, eventually, running
 from ws_gateway.domain.subscription import SubscriptionState as State
 from ws_gateway.domain.topic import Category, Channel, build_topic
-from ws_gateway.ports import SessionState
+from ws_gateway.ports.feed import SessionState
 
 LINEAR_BOOK = book()
 SPOT_BOOK = book(category=Category.SPOT)

@@ -18,7 +18,7 @@ from support.proxy import TcpProxy, through
 from support.scripted_venue import book, ticker
 from support.sim_client import LINEAR, eventually, running
 from ws_gateway.domain.topic import Category, Channel, build_topic
-from ws_gateway.ports import SessionState
+from ws_gateway.ports.feed import SessionState
 
 OpenProxy = Callable[[str, int], Awaitable[TcpProxy]]
 BOOK, TICKER = book(), ticker("BTCUSDT")

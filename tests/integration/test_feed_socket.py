@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -19,12 +20,14 @@ from websockets.sync.server import serve as serve_in_thread
 from support.feed_stage import QUICK, FeedStage
 from support.scripted_venue import ticker
 from support.sim_client import eventually, running
+from support.tls import Authority
 from ws_gateway.domain.event import Observation
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import VenueLost
 from ws_gateway.venue import connection
 from ws_gateway.venue.connection import open_socket
+from ws_gateway.venue.read_portion import PORTION_BYTES
 
 TICKER = ticker("BTCUSDT")
 
@@ -198,3 +201,64 @@ def test_a_reset_right_behind_data_is_noticed() -> None:
             thread.join()
     assert got == [b"{}"]
     assert "broke" in why
+
+
+_FRAME = "x" * 270
+_FRAMES = 40_000
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_a_flooding_socket_leaves_every_turn_of_the_loop_to_others(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eleven megabytes that wait in the kernel are read in small portions, and completely.
+
+    Otherwise an order that arrives beside a flood waits until all of it has been decoded.
+    """
+    authority = Authority.made(tmp_path / "authority")
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+    reader_waits = threading.Event()
+
+    def act(client: ThreadedConnection) -> None:
+        reader_waits.wait(20)
+        for _ in range(_FRAMES):
+            client.send(_FRAME)
+        client.close()
+
+    async def read(url: str) -> tuple[int, int]:
+        """Answer how many messages came, and how many at most in one turn."""
+        got = most = seen = 0
+
+        def count(_: bytes) -> None:
+            nonlocal got
+            got += 1
+
+        def turn() -> None:
+            nonlocal most, seen
+            most, seen = max(most, got - seen), got
+            loop.call_soon(turn)
+
+        loop = asyncio.get_running_loop()
+        one = await open_socket(
+            url, count, connect_deadline_seconds=20, handshake_deadline_seconds=20
+        )
+        turn()
+        reader_waits.set()
+        time.sleep(0.3)  # noqa: ASYNC251 - so that much is waiting when the loop looks
+        async with asyncio.timeout(60):
+            await one.wait_closed()
+        return got, most
+
+    context = authority.server() if scheme == "wss" else None
+    with serve_in_thread(act, "127.0.0.1", 0, compression=None, ssl=context) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                port = server.socket.getsockname()[1]
+                got, most = runner.run(read(f"{scheme}://127.0.0.1:{port}"))
+        finally:
+            server.shutdown()
+            thread.join()
+    assert got == _FRAMES
+    assert most <= 2 * PORTION_BYTES / len(_FRAME)

@@ -18,7 +18,7 @@ from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, build_topic
-from ws_gateway.ports import RowChange, SubscriptionFilter
+from ws_gateway.ports.store import RowChange, SubscriptionFilter
 from ws_gateway.storage.changes import CHANNEL, LedgerChanges, read_changes
 from ws_gateway.storage.database import open_pool
 from ws_gateway.storage.subscriptions import PostgresSubscriptions

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from support.account_desk import NOW_MS, Desk, coin
-from ws_gateway.account_ports import HistoryQuery
 from ws_gateway.domain.balance import CoinBalance
 from ws_gateway.errors import Rejected
+from ws_gateway.ports.account import HistoryQuery
 from ws_gateway.storage.balances import PostgresBalances
 from ws_gateway.storage.database import open_pool
 from ws_gateway.storage.statements import Statements

@@ -15,7 +15,7 @@ from ws_gateway.control.key_words import make_key
 from ws_gateway.domain.caller import Scope
 from ws_gateway.domain.key import KeyState, NewKey, StoredKey
 from ws_gateway.errors import Rejected
-from ws_gateway.ports import KeyStore
+from ws_gateway.ports.store import KeyStore
 from ws_gateway.storage.database import open_pool
 from ws_gateway.storage.keys import PostgresKeys
 from ws_gateway.storage.statements import Statements

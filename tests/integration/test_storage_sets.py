@@ -13,7 +13,7 @@ from support.memory_store import MemorySubscriptions
 from ws_gateway.domain.subscription import Delivery
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
 from ws_gateway.errors import Throttled
-from ws_gateway.ports import SubscriptionFilter, SubscriptionStore, Wanted
+from ws_gateway.ports.store import SubscriptionFilter, SubscriptionStore, Wanted
 from ws_gateway.storage.copies import PIECE_ROWS
 from ws_gateway.storage.database import open_pool
 from ws_gateway.storage.subscriptions import PostgresSubscriptions

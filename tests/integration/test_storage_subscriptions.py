@@ -17,12 +17,7 @@ from support.topics import PRIVATE_TOPICS
 from ws_gateway.domain.subscription import Delivery, SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, EventClass, Topic, build_topic
 from ws_gateway.errors import Contradiction, DatabaseLost
-from ws_gateway.ports import (
-    DeclaredQueue,
-    QueueLedger,
-    SubscriptionFilter,
-    SubscriptionStore,
-)
+from ws_gateway.ports.store import DeclaredQueue, QueueLedger, SubscriptionFilter, SubscriptionStore
 from ws_gateway.storage.database import open_pool
 from ws_gateway.storage.queues import PostgresQueues
 from ws_gateway.storage.rows import MAX_ERROR_CHARS

@@ -21,7 +21,7 @@ from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.audit import AuditFilter
 from ws_gateway.domain.subscription import Delivery, UnreadableRow
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
-from ws_gateway.ports import SubscriptionFilter, Wanted
+from ws_gateway.ports.store import SubscriptionFilter, Wanted
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.storage.audit import PostgresAudit
 from ws_gateway.storage.database import open_pool

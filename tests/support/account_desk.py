@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 
 from ws_gateway.account.stage import AccountStage
-from ws_gateway.account_ports import HistoryQuery
 from ws_gateway.domain.balance import BalanceRecord, CoinBalance, MarginBalance
 from ws_gateway.domain.event import GapReason, Observation, Source
 from ws_gateway.domain.topic import Channel, Topic, build_topic
 from ws_gateway.errors import DatabaseLost
+from ws_gateway.ports.account import HistoryQuery
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.venue.observations import private_fact
 

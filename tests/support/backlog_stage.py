@@ -22,7 +22,8 @@ from ws_gateway.delivery.steward import QueueSteward
 from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.subscription import Delivery
 from ws_gateway.domain.topic import Topic
-from ws_gateway.ports import QueueStatus, SubscriptionFilter
+from ws_gateway.ports.delivery import QueueStatus
+from ws_gateway.ports.store import SubscriptionFilter
 
 QUICK = Thresholds(unread_seconds=0.6, window_seconds=0.6)
 LOOK_SECONDS = 0.2

@@ -25,7 +25,7 @@ from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.event import Kind, Observation
 from ws_gateway.domain.topic import Category, Topic, parse_topic
 from ws_gateway.pipeline.runner import Runner
-from ws_gateway.ports import BrokerState
+from ws_gateway.ports.delivery import BrokerState
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.identity import TraceIds, new_epoch
 

@@ -29,7 +29,7 @@ from ws_gateway.delivery.envelope import Addresses
 from ws_gateway.domain.event import Event
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint, Topic
-from ws_gateway.ports import ConnectionStatus, SessionState
+from ws_gateway.ports.feed import ConnectionStatus, SessionState
 from ws_gateway.runtime.identity import TraceIds
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.clock import VenueClock

@@ -21,7 +21,7 @@ from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
 from ws_gateway.pipeline.backfill import Backfill
 from ws_gateway.pipeline.runner import Runner
-from ws_gateway.ports import ConnectionStatus
+from ws_gateway.ports.feed import ConnectionStatus
 from ws_gateway.runtime.counters import BackfillTally, Counters
 from ws_gateway.runtime.identity import TraceIds
 from ws_gateway.venue.attempts import Spacing

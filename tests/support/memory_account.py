@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ws_gateway.account_ports import (
+from ws_gateway.domain.balance import CoinBalance, MarginBalance
+from ws_gateway.domain.topic import EventClass
+from ws_gateway.ports.account import (
     AccountFigures,
     AccountProblem,
     HistoryQuery,
     Synced,
 )
-from ws_gateway.domain.balance import CoinBalance, MarginBalance
-from ws_gateway.domain.topic import EventClass
 
 
 @dataclass

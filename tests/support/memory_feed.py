@@ -8,19 +8,16 @@ from datetime import datetime
 
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Channel, Endpoint, Topic
-from ws_gateway.ports import (
+from ws_gateway.ports.delivery import (
     BrokerState,
     Carries,
-    ConnectionStatus,
     DeliveryStatus,
     LaneStatus,
-    MaintenanceNotice,
     PublishingStatus,
     QueueProblem,
     QueueStatus,
-    SessionState,
-    TopicObserver,
 )
+from ws_gateway.ports.feed import ConnectionStatus, MaintenanceNotice, SessionState, TopicObserver
 from ws_gateway.runtime.breaker import BreakerState
 
 

@@ -8,7 +8,7 @@ from support.memory_store import MemorySubscriptions
 from ws_gateway.domain.subscription import Delivery
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import DatabaseLost
-from ws_gateway.ports import DeclaredQueue, SubscriptionFilter
+from ws_gateway.ports.store import DeclaredQueue, SubscriptionFilter
 
 
 class MemoryQueues:

@@ -11,7 +11,7 @@ from ws_gateway.domain.caller import Caller
 from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import Contradiction, DatabaseLost, Throttled
-from ws_gateway.ports import Fingerprint, SetChange, SubscriptionFilter, Wanted
+from ws_gateway.ports.store import Fingerprint, SetChange, SubscriptionFilter, Wanted
 
 
 class MemorySubscriptions:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ws_gateway.cli import _secrets_of
-from ws_gateway.config import load_settings
 from ws_gateway.errors import ConfigError
+from ws_gateway.settings_source import load_settings
 
 FIRST = {"WSG_BYBIT_API_KEY": "first-key", "WSG_BYBIT_API_SECRET": "first-secret"}
 PAIR = {"api_key": "hedge-key", "api_secret": "hush-hush"}

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from ws_gateway import __version__
 from ws_gateway.cli import EXIT_DEFECT, EXIT_REFUSED, _run, app
-from ws_gateway.config import PREFIX, SECRETS, Settings, load_settings
+from ws_gateway.config import PREFIX, SECRETS, Settings
 from ws_gateway.delivery.topology import Names
 from ws_gateway.demo.audience import Audience
 from ws_gateway.demo.play import EXIT_HOLES, _sum_up, missing_at_end, not_sent
@@ -24,6 +24,7 @@ from ws_gateway.demo.screen import Figures, Screen
 from ws_gateway.demo.stage import _running
 from ws_gateway.domain.topic import EventClass
 from ws_gateway.errors import BrokerLost, ConfigError
+from ws_gateway.settings_source import load_settings
 from ws_gateway.tail import TailOptions, print_event
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -15,11 +15,11 @@ from ws_gateway.config import (
     LogLevel,
     QueueType,
     Settings,
-    load_settings,
 )
 from ws_gateway.control.api.server import listening
 from ws_gateway.domain.topic import Category
 from ws_gateway.errors import ConfigError
+from ws_gateway.settings_source import load_settings
 
 WORD = "s3cr3t-w0rd"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ws_gateway.config import load_settings
 from ws_gateway.errors import Fatal
 from ws_gateway.key_commands import KeyWishes, create_key, parse_duration
+from ws_gateway.settings_source import load_settings
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from ws_gateway.account.stage import AccountStage
 from ws_gateway.domain.event import GapReason, Observation
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
-from ws_gateway.ports import TopicObserver
+from ws_gateway.ports.feed import TopicObserver
 
 
 def _by_account(topics: Iterable[Topic]) -> Mapping[str | None, list[Topic]]:

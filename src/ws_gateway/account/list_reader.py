@@ -22,11 +22,11 @@ from ws_gateway.account.reconcile_plan import (
     torn_moments,
     windows,
 )
-from ws_gateway.account_ports import PrivateLists
 from ws_gateway.domain.private_list import Listing, ListPage, ListQuery
 from ws_gateway.domain.topic import Category
 from ws_gateway.errors import VenueLost
-from ws_gateway.ports import UnreadableSink
+from ws_gateway.ports.account import PrivateLists
+from ws_gateway.ports.event_path import UnreadableSink
 from ws_gateway.runtime.budget import AttemptBudget
 
 T = TypeVar("T")

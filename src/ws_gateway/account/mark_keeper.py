@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import structlog
 
-from ws_gateway.account_ports import DeliveryReceipts, MarkStore
 from ws_gateway.domain.mark import Mark
 from ws_gateway.errors import DatabaseLost
+from ws_gateway.ports.account import DeliveryReceipts, MarkStore
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

@@ -25,13 +25,13 @@ from ws_gateway.account.reconcile_plan import (
 )
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.account.wallets import read_wallet
-from ws_gateway.account_ports import WalletSource
 from ws_gateway.domain.balance import BrokenRule
 from ws_gateway.domain.event import Observation
 from ws_gateway.domain.mark import Mark
 from ws_gateway.domain.private_list import Listing, ListPage, ListQuery
 from ws_gateway.domain.topic import PRIVATE_CATEGORIES, Category, Channel, Topic
 from ws_gateway.errors import Rejected, VenueLost
+from ws_gateway.ports.account import WalletSource
 from ws_gateway.runtime.clock import clock_us
 
 RECONCILED = frozenset(

@@ -22,18 +22,18 @@ from ws_gateway.account.recent import id_digest
 from ws_gateway.account.reconcile_plan import Row, next_mark
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.account.teller import Teller, Told
-from ws_gateway.account_ports import (
+from ws_gateway.domain.event import GapReason
+from ws_gateway.domain.subscription import SubscriptionState
+from ws_gateway.domain.topic import Channel, Topic
+from ws_gateway.errors import Retryable, VenueLost
+from ws_gateway.ports.account import (
     AccountProblem,
     DeliveryRoom,
     PrivateLists,
     StreamHolder,
     WalletSource,
 )
-from ws_gateway.domain.event import GapReason
-from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.domain.topic import Channel, Topic
-from ws_gateway.errors import Retryable, VenueLost
-from ws_gateway.ports import UnreadableSink
+from ws_gateway.ports.event_path import UnreadableSink
 from ws_gateway.runtime.backoff import full_jitter
 from ws_gateway.runtime.counters import AccountTally, Counters
 

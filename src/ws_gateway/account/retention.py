@@ -6,8 +6,8 @@ import asyncio
 
 import structlog
 
-from ws_gateway.account_ports import BalanceStore
 from ws_gateway.errors import DatabaseLost
+from ws_gateway.ports.account import BalanceStore
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

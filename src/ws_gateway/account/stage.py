@@ -20,11 +20,11 @@ from ws_gateway.account.position_book import PositionBook, Verdict
 from ws_gateway.account.position_rows import InvalidPosition, read_position
 from ws_gateway.account.recent import OrderBook, RecentIds, id_digest
 from ws_gateway.account.wallets import WalletReading, read_wallet, with_coins
-from ws_gateway.account_ports import AccountProblem
 from ws_gateway.domain.balance import BalanceRecord, BrokenRule
 from ws_gateway.domain.event import GapReason, Observation, Source
 from ws_gateway.domain.topic import Channel, EventClass, Topic
-from ws_gateway.ports import ObservationSink, UnreadableSink
+from ws_gateway.ports.account import AccountProblem
+from ws_gateway.ports.event_path import ObservationSink, UnreadableSink
 from ws_gateway.runtime.counters import AccountTally, Counters
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)

@@ -11,8 +11,8 @@ from ws_gateway.account.balance_book import Merged
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.account.wallets import WalletReading
 from ws_gateway.account.writer import BalanceWriter
-from ws_gateway.account_ports import CoinOutcome, Synced, SyncedCoin, WalletSource
 from ws_gateway.domain.event import Observation
+from ws_gateway.ports.account import CoinOutcome, Synced, SyncedCoin, WalletSource
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

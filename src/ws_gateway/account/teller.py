@@ -10,10 +10,10 @@ import msgspec
 from ws_gateway.account.missed import Found, Reading
 from ws_gateway.account.reconcile_plan import Row
 from ws_gateway.account.stage import AccountStage
-from ws_gateway.account_ports import DeliveryRoom, PrivateLists
 from ws_gateway.domain.event import Observation
 from ws_gateway.domain.topic import Channel
-from ws_gateway.ports import UnreadableSink
+from ws_gateway.ports.account import DeliveryRoom, PrivateLists
+from ws_gateway.ports.event_path import UnreadableSink
 
 ROOM_SECONDS = 10.0
 """How long to wait for room; then what finds none is told by the next reading."""

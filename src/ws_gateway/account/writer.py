@@ -23,10 +23,10 @@ import msgspec
 import structlog
 
 from ws_gateway.account.balance_log import Loss, from_disk, to_disk
-from ws_gateway.account_ports import AccountProblem, BalanceStore
 from ws_gateway.domain.balance import BalanceRecord, MarginBalance
 from ws_gateway.errors import DatabaseLost, Rejected
-from ws_gateway.ports import UnreadableSink
+from ws_gateway.ports.account import AccountProblem, BalanceStore
+from ws_gateway.ports.event_path import UnreadableSink
 from ws_gateway.runtime.clock import clock_us
 from ws_gateway.runtime.counters import AccountTally
 from ws_gateway.runtime.spool_format import Position

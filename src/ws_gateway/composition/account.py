@@ -17,7 +17,6 @@ from ws_gateway.account.retention import Retention
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.account.sync import BalanceSync
 from ws_gateway.account.writer import BalanceWriter
-from ws_gateway.account_ports import AccountFigures, AccountProblem, HistoryQuery, Synced
 from ws_gateway.composition.desk import Desk
 from ws_gateway.config import Settings
 from ws_gateway.delivery.receipt import Receipts
@@ -25,7 +24,9 @@ from ws_gateway.domain.balance import CoinBalance, MarginBalance
 from ws_gateway.domain.topic import EventClass, parse_topic
 from ws_gateway.errors import DatabaseLost
 from ws_gateway.pipeline.runner import Runner
-from ws_gateway.ports import TopicObserver, UnreadableSink
+from ws_gateway.ports.account import AccountFigures, AccountProblem, HistoryQuery, Synced
+from ws_gateway.ports.event_path import UnreadableSink
+from ws_gateway.ports.feed import TopicObserver
 from ws_gateway.runtime.clock import clock_us
 from ws_gateway.runtime.counters import AccountTally, Counters
 from ws_gateway.runtime.spool_log import SpoolLog

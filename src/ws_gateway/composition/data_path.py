@@ -27,7 +27,7 @@ from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Channel, Topic, build_topic
 from ws_gateway.pipeline.backfill import Backfill
 from ws_gateway.pipeline.runner import Runner
-from ws_gateway.ports import TopicObserver
+from ws_gateway.ports.feed import TopicObserver
 from ws_gateway.recording.recorder import Recorder
 from ws_gateway.runtime.clock import clock_us
 from ws_gateway.runtime.counters import AccountTally, BackfillTally, Counters, VenueTally
@@ -97,42 +97,12 @@ def build_data_path(
 ) -> DataPath:
     """Join venue → pipeline → delivery; nothing connects until the parts are run."""
     counters, tally = Counters(), VenueTally()
-    times = HopTimes(lambda: desk.clock.offset_ms)
-    rng = SystemRandom()
     new_trace_id = TraceIds()
     epoch = new_epoch(clock_us() // 1000)
-    outbox = Outbox(max_events=settings.buffer_max_events, max_bytes=settings.buffer_max_bytes)
-    names = Names(settings.amqp_prefix)
-    spool = Spool(
-        SpoolLog(
-            settings.data_dir.expanduser().resolve() / f"spool-{settings.amqp_prefix}",
-            max_bytes=settings.spool_max_bytes,
-            max_age_seconds=settings.spool_max_age_hours * 3600,
-            condense=condense,
-        ),
-        outbox,
-        counters,
-        exchange=names.exchange,
-        account=settings.account_name,
-        clock_us=clock_us,
-        new_trace_id=new_trace_id,
-    )
-    publisher = Publisher(
-        PublisherSettings(
-            url=settings.amqp_url.get_secret_value(),
-            names=names,
-            queue_type=settings.queue_type,
-            account=settings.account_name,
-            window=settings.publish_window,
-            deadline_seconds=settings.publish_deadline_seconds,
-        ),
-        outbox=outbox,
-        counters=counters,
-        rng=rng,
-        clock_us=clock_us,
-        spool=spool,
-        times=times,
-    )
+    rng = SystemRandom()
+    times = HopTimes(lambda: desk.clock.offset_ms)
+    out = _build_outlet(settings, counters, times, rng, new_trace_id)
+    publisher = out.publisher
     credentials = _credentials(settings)
     resync, asked_by = _LateResync(), AskedBy()
     runner = Runner(
@@ -153,7 +123,7 @@ def build_data_path(
             desk,
             each,
             sink=runner,
-            receipts=Receipts(outbox, spool),
+            receipts=Receipts(out.outbox, out.spool),
             observer=observer,
             unreadable=Quarantine(publisher, counters=counters, clock_us=clock_us, is_private=True),
             counters=counters,
@@ -203,7 +173,7 @@ def build_data_path(
     return DataPath(
         feed,
         publisher,
-        spool,
+        out.spool,
         counters,
         tally,
         times,
@@ -217,6 +187,57 @@ def build_data_path(
         filling,
         recorder,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Outlet:
+    """What delivers: in memory, on disk, to the broker."""
+
+    outbox: Outbox
+    spool: Spool
+    publisher: Publisher
+
+
+def _build_outlet(
+    settings: Settings,
+    counters: Counters,
+    times: HopTimes,
+    rng: SystemRandom,
+    new_trace_id: TraceIds,
+) -> _Outlet:
+    outbox = Outbox(max_events=settings.buffer_max_events, max_bytes=settings.buffer_max_bytes)
+    names = Names(settings.amqp_prefix)
+    spool = Spool(
+        SpoolLog(
+            settings.data_dir.expanduser().resolve() / f"spool-{settings.amqp_prefix}",
+            max_bytes=settings.spool_max_bytes,
+            max_age_seconds=settings.spool_max_age_hours * 3600,
+            condense=condense,
+        ),
+        outbox,
+        counters,
+        exchange=names.exchange,
+        account=settings.account_name,
+        clock_us=clock_us,
+        new_trace_id=new_trace_id,
+    )
+    publisher = Publisher(
+        PublisherSettings(
+            url=settings.amqp_url.get_secret_value(),
+            names=names,
+            queue_type=settings.queue_type,
+            account=settings.account_name,
+            window=settings.publish_window,
+            deadline_seconds=settings.publish_deadline_seconds,
+        ),
+        outbox=outbox,
+        counters=counters,
+        rng=rng,
+        clock_us=clock_us,
+        spool=spool,
+        times=times,
+    )
+    return _Outlet(outbox, spool, publisher)
 
 
 class _LateResync:

@@ -15,7 +15,7 @@ from ws_gateway.control.topic_states import LEAVING, StateNews, TopicStates
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, Topic
 from ws_gateway.errors import Rejected
-from ws_gateway.ports import Feed
+from ws_gateway.ports.feed import Feed
 
 _PIECE_TOPICS = 100  # how many topics are compared at once: events wait meanwhile
 

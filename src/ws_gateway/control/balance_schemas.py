@@ -21,13 +21,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from ws_gateway.account_ports import CoinOutcome, Synced, SyncedCoin
 from ws_gateway.control.balances import BalancePage, HistoryWish
 from ws_gateway.control.schemas import AccountName
 from ws_gateway.domain.amount import plain
 from ws_gateway.domain.balance import BalanceRecord, CoinBalance, MarginBalance
 from ws_gateway.domain.event import Source
 from ws_gateway.errors import Rejected
+from ws_gateway.ports.account import CoinOutcome, Synced, SyncedCoin
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from ws_gateway.account_ports import AccountDesk, HistoryQuery, Synced
 from ws_gateway.control.access import require
 from ws_gateway.domain.balance import CoinBalance, MarginBalance
 from ws_gateway.domain.caller import Caller, Scope
 from ws_gateway.errors import Rejected
+from ws_gateway.ports.account import AccountDesk, HistoryQuery, Synced
 
 Row = TypeVar("Row", CoinBalance, MarginBalance)
 

@@ -11,7 +11,7 @@ from ws_gateway.control.endpoints import EndpointView
 from ws_gateway.control.health import MAX_DIFFERENCES, Difference, VenueReport
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Category, Endpoint
-from ws_gateway.ports import ConnectionStatus, MaintenanceNotice, SessionState
+from ws_gateway.ports.feed import ConnectionStatus, MaintenanceNotice, SessionState
 from ws_gateway.runtime.breaker import BreakerState
 
 

@@ -12,7 +12,7 @@ from ws_gateway.control.board import ByState
 from ws_gateway.control.topic_states import TopicStatus
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint
-from ws_gateway.ports import ConnectionStatus, MaintenanceNotice, SessionState, VenueNotices
+from ws_gateway.ports.feed import ConnectionStatus, MaintenanceNotice, SessionState, VenueNotices
 from ws_gateway.runtime.breaker import BreakerState
 
 GRACE_SECONDS = 12.0

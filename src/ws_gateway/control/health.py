@@ -11,27 +11,24 @@ from heapq import nsmallest
 from typing import Any
 
 from ws_gateway import __version__
-from ws_gateway.account_ports import AccountDesk
 from ws_gateway.control.endpoints import EndpointView, Reason, view_endpoints
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.topic_states import ReconcilerStatus, TopicStatus
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Channel, Endpoint, Topic
 from ws_gateway.errors import DatabaseLost
-from ws_gateway.ports import (
+from ws_gateway.ports.account import AccountDesk
+from ws_gateway.ports.delivery import (
     AlertCode,
     BacklogReport,
     BrokerState,
-    ConnectionStatus,
     DeliveryReport,
     DeliveryStatus,
-    Feed,
-    MaintenanceNotice,
     QueueKind,
     QueueStatus,
-    SubscriptionStore,
-    VenueNotices,
 )
+from ws_gateway.ports.feed import ConnectionStatus, Feed, MaintenanceNotice, VenueNotices
+from ws_gateway.ports.store import SubscriptionStore
 
 PING_SECONDS = 2.0
 """Longest wait for the database's answer."""

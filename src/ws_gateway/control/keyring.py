@@ -11,7 +11,7 @@ import structlog
 
 from ws_gateway.domain.key import StoredKey
 from ws_gateway.errors import DatabaseLost
-from ws_gateway.ports import KeyStore
+from ws_gateway.ports.store import KeyStore
 
 POLL_SECONDS = 2.0
 """How often the keys are read: a key revoked elsewhere is of no use after so long."""

@@ -15,7 +15,7 @@ from ws_gateway.control.keyring import KeyRing
 from ws_gateway.domain.caller import Caller, Scope
 from ws_gateway.domain.key import ApiKey, NewKey
 from ws_gateway.errors import Rejected
-from ws_gateway.ports import KeyStore
+from ws_gateway.ports.store import KeyStore
 
 DEFAULT_SCOPES = (Scope.SUBSCRIPTIONS_READ, Scope.SUBSCRIPTIONS_WRITE)
 """What a service needs that asks for data."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from ws_gateway.domain.subscription import Subscription
-from ws_gateway.ports import SubscriptionStore
+from ws_gateway.ports.store import SubscriptionStore
 
 STANDSTILL_SECONDS = 2.0
 """How late the event loop may come before the process counts as away."""

@@ -11,7 +11,7 @@ from typing import Protocol
 from ws_gateway.domain.routing import queue_name
 from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState
 from ws_gateway.domain.topic import Topic
-from ws_gateway.ports import StreamReport
+from ws_gateway.ports.streams import StreamReport
 
 QUEUE_PREFIX = "ws-gateway"
 """What the names of queues begin with unless a setting says otherwise."""

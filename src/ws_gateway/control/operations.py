@@ -14,7 +14,8 @@ from ws_gateway.domain.audit import AuditEntry, AuditFilter
 from ws_gateway.domain.caller import Caller, Scope
 from ws_gateway.domain.topic import Endpoint
 from ws_gateway.errors import DatabaseLost
-from ws_gateway.ports import AuditTrail, QueueStatus
+from ws_gateway.ports.delivery import QueueStatus
+from ws_gateway.ports.store import AuditTrail
 from ws_gateway.runtime.sampling import Sampling
 from ws_gateway.runtime.telemetry import LogLevels, LogLevelStatus
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ws_gateway.ports import AlertCode, QueueKind, QueueStatus
+from ws_gateway.ports.delivery import AlertCode, QueueKind, QueueStatus
 
 _EXAMPLE: dict[str, Any] = {
     "name": "ws-gateway.strategy-2.trade",

@@ -27,7 +27,9 @@ from ws_gateway.control.topic_times import TopicTimes
 from ws_gateway.domain.subscription import Subscription, SubscriptionState, UnreadableRow
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import DatabaseLost
-from ws_gateway.ports import DedicatedQueues, Feed, RowChange, SubscriptionStore
+from ws_gateway.ports.delivery import DedicatedQueues
+from ws_gateway.ports.feed import Feed
+from ws_gateway.ports.store import RowChange, SubscriptionStore
 from ws_gateway.runtime.backoff import full_jitter
 
 INTERVAL_SECONDS = 5.0

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from ws_gateway.domain.subscription import Subscription
 from ws_gateway.domain.topic import Category, Topic
-from ws_gateway.ports import Fingerprint, RowChange
+from ws_gateway.ports.store import Fingerprint, RowChange
 
 _REMEMBERED = 10_000
 """How many removed rows are remembered: news of them may come after the news that they are gone."""

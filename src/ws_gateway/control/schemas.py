@@ -15,7 +15,7 @@ from ws_gateway.control.health import Report
 from ws_gateway.control.problem_codes import CODES
 from ws_gateway.domain.topic import Lane
 from ws_gateway.errors import Rejected
-from ws_gateway.ports import BrokerState, Carries, LaneStatus
+from ws_gateway.ports.delivery import BrokerState, Carries, LaneStatus
 
 AccountName = Annotated[
     str,

@@ -23,14 +23,10 @@ from ws_gateway.domain.caller import Caller, Scope
 from ws_gateway.domain.subscription import Delivery, Subscription, UnreadableRow
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import Contradiction, DatabaseLost, Rejected, Throttled
-from ws_gateway.ports import (
-    DedicatedQueues,
-    InstrumentList,
-    StreamReport,
-    SubscriptionFilter,
-    SubscriptionStore,
-    Wanted,
-)
+from ws_gateway.ports.delivery import DedicatedQueues
+from ws_gateway.ports.feed import InstrumentList
+from ws_gateway.ports.store import SubscriptionFilter, SubscriptionStore, Wanted
+from ws_gateway.ports.streams import StreamReport
 from ws_gateway.runtime.slices import one_by_one, slices
 from ws_gateway.runtime.tracing import note
 

@@ -16,7 +16,7 @@ from ws_gateway.control.board import TopicBoard
 from ws_gateway.control.register import Register
 from ws_gateway.domain.subscription import Subscription, SubscriptionState
 from ws_gateway.domain.topic import Topic
-from ws_gateway.ports import SubscriptionFilter
+from ws_gateway.ports.store import SubscriptionFilter
 
 SCANNED_ROWS = 500
 """How many rows are looked at in turn before the topics are: where most are in the state, or are

@@ -13,7 +13,7 @@ from ws_gateway.control.schemas import AccountName, ServiceName, Symbol
 from ws_gateway.control.wishes import Wish
 from ws_gateway.domain.subscription import Delivery, SubscriptionState
 from ws_gateway.domain.topic import Category, Channel
-from ws_gateway.ports import SubscriptionFilter
+from ws_gateway.ports.store import SubscriptionFilter
 
 MAX_TTL_SECONDS = 604_800
 """Longest lease, a week; as in the schema."""

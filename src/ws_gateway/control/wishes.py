@@ -20,7 +20,7 @@ from ws_gateway.domain.topic import (
     build_topic,
 )
 from ws_gateway.errors import Rejected
-from ws_gateway.ports import InstrumentList
+from ws_gateway.ports.feed import InstrumentList
 
 EXPLICIT = "explicit"
 """What chose the category where the service named it."""

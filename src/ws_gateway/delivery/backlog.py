@@ -31,7 +31,7 @@ from ws_gateway.delivery.topology import (
 )
 from ws_gateway.domain.topic import EventClass, Topic, topic_of_key
 from ws_gateway.errors import Rejected
-from ws_gateway.ports import AlertCode, QueueAlert, QueueKind, QueueStatus
+from ws_gateway.ports.delivery import AlertCode, QueueAlert, QueueKind, QueueStatus
 from ws_gateway.runtime.counters import QUARANTINED, Counters
 
 _REFUSES = "reject-publish"  # or reject-publish-dlx

@@ -22,7 +22,7 @@ from ws_gateway.delivery.topology import (
 from ws_gateway.domain.routing import binding_keys
 from ws_gateway.domain.subscription import Delivery
 from ws_gateway.domain.topic import EventClass, Topic
-from ws_gateway.ports import DeclaredQueue, QueueLedger
+from ws_gateway.ports.store import DeclaredQueue, QueueLedger
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from ws_gateway.ports import AlertCode, QueueKind
+from ws_gateway.ports.delivery import AlertCode, QueueKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from ws_gateway.delivery.link import Link, lost_or, open_link
 from ws_gateway.delivery.sender import Sender
 from ws_gateway.delivery.topology import Names, declare_topology, in_time, missing_queues
 from ws_gateway.errors import BrokerLost
-from ws_gateway.ports import BrokerState, Carries, PublishingStatus, QueueProblem
+from ws_gateway.ports.delivery import BrokerState, Carries, PublishingStatus, QueueProblem
 from ws_gateway.runtime.backoff import full_jitter
 from ws_gateway.runtime.counters import Counters
 

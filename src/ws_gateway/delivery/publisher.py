@@ -28,13 +28,8 @@ from ws_gateway.delivery.sender import Sender
 from ws_gateway.delivery.spool import Spool
 from ws_gateway.domain.event import Event
 from ws_gateway.domain.topic import Lane, Topic
-from ws_gateway.ports import (
-    BrokerState,
-    Carries,
-    DeliveryStatus,
-    LaneStatus,
-    LossObserver,
-)
+from ws_gateway.ports.delivery import BrokerState, Carries, DeliveryStatus, LaneStatus
+from ws_gateway.ports.event_path import LossObserver
 from ws_gateway.runtime.counters import Counters
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from ws_gateway.delivery.message import Message
 from ws_gateway.delivery.private_flight import PrivateFlight
 from ws_gateway.domain.topic import Topic
-from ws_gateway.ports import LossObserver
+from ws_gateway.ports.event_path import LossObserver
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
 _CALM_SECONDS = 10.0

@@ -22,7 +22,7 @@ from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.refusals import Refusals
 from ws_gateway.delivery.spool import Spool
 from ws_gateway.domain.topic import Topic
-from ws_gateway.ports import LossObserver
+from ws_gateway.ports.event_path import LossObserver
 from ws_gateway.runtime.counters import QUARANTINED, Counters
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)

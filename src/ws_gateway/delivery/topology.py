@@ -18,7 +18,7 @@ from ws_gateway.domain.catalogue import LANE_OF
 from ws_gateway.domain.routing import queue_name
 from ws_gateway.domain.topic import EventClass, Lane
 from ws_gateway.errors import BrokerLost
-from ws_gateway.ports import QueueProblem
+from ws_gateway.ports.delivery import QueueProblem
 
 _T = TypeVar("_T")
 

@@ -20,7 +20,7 @@ from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import Rejected, VenueLost
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.pipeline.stream import BACKFILLED
-from ws_gateway.ports import MarketPast, Missed
+from ws_gateway.ports.event_path import MarketPast, Missed
 from ws_gateway.runtime.counters import BackfillTally
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)

@@ -6,7 +6,7 @@ from collections import deque
 
 from ws_gateway.domain.event import GapReason, Kind
 from ws_gateway.domain.topic import Endpoint, Topic
-from ws_gateway.ports import MarkerGroup
+from ws_gateway.ports.streams import MarkerGroup
 
 KEPT = 60
 """How many groups are kept."""

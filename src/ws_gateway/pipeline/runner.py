@@ -9,7 +9,8 @@ from ws_gateway.domain.topic import Channel, Lane, Topic
 from ws_gateway.pipeline.marks import RecentMarks
 from ws_gateway.pipeline.sequence import BookContinuity, Verdict
 from ws_gateway.pipeline.stream import Stream
-from ws_gateway.ports import EventOutlet, FactLossObserver, Resync, StreamStatus
+from ws_gateway.ports.event_path import EventOutlet, FactLossObserver, Resync
+from ws_gateway.ports.streams import StreamStatus
 from ws_gateway.runtime.counters import Counters
 
 _SNAPSHOT_PATIENCE_US = 5_000_000

@@ -24,7 +24,7 @@ from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import BrokerLost, ConfigError
 from ws_gateway.pipeline.runner import Runner
-from ws_gateway.ports import EventOutlet, UnreadableSink
+from ws_gateway.ports.event_path import EventOutlet, UnreadableSink
 from ws_gateway.replay.listing import nothing_fits, recorded_spans
 from ws_gateway.replay.outlets import PrintedOutlet, PrintedQuarantine, ReplayedOutlet
 from ws_gateway.replay.player import Player

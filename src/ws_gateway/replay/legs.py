@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ws_gateway.domain.event import GapReason, Observation
 from ws_gateway.domain.topic import Category, Topic
-from ws_gateway.ports import ObservationSink
+from ws_gateway.ports.event_path import ObservationSink
 from ws_gateway.venue.merge import Merge
 from ws_gateway.venue.succession import Replacing
 

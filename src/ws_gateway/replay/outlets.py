@@ -11,7 +11,7 @@ import msgspec
 from ws_gateway.delivery.envelope import Addresses
 from ws_gateway.domain.event import Event, Source
 from ws_gateway.domain.topic import Topic
-from ws_gateway.ports import EventOutlet
+from ws_gateway.ports.event_path import EventOutlet
 
 _replace = msgspec.structs.replace
 

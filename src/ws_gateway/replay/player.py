@@ -15,7 +15,7 @@ from frame_recording import Record, What
 from ws_gateway.domain.event import GapReason
 from ws_gateway.domain.topic import Category, Topic, parse_topic
 from ws_gateway.errors import Quarantine, Rejected
-from ws_gateway.ports import ObservationSink, UnreadableSink
+from ws_gateway.ports.event_path import ObservationSink, UnreadableSink
 from ws_gateway.replay.legs import PlayedLeg, PlayedShard
 from ws_gateway.venue.messages import WireFrame, decode_frame
 from ws_gateway.venue.observations import read_observations

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.domain.balance import BalanceRecord
 from ws_gateway.domain.event import Observation
-from ws_gateway.ports import ObservationSink, UnreadableSink
+from ws_gateway.ports.event_path import ObservationSink, UnreadableSink
 from ws_gateway.runtime.counters import Counters
 
 

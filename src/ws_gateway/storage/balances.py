@@ -9,7 +9,6 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from ws_gateway.account_ports import HistoryQuery
 from ws_gateway.domain.balance import (
     BalanceRecord,
     CoinAmounts,
@@ -19,6 +18,7 @@ from ws_gateway.domain.balance import (
 )
 from ws_gateway.domain.event import Source
 from ws_gateway.errors import Rejected
+from ws_gateway.ports.account import HistoryQuery
 from ws_gateway.storage.statements import Statements
 
 _TOLD = ("event_timestamp", "received_at", "source", "event_id", "trace_id")

@@ -11,7 +11,7 @@ import asyncpg
 import structlog
 
 from ws_gateway.errors import DatabaseLost
-from ws_gateway.ports import ChangeListener, RowChange
+from ws_gateway.ports.store import ChangeListener, RowChange
 from ws_gateway.runtime.backoff import full_jitter
 from ws_gateway.storage.database import CONNECT_SECONDS, lost_database
 

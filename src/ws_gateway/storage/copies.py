@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from ws_gateway.domain.subscription import Subscription
-from ws_gateway.ports import Fingerprint
+from ws_gateway.ports.store import Fingerprint
 from ws_gateway.storage.rows import COLUMNS, readable
 from ws_gateway.storage.statements import Fetch, Statements
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ws_gateway.domain.subscription import Delivery
 from ws_gateway.domain.topic import EventClass, Topic
-from ws_gateway.ports import DeclaredQueue
+from ws_gateway.ports.store import DeclaredQueue
 from ws_gateway.storage.rows import COLUMNS, readable, tell_unreadable
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from ws_gateway.domain.caller import Caller
 from ws_gateway.domain.subscription import Delivery, Subscription
-from ws_gateway.ports import SetChange, Wanted
+from ws_gateway.ports.store import SetChange, Wanted
 from ws_gateway.runtime.slices import slices
 from ws_gateway.storage.audit import Entry, Facts, record_all
 from ws_gateway.storage.rows import COLUMNS, facts, facts_of, readable, subscription_of

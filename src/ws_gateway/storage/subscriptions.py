@@ -17,7 +17,7 @@ from ws_gateway.domain.subscription import (
 )
 from ws_gateway.domain.topic import PRIVATE_CHANNELS, Topic
 from ws_gateway.errors import Contradiction, Throttled
-from ws_gateway.ports import Fingerprint, SetChange, SubscriptionFilter, Wanted
+from ws_gateway.ports.store import Fingerprint, SetChange, SubscriptionFilter, Wanted
 from ws_gateway.storage import copies, service_sets
 from ws_gateway.storage.audit import Entry, record_all
 from ws_gateway.storage.identity import rising_ids

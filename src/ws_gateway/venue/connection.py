@@ -22,6 +22,7 @@ from picows import (
 )
 
 from ws_gateway.errors import VenueLost
+from ws_gateway.venue.read_portion import read_in_portions
 
 _MAX_WIRE_BYTES = 64 * 1024 * 1024
 """What is read at all; far above what is understood, so an oversized frame costs only itself."""
@@ -83,6 +84,8 @@ class VenueSocket(WSListener):
         self._transport = transport
         if self._why is not None:
             transport.disconnect(graceful=False)
+        else:
+            read_in_portions(transport.underlying_transport)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Hand complete messages on; a fault in handling them must not be lost in a callback."""

@@ -8,13 +8,8 @@ from enum import StrEnum
 from random import Random
 from typing import Protocol
 
-from ws_gateway.ports import (
-    FrameRecorder,
-    ObservationSink,
-    TopicObserver,
-    UnreadableSink,
-    VenueNotices,
-)
+from ws_gateway.ports.event_path import FrameRecorder, ObservationSink, UnreadableSink
+from ws_gateway.ports.feed import TopicObserver, VenueNotices
 from ws_gateway.runtime.counters import VenueTally
 from ws_gateway.runtime.sampling import Sampling
 from ws_gateway.venue.attempts import Spacing

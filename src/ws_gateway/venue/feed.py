@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Channel, Endpoint, Topic
-from ws_gateway.ports import ConnectionStatus
+from ws_gateway.ports.feed import ConnectionStatus
 from ws_gateway.runtime.breaker import Breaker
 from ws_gateway.venue.attempts import Attempts
 from ws_gateway.venue.auth import Credentials

@@ -10,7 +10,7 @@ import msgspec
 
 from ws_gateway.domain.event import Observation
 from ws_gateway.domain.topic import Category, Channel, Topic
-from ws_gateway.ports import Missed
+from ws_gateway.ports.event_path import Missed
 from ws_gateway.venue.past import Answer
 from ws_gateway.venue.past_candles import candles_between, span_between
 from ws_gateway.venue.past_trades import trades_between

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from ws_gateway.domain.event import GapReason, Kind, Observation
 from ws_gateway.domain.topic import Channel, Lane, Topic
-from ws_gateway.ports import ObservationSink
+from ws_gateway.ports.event_path import ObservationSink
 from ws_gateway.runtime.patience import Patience
 
 _SNAPSHOT = Kind.SNAPSHOT

@@ -11,7 +11,7 @@ import msgspec
 
 from ws_gateway.domain.event import Kind, Observation, Source
 from ws_gateway.domain.topic import Category, Topic
-from ws_gateway.ports import Missed
+from ws_gateway.ports.event_path import Missed
 from ws_gateway.venue.fingerprint import bounded_id
 from ws_gateway.venue.messages import Count
 from ws_gateway.venue.past import Answer, show_moment

@@ -13,7 +13,8 @@ from ws_gateway.domain.event import GapReason
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint, Topic
 from ws_gateway.errors import Quarantine, VenueLost
-from ws_gateway.ports import ConnectionStatus, FrameLine, SessionState
+from ws_gateway.ports.event_path import FrameLine
+from ws_gateway.ports.feed import ConnectionStatus, SessionState
 from ws_gateway.venue.attempts import Attempts
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.connection import VenueSocket, open_socket

@@ -11,7 +11,8 @@ import structlog
 from ws_gateway.domain.event import GapReason
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint, Topic
-from ws_gateway.ports import ConnectionStatus, ObservationSink
+from ws_gateway.ports.event_path import ObservationSink
+from ws_gateway.ports.feed import ConnectionStatus
 from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.leg import Leg, LegSink, best_of, least_silences, letters
 from ws_gateway.venue.merge import Merge

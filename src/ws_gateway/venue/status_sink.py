@@ -8,7 +8,7 @@ import msgspec
 
 from ws_gateway.domain.event import GapReason, Observation
 from ws_gateway.domain.topic import Topic
-from ws_gateway.ports import ObservationSink
+from ws_gateway.ports.event_path import ObservationSink
 from ws_gateway.venue.context import NoticeBoard
 
 _decode_rows = msgspec.json.Decoder(list[dict[str, object]]).decode

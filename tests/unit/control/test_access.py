@@ -19,7 +19,7 @@ from ws_gateway.control.service import SubscriptionService, Wish
 from ws_gateway.domain.caller import Caller, Scope
 from ws_gateway.domain.topic import Category, Channel
 from ws_gateway.errors import Forbidden, Rejected
-from ws_gateway.ports import SubscriptionFilter
+from ws_gateway.ports.store import SubscriptionFilter
 
 ANY = SubscriptionFilter()
 OWN = service_caller("own")

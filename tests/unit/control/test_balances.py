@@ -9,12 +9,12 @@ from decimal import Decimal
 import pytest
 
 from support.memory_gateway import Gateway
-from ws_gateway.account_ports import AccountProblem
 from ws_gateway.control.balances import BalanceService, HistoryWish
 from ws_gateway.domain.balance import CoinAmounts, CoinBalance
 from ws_gateway.domain.caller import Caller, Scope
 from ws_gateway.domain.event import Source
 from ws_gateway.errors import Forbidden
+from ws_gateway.ports.account import AccountProblem
 
 BALANCES = "/api/v1/balances"
 KEY = {"X-API-Key": "k"}

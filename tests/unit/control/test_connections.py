@@ -15,7 +15,7 @@ from ws_gateway.control.endpoints import GRACE_SECONDS
 from ws_gateway.control.health import MAX_DIFFERENCES
 from ws_gateway.domain.subscription import SubscriptionState as State
 from ws_gateway.domain.topic import Category, Channel, Endpoint, Topic, build_topic
-from ws_gateway.ports import ConnectionStatus, MaintenanceNotice, SessionState
+from ws_gateway.ports.feed import ConnectionStatus, MaintenanceNotice, SessionState
 from ws_gateway.runtime.breaker import BreakerState
 
 LOST = SessionState.BACKING_OFF

@@ -25,7 +25,7 @@ from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
 from ws_gateway.domain.topic import Category
-from ws_gateway.ports import SubscriptionStore
+from ws_gateway.ports.store import SubscriptionStore
 
 PATH = "/api/v1/subscriptions"
 POLICY = Policy(tuple(Category), Category.LINEAR, has_credentials=False)

@@ -12,7 +12,7 @@ from support.memory_gateway import Gateway
 from ws_gateway.control.health import PING_AGE_SECONDS, _refusal_reasons
 from ws_gateway.domain.subscription import SubscriptionState as State
 from ws_gateway.domain.topic import Category, Channel, build_topic
-from ws_gateway.ports import (
+from ws_gateway.ports.delivery import (
     AlertCode,
     BrokerState,
     Carries,
@@ -21,8 +21,8 @@ from ws_gateway.ports import (
     QueueKind,
     QueueProblem,
     QueueStatus,
-    SessionState,
 )
+from ws_gateway.ports.feed import SessionState
 
 LINEAR = build_topic(Channel.TICKER, category=Category.LINEAR, symbol="BTCUSDT")
 ORDER = build_topic(Channel.ORDER)

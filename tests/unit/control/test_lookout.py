@@ -11,7 +11,7 @@ from ws_gateway.control.console.lookout import STALE_SECONDS, Lookout, Sight
 from ws_gateway.control.topic_states import TopicStatus
 from ws_gateway.domain.subscription import SubscriptionState as State
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic, parse_topic
-from ws_gateway.ports import StreamStatus
+from ws_gateway.ports.streams import StreamStatus
 from ws_gateway.runtime.slices import SLICE
 
 

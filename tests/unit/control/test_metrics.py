@@ -20,16 +20,15 @@ from ws_gateway.control.metrics.scrape import TEXT_AGE_SECONDS
 from ws_gateway.control.metrics.table import METRICS
 from ws_gateway.domain.subscription import SubscriptionState as State
 from ws_gateway.domain.topic import Category, Channel, Endpoint, EventClass, Lane, build_topic
-from ws_gateway.ports import (
+from ws_gateway.ports.delivery import (
     AlertCode,
     BrokerState,
     LaneStatus,
-    MaintenanceNotice,
     QueueAlert,
     QueueKind,
     QueueStatus,
-    SessionState,
 )
+from ws_gateway.ports.feed import MaintenanceNotice, SessionState
 from ws_gateway.runtime.breaker import BreakerState
 from ws_gateway.venue.login import LoginFault
 from ws_gateway.venue.session import _LOGIN_FAULTS

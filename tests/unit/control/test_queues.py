@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from support.memory_gateway import Gateway
-from ws_gateway.ports import AlertCode, QueueAlert, QueueKind, QueueStatus
+from ws_gateway.ports.delivery import AlertCode, QueueAlert, QueueKind, QueueStatus
 
 NOON = datetime(2026, 10, 1, 12, tzinfo=UTC)
 SLOW = QueueStatus(

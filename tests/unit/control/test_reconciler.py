@@ -20,7 +20,7 @@ from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.domain.subscription import Subscription
 from ws_gateway.domain.subscription import SubscriptionState as State
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
-from ws_gateway.ports import Fingerprint, RowChange, SubscriptionFilter
+from ws_gateway.ports.store import Fingerprint, RowChange, SubscriptionFilter
 
 MS = 0.001
 FULL = Policy(tuple(Category), Category.LINEAR, has_credentials=True)

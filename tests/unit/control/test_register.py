@@ -9,7 +9,7 @@ from uuid import UUID
 from ws_gateway.control.register import Register
 from ws_gateway.domain.subscription import Subscription, SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
-from ws_gateway.ports import Fingerprint, RowChange, SubscriptionFilter
+from ws_gateway.ports.store import Fingerprint, RowChange, SubscriptionFilter
 
 NOW = datetime(2026, 10, 1, tzinfo=UTC)
 

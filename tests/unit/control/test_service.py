@@ -9,7 +9,6 @@ import pytest
 
 from support.callers import ADMIN
 from support.memory_store import MemorySubscriptions
-from ws_gateway.config import load_settings
 from ws_gateway.control.board import TopicBoard
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.register import Register
@@ -17,7 +16,8 @@ from ws_gateway.control.service import SubscriptionService, Wish
 from ws_gateway.domain.subscription import Delivery, Subscription, SubscriptionState, UnreadableRow
 from ws_gateway.domain.topic import Category, Channel, Topic
 from ws_gateway.errors import Rejected
-from ws_gateway.ports import SubscriptionFilter
+from ws_gateway.ports.store import SubscriptionFilter
+from ws_gateway.settings_source import load_settings
 
 FULL = Policy(
     enabled_categories=tuple(Category), default_category=Category.LINEAR, has_credentials=True

@@ -15,7 +15,7 @@ from ws_gateway.control.state_pages import SCANNED_ROWS, page_in_state
 from ws_gateway.control.topic_states import TopicStatus
 from ws_gateway.domain.subscription import Subscription, SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
-from ws_gateway.ports import SubscriptionFilter
+from ws_gateway.ports.store import SubscriptionFilter
 
 NOW = datetime(2026, 10, 1, tzinfo=UTC)
 ACTIVE, REJECTED = SubscriptionState.ACTIVE, SubscriptionState.REJECTED

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ws_gateway.delivery.gauge import Gauge, Look
-from ws_gateway.ports import AlertCode, QueueKind
+from ws_gateway.ports.delivery import AlertCode, QueueKind
 
 CAPACITY, NOBODY, SLOW = (
     AlertCode.CAPACITY_NEAR,

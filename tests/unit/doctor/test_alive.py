@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from ws_gateway.config import load_settings
 from ws_gateway.doctor.examination import tell_alive
+from ws_gateway.settings_source import load_settings
 
 
 def test_a_gateway_that_is_not_there_is_said_and_not_only_an_exit_code(

@@ -15,7 +15,7 @@ from ws_gateway.domain.event import GapReason, Kind, Observation, Source
 from ws_gateway.domain.topic import Category, Channel, Lane, Topic, build_topic
 from ws_gateway.errors import VenueLost
 from ws_gateway.pipeline.backfill import Backfill
-from ws_gateway.ports import Missed
+from ws_gateway.ports.event_path import Missed
 from ws_gateway.runtime.counters import BackfillTally
 
 TRADES = build_topic(Channel.TRADES, category=Category.LINEAR, symbol="BTCUSDT")

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from support.recording_stage import recording
-from ws_gateway.config import load_settings
 from ws_gateway.errors import ConfigError
 from ws_gateway.frame_commands import moment
 from ws_gateway.record import RecordOptions, run_record
 from ws_gateway.replay.command import STDOUT, ReplayOptions, run_replay
 from ws_gateway.replay.listing import listed
+from ws_gateway.settings_source import load_settings
 
 
 @pytest.mark.parametrize(

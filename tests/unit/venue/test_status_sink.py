@@ -9,7 +9,7 @@ import msgspec
 
 from support.pipeline_stage import Stage
 from ws_gateway.domain.topic import Channel, Endpoint, build_topic
-from ws_gateway.ports import MaintenanceNotice
+from ws_gateway.ports.feed import MaintenanceNotice
 from ws_gateway.venue.messages import decode_frame
 from ws_gateway.venue.observations import read_observations
 from ws_gateway.venue.status_sink import StatusSink

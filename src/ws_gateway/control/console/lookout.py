@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ws_gateway.control.topic_states import TopicStatus
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Channel, Topic
-from ws_gateway.ports import StreamReport
+from ws_gateway.ports.streams import StreamReport
 from ws_gateway.runtime.slices import one_by_one, slices
 
 MOST_ROWS = 500

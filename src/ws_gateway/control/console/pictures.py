@@ -37,14 +37,9 @@ from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.remedies import remedy
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint, EventClass, Topic
-from ws_gateway.ports import (
-    ConnectionStatus,
-    DeliveryStatus,
-    MarkerReport,
-    QueueStatus,
-    SessionState,
-    StreamReport,
-)
+from ws_gateway.ports.delivery import DeliveryStatus, QueueStatus
+from ws_gateway.ports.feed import ConnectionStatus, SessionState
+from ws_gateway.ports.streams import MarkerReport, StreamReport
 from ws_gateway.runtime.clock import clock_us
 from ws_gateway.runtime.recent import RecentTroubles
 

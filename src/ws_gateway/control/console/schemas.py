@@ -14,7 +14,7 @@ from ws_gateway.control.schemas import ReasonAnswer
 from ws_gateway.domain.event import GapReason, Kind
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Category, Channel, Endpoint, EventClass
-from ws_gateway.ports import MarkerGroup
+from ws_gateway.ports.streams import MarkerGroup
 from ws_gateway.runtime.recent import Trouble
 
 DEFAULT_ROWS = 60

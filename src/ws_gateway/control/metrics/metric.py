@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ws_gateway.account_ports import AccountDesk
 from ws_gateway.control.health import Report
 from ws_gateway.control.request_times import RequestTimes
 from ws_gateway.control.topic_times import TopicTimes
 from ws_gateway.domain.topic import Channel, Endpoint
-from ws_gateway.ports import ClockComparison, QueueStatus
+from ws_gateway.ports.account import AccountDesk
+from ws_gateway.ports.delivery import QueueStatus
+from ws_gateway.ports.feed import ClockComparison
 from ws_gateway.runtime.counters import (
     AccountTally,
     BackfillTally,

@@ -10,14 +10,8 @@ from functools import lru_cache
 from ws_gateway.control.metrics.metric import Sample, Sight
 from ws_gateway.domain.event import GapReason
 from ws_gateway.domain.topic import Endpoint, EventClass, event_class_of_key
-from ws_gateway.ports import (
-    AlertCode,
-    BrokerState,
-    ConnectionStatus,
-    LaneStatus,
-    QueueStatus,
-    SessionState,
-)
+from ws_gateway.ports.delivery import AlertCode, BrokerState, LaneStatus, QueueStatus
+from ws_gateway.ports.feed import ConnectionStatus, SessionState
 from ws_gateway.runtime.breaker import BreakerState
 from ws_gateway.runtime.histogram import Histograms
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ws_gateway import __version__
 from ws_gateway.control.metrics import reading as read
 from ws_gateway.control.metrics.metric import Metric, Sample, Sight, Type
-from ws_gateway.ports import BrokerState
+from ws_gateway.ports.delivery import BrokerState
 from ws_gateway.runtime.tasks import count_tasks
 
 _C, _G, _H = Type.COUNTER, Type.GAUGE, Type.HISTOGRAM

@@ -1,7 +1,4 @@
-"""The account room's seams: where balances are kept, who reads them over REST, who asks for them.
-
-Beside `ports.py`, which has those of the event path.
-"""
+"""Seams of the account room: where balances are kept, who reads them over REST, who asks."""
 
 from __future__ import annotations
 
