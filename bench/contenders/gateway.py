@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 
 import psutil
 
-from stand import HERE, PATIENCE_SECONDS, SYMBOLS, Stage, Venue, free_port
+from stand import PATIENCE_SECONDS, SYMBOLS, Stage, Venue, free_port
 
 CREDIT = 40_000
 """Frames the venue may be ahead; less than what the gateway holds of books, so nothing is shed."""
@@ -25,12 +25,7 @@ class Gateway:
     """A gateway process on a stage, fed by a venue."""
 
     def __init__(
-        self,
-        stack: ExitStack,
-        on: Stage,
-        venue: Venue,
-        settings: dict[str, str] | None = None,
-        module: str = "ws_gateway",
+        self, stack: ExitStack, on: Stage, venue: Venue, settings: dict[str, str] | None = None
     ) -> None:
         port = free_port()
         self._key = secrets.token_hex(8)
@@ -46,9 +41,7 @@ class Gateway:
             "WSG_API_KEY": self._key,
             "WSG_LOG_LEVEL": "error",
         }
-        words = [sys.executable, "-m", module, "serve"]
-        search = [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environ["PYTHONPATH"] = os.pathsep.join(search)
+        words = [sys.executable, "-m", "ws_gateway", "serve"]
         self._process = subprocess.Popen(words, env=environ | (settings or {}))
         stack.callback(self._end)
         self.usage = psutil.Process(self._process.pid)

@@ -1,6 +1,4 @@
-"""The gateway without what is measured of each event, to know what that costs.
-
-    python -m contenders.unmetered serve
+"""The sender without what is measured of each event, to know what that costs.
 
 Taken out of the source before it is compiled, so that nothing of it is left, not even the asking
 whether it is wanted: the times of the hops, the newest latencies, the messages routed by topic.
@@ -15,7 +13,8 @@ import sys
 from pathlib import Path
 from types import CodeType
 
-SENDER = "ws_gateway.delivery.sender"
+from ws_gateway.delivery.sender import Sender
+
 TAKEN_OUT = (
     "self._times.sent(",
     "self._times.confirmed(",
@@ -23,6 +22,32 @@ TAKEN_OUT = (
     "counters.routed[",
 )
 """How the statements begin; each has to be there, else this measures nothing."""
+
+
+def unmetered_sender() -> type[Sender]:
+    """Compile the sender anew, without its metrics.
+
+    Raises:
+        SystemExit: one of them is not there (any more).
+    """
+    spec = importlib.util.find_spec(Sender.__module__)
+    assert spec is not None
+    assert spec.origin is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[f"{Sender.__module__} without metrics"] = module
+    code = without_metrics(Path(spec.origin).read_text(encoding="utf-8"), spec.origin)
+    exec(code, module.__dict__)  # noqa: S102 - our own source
+    found: type[Sender] = module.Sender
+    return found
+
+
+def without_metrics(source: str, name: str) -> CodeType:
+    """Compile a module without its metrics."""
+    remover = _Remover()
+    tree = ast.fix_missing_locations(remover.visit(ast.parse(source)))
+    if missing := set(TAKEN_OUT) - remover.found:
+        raise SystemExit(f"{name} has no {', '.join(sorted(missing))}: mend this script")
+    return compile(tree, name, "exec")
 
 
 class _Remover(ast.NodeTransformer):
@@ -49,34 +74,3 @@ class _Remover(ast.NodeTransformer):
                 self.found.add(begin)
                 return None
         return node
-
-
-def without_metrics(source: str, name: str) -> CodeType:
-    """Compile a module without its metrics.
-
-    Raises:
-        SystemExit: one of them is not there (any more).
-    """
-    remover = _Remover()
-    tree = ast.fix_missing_locations(remover.visit(ast.parse(source)))
-    if missing := set(TAKEN_OUT) - remover.found:
-        raise SystemExit(f"{name} has no {', '.join(sorted(missing))}: mend this script")
-    return compile(tree, name, "exec")
-
-
-def main() -> None:
-    """Run the command that is named, of a gateway whose sender measures nothing."""
-    spec = importlib.util.find_spec(SENDER)
-    assert spec is not None
-    assert spec.origin is not None
-    code = without_metrics(Path(spec.origin).read_text(encoding="utf-8"), spec.origin)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[SENDER] = module
-    exec(code, module.__dict__)  # noqa: S102 - our own source
-    from ws_gateway.cli import main as run  # noqa: PLC0415 - after the sender was put in its place
-
-    run()
-
-
-if __name__ == "__main__":
-    main()

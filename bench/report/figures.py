@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from parts.metrics import SCRAPED, WITHOUT
+from parts.metrics import share
 from parts.starting import CEILING, GATEWAY, PLAIN
 
 CPU_BUDGET_US = 8.0
@@ -96,14 +96,14 @@ def verdicts(parts: dict[str, Any]) -> list[Verdict]:
         found += _of_growth(parts["growth"])
     if "memory" in parts:
         found.append(_of_memory(parts["memory"]["looks"]))
-    if "metrics" in parts:
-        cost = metrics_cost(parts["metrics"], SCRAPED)
+    for load, samples in parts.get("metrics", {}).get("loads", {}).items():
+        cost = share(samples)
         found.append(
             Verdict(
-                "metrics, scraped",
+                f"metrics on an event's way, {load}",
                 f"< {METRICS_BUDGET:.0%} of the CPU",
-                cost.text("+.1%"),
-                cost.median < METRICS_BUDGET,
+                f"{cost:.1%}",
+                cost < METRICS_BUDGET,
             )
         )
     return found
@@ -153,14 +153,6 @@ def _of_growth(growth: dict[str, Any]) -> list[Verdict]:
             )
         )
     return found
-
-
-def metrics_cost(metrics: dict[str, Any], name: str) -> Spread:
-    """Compare CPU per event with that of the same round without metrics; the middle half of all."""
-    pairs = zip(metrics["samples"][name], metrics["samples"][WITHOUT], strict=True)
-    ratios = [one["cpu_us"] / bare["cpu_us"] - 1 for one, bare in pairs]
-    least, median, most = statistics.quantiles(ratios, n=4)
-    return Spread(median, least, most)
 
 
 def _of_memory(looks: Samples) -> Verdict:

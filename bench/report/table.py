@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from parts.metrics import NAMES as METERED
-from parts.metrics import WITHOUT
+from parts.metrics import SCRAPE_SECONDS, cost_us, share
 from parts.starting import CEILING, CRYPTOFEED, GATEWAY, NAMES, PLAIN
-from report.figures import growth_curve, metrics_cost, of, share_of_ceiling, verdicts
+from report.figures import growth_curve, of, share_of_ceiling, spread, verdicts
 
 RATES = ("1000", "5000", "10000")
 ORDER = (CEILING, GATEWAY, CRYPTOFEED, PLAIN)
@@ -104,13 +103,15 @@ def _growth(growth: dict[str, Any]) -> Sheet:
 
 def _metrics(metrics: dict[str, Any]) -> Sheet:
     rows = []
-    for name, words in METERED.items():
-        more = NOTHING if name == WITHOUT else metrics_cost(metrics, name).text("+.1%")
-        cpu = of(metrics["samples"][name], "cpu_us")
-        rows.append((words, more, cpu.text(".2f")))
+    for load, samples in metrics["loads"].items():
+        whole = spread(samples["gateway_us"])
+        rows.append((load, f"{share(samples):.1%}", f"{cost_us(samples):.2f}", whole.text(".1f")))
+    took = spread(metrics["scrape_ms"]).median
+    of_core = f"{took / SCRAPE_SECONDS / 1000:.1%} of a core"
+    rows.append((f"a scrape every {SCRAPE_SECONDS:g} s", of_core, f"{took * 1000:,.0f}", NOTHING))
     return Sheet(
-        f"What the metrics cost, {metrics['rate']:,} events a second, {metrics['queue_type']}",
-        ("gateway", "more CPU (middle half of the rounds)", "CPU µs/event"),
+        f"What the metrics cost, {metrics['queue_type']}",
+        ("", "share", "µs more per event", "gateway CPU µs/event"),
         rows,
     )
 
