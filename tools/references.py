@@ -66,6 +66,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
         "record_file_max_bytes",
         "record_file_max_minutes",
         "record_max_bytes",
+        "record_keep_free_bytes",
     ),
     "HTTP API": (
         "http_host",

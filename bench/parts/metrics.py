@@ -25,8 +25,7 @@ from ws_gateway.delivery.link import Link
 from ws_gateway.delivery.message import Message
 from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.sender import Sender
-from ws_gateway.domain.category import Category
-from ws_gateway.domain.topic import Topic, parse_topic
+from ws_gateway.domain.topic import Category, Topic, parse_topic
 from ws_gateway.runtime.counters import Counters
 
 LOADS = {"1,000/s": (1_000, 10), "10,000/s": (10_000, 20), "full speed": (40_000, 100)}

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,9 +19,10 @@ from bybit_sim.config import SimulatorError
 from bybit_sim.connection import LiveConnection
 from bybit_sim.feed import Feed
 from bybit_sim.market import SymbolMarket
-from bybit_sim.topics import SOCKET_KINDS, STATUS_TOPIC, Channel, PublicTopic
+from bybit_sim.party import Party
+from bybit_sim.topics import PRIVATE_PATH, SOCKET_KINDS, STATUS_TOPIC, Channel, PublicTopic
 from frame_recording import Record, RecordingFault, What, find_files, read_records
-from frame_recording.records import topic_of
+from frame_recording.records import further_account, read_request, topic_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,11 @@ _ON_PURPOSE = frozenset({"stopped", "left"})
 _REFUSED = re.compile(r"topic:\s?\[?([^\]\s,]+)")
 _MOST_UNREAD = 1024 * 1024
 _SHORTEST_SLEEP = 0.002
+_STEP_US = 1_000_000
 _AT_ONCE = 100
+
+_Place = tuple[str, str | None]
+"""A path, and of a private connection the further account: None is the first."""
 
 
 class Stage(Protocol):
@@ -37,6 +42,7 @@ class Stage(Protocol):
 
     connections: list[LiveConnection]
     broadcaster: Broadcaster
+    parties: list[Party]
 
 
 class SilentFeed(Feed):
@@ -56,28 +62,35 @@ class RecordedCatalogue:
 
     Args:
         records: all of them.
+
+    Attributes:
+        topics_of: names by path and account.
+        passed_over: sent frames that are no requests.
     """
 
-    def __init__(self, records: Sequence[Record] | Any) -> None:
+    def __init__(self, records: Iterable[Record]) -> None:
         self._topics: dict[tuple[str, str], PublicTopic] = {}
-        self.topics_of_path: dict[str, set[str]] = {}
-        paths: dict[str, str] = {}
-        refused: set[tuple[str, str]] = set()
+        self.topics_of: dict[_Place, set[str]] = {}
+        self.passed_over = 0
+        places: dict[str, _Place] = {}
+        refused: set[tuple[_Place, str]] = set()
         for record in records:
             if record.path is not None:
-                paths[record.connection] = _bare(record.path)
-            path = paths.get(record.connection, "")
+                places[record.connection] = _place_of(record)
+            place = places.get(record.connection, ("", None))
             for name in record.topics:
-                self._add(path, name)
+                self._add(place, name)
             if record.what is What.SENT:
-                op, args = _request(record)
-                for name in args if op == "subscribe" else ():
-                    self._add(path, name)
+                request = read_request(record.raw)
+                self.passed_over += request is None
+                if request is not None and request.op == "subscribe":
+                    for name in request.args:
+                        self._add(place, name)
             elif record.what is What.RECEIVED and not topic_of(record.raw):
-                refused |= {(path, name) for name in _refused_in(record)}
-        for path, name in refused:
-            self._topics.pop((SOCKET_KINDS.get(path, ""), name), None)
-            self.topics_of_path.get(path, set()).discard(name)
+                refused |= {(place, name) for name in _refused_in(record)}
+        for place, name in refused:
+            self._topics.pop((SOCKET_KINDS.get(place[0], ""), name), None)
+            self.topics_of.get(place, set()).discard(name)
 
     def find(self, category: str, name: str) -> PublicTopic | None:
         """Return a topic, None if the recording does not have it."""
@@ -87,11 +100,11 @@ class RecordedCatalogue:
         """Make what a topic says by itself, which is nothing."""
         return SilentFeed(topic, ())
 
-    def _add(self, path: str, name: str) -> None:
-        kind = SOCKET_KINDS.get(path)
+    def _add(self, place: _Place, name: str) -> None:
+        kind = SOCKET_KINDS.get(place[0])
         if kind is not None:
             self._topics[kind, name] = _public_topic(kind, name)
-            self.topics_of_path.setdefault(path, set()).add(name)
+            self.topics_of.setdefault(place, set()).add(name)
 
 
 @dataclass(eq=False, slots=True)
@@ -99,7 +112,7 @@ class _Track:
     """One connection of the recording, and the present one that hears it."""
 
     name: str
-    path: str
+    place: _Place
     topics: set[str] = field(default_factory=set)
     heard_by: LiveConnection | None = None
 
@@ -130,13 +143,14 @@ class Playback:
         self._speed = speed
         self._patience = patience_seconds
         self._tracks: dict[str, _Track] = {}
-        self._asked: Counter[tuple[str, str]] = Counter()
-        self._asked_now: Counter[tuple[str, str]] = Counter()
-        self._given_up: set[tuple[str, str]] = set()
+        self._asked: Counter[tuple[_Place, str]] = Counter()
+        self._asked_now: Counter[tuple[_Place, str]] = Counter()
+        self._given_up: set[tuple[_Place, str]] = set()
+        self._deaf: set[_Place] = set()  # private ones nobody can log in to here
         self._cut: list[LiveConnection] = []  # and not gone yet
         self._changed = asyncio.Event()
         self._base: float | None = None
-        self._first = 0
+        self._first = self._last = 0
         self.catalogue = load_catalogue(paths)
         self.played = 0
         self.unheard = 0
@@ -145,17 +159,27 @@ class Playback:
     def heard(self, connection: LiveConnection, message: Any) -> None:
         """Take note of what a client said."""
         if isinstance(message, dict) and message.get("op") == "subscribe":
-            for name in message.get("args") or ():
-                self._asked_now[connection.path, name] += 1
+            args = message.get("args")
+            for name in args if isinstance(args, list) else ():
+                self._asked_now[self._place_of(connection), str(name)] += 1
         self._changed.set()
+
+    def _place_of(self, connection: LiveConnection) -> _Place:
+        """Say whose frames a present connection hears: those of the account it logged in to."""
+        party = connection.party
+        is_first = party is None or party is self._stage.parties[0]
+        return connection.path, None if is_first or party is None else party.name
 
     async def run(self) -> None:
         """Play to the end; then nothing is told any more."""
         loop = asyncio.get_running_loop()
+        self._say_what_nobody_hears()
         for number, record in enumerate(read_records(self._paths)):
             now = loop.time()
-            if self._base is None:
+            if self._base is None or record.at < self._last - _STEP_US:
+                # At a clock that was set back, time begins anew.
                 self._base, self._first = now, record.at
+            self._last = record.at
             if self._speed:
                 due = self._base + (record.at - self._first) / 1e6 / self._speed
                 if due - now > _SHORTEST_SLEEP:
@@ -166,21 +190,43 @@ class Playback:
         self.is_over = True
         logger.info("the recording is over: %d frames, %d unheard", self.played, self.unheard)
 
+    def _say_what_nobody_hears(self) -> None:
+        first, *others = self._stage.parties
+        known: set[str | None] = {party.name for party in others}
+        if first.of.api_key is not None:
+            known.add(None)
+        private = {place for place in self.catalogue.topics_of if place[0] == PRIVATE_PATH}
+        self._deaf = {place for place in private if place[1] not in known}
+        for _, account in sorted(self._deaf, key=str):
+            logger.warning(
+                "nobody hears %s of the recording: give it a key by %s",
+                "the first account" if account is None else f"account {account!r}",
+                "--api-key" if account is None else f"--account {account}:KEY:SECRET",
+            )
+        if self.catalogue.passed_over:
+            logger.warning(
+                "%d sent frames of the recording are no requests and are passed over",
+                self.catalogue.passed_over,
+            )
+
     async def _play(self, record: Record) -> None:
         track = self._tracks.get(record.connection)
         if record.what in {What.OPENED, What.CARRIED}:
             if track is None or record.what is What.OPENED:
-                track = _Track(record.connection, _bare(record.path or ""))
+                track = _Track(record.connection, _place_of(record))
                 self._tracks[record.connection] = track
-            await self._subscribe(track, record.topics)
+            # A later file tells once more what is carried; nobody is asked for it twice.
+            await self._subscribe(track, [one for one in record.topics if one not in track.topics])
         elif track is None:
             return
         elif record.what is What.SENT:
-            op, args = _request(record)
-            if op == "subscribe":
-                await self._subscribe(track, args)
-            elif op == "unsubscribe":
-                track.topics.difference_update(args)
+            request = read_request(record.raw)
+            if request is None:
+                return
+            if request.op == "subscribe":
+                await self._subscribe(track, request.args)
+            elif request.op == "unsubscribe":
+                track.topics.difference_update(request.args)
         elif record.what is What.RECEIVED:
             await self._tell(track, record)
         elif record.what is What.CLOSED:
@@ -190,23 +236,23 @@ class Playback:
 
     async def _subscribe(self, track: _Track, names: Collection[str]) -> None:
         """Wait until the present client has asked for the same."""
-        known = self.catalogue.topics_of_path.get(track.path, set())
+        known = self._known(track)
         others = [each for each in self._tracks.values() if each is not track]
         awaited = set()
         for name in known.intersection(names):
             is_elsewhere = any(
-                each.path == track.path and name in each.topics and each.heard_by is not None
+                each.place == track.place and name in each.topics and each.heard_by is not None
                 for each in others
             )
             track.topics.add(name)
             if not is_elsewhere:
-                self._asked[track.path, name] += 1
-                awaited.add((track.path, name))
+                self._asked[track.place, name] += 1
+                awaited.add((track.place, name))
         awaited -= self._given_up
-        if awaited:
+        if awaited and track.place not in self._deaf:
             await self._until_asked(track, awaited)
 
-    async def _until_asked(self, track: _Track, awaited: set[tuple[str, str]]) -> None:
+    async def _until_asked(self, track: _Track, awaited: set[tuple[_Place, str]]) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
@@ -215,21 +261,22 @@ class Playback:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            missing = [name for name in awaited if not self._is_asked(track, {name})]
-            for place in missing:
+            missing = [one for one in awaited if not self._is_asked(track, {one})]
+            for one in missing:
                 # Nobody waits for it again; counting goes on from what there is.
-                self._asked[place] = self._asked_now[place]
-                if not self._asked_now[place]:
-                    self._given_up.add(place)
-            logger.warning("= nobody asked for %s", sorted(missing)[:5])
+                self._asked[one] = self._asked_now[one]
+                if not self._asked_now[one]:
+                    self._given_up.add(one)
+            names = sorted(name for _, name in missing)[:5]
+            logger.warning("= nobody asked %s for %s", track.name, names)
         if self._base is not None:
             self._base += loop.time() - began
 
-    def _is_asked(self, track: _Track, awaited: set[tuple[str, str]]) -> bool:
+    def _is_asked(self, track: _Track, awaited: set[tuple[_Place, str]]) -> bool:
         listener = self._listener(track)
         return listener is not None and all(
-            place[1] in listener.topics and self._asked_now[place] >= self._asked[place]
-            for place in awaited
+            one[1] in listener.topics and self._asked_now[one] >= self._asked[one]
+            for one in awaited
         )
 
     def _listener(self, track: _Track) -> LiveConnection | None:
@@ -243,7 +290,7 @@ class Playback:
             (
                 each
                 for each in self._stage.connections
-                if each.path == track.path
+                if self._place_of(each) == track.place
                 and id(each) not in taken
                 and not track.topics.isdisjoint(each.topics)
             ),
@@ -277,7 +324,7 @@ class Playback:
                 await asyncio.sleep(_SHORTEST_SLEEP)
 
     def _known(self, track: _Track) -> set[str]:
-        return self.catalogue.topics_of_path.get(track.path, set())
+        return self.catalogue.topics_of.get(track.place, set())
 
     def _close(self, track: _Track, why: str) -> None:
         del self._tracks[track.name]
@@ -310,13 +357,8 @@ def recording_files(places: Sequence[Path]) -> list[Path]:
         raise SimulatorError(str(exc)) from exc
 
 
-def _bare(path: str) -> str:
-    return path.partition("?")[0]
-
-
-def _request(record: Record) -> tuple[str, list[str]]:
-    said = msgspec.json.decode(record.raw)
-    return said.get("op", ""), [str(each) for each in said.get("args") or ()]
+def _place_of(record: Record) -> _Place:
+    return (record.path or "").partition("?")[0], further_account(record.connection)
 
 
 def _is_answer(raw: bytes) -> bool:

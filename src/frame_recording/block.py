@@ -24,8 +24,16 @@ _OUTER = Struct("<II")
 _HEAD = Struct("<4sBBHIIIqq")
 _CHECK = Struct("<I")
 HEAD_BYTES = _OUTER.size + _HEAD.size + _CHECK.size
-MAX_LINES_BYTES = 512 * 1024 * 1024
-"""Most bytes of lines in one block; a head that claims more is damaged."""
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+"""Most bytes of a frame that is kept; of a longer one stands there only that it is missing."""
+MAX_LINE_BYTES = 24 * 1024 * 1024
+"""Most bytes of one line: such a frame in base64."""
+MAX_LINES_BYTES = 32 * 1024 * 1024
+"""Most bytes of lines in one block."""
+MAX_INDEX_BYTES = 4 * 1024 * 1024
+"""Most bytes of an index; a file that would have a larger one is closed without."""
+MAX_TIME = 253_402_300_799_000_000
+"""Latest time a record may have, Unix µs: the last second of the year 9999."""
 
 
 class RecordingFault(Exception):
@@ -41,6 +49,14 @@ class BlockKind(IntEnum):
     """`Record`s, in the order they were taken."""
     INDEX = 2
     """One `Index`; a file that was closed ends with it."""
+
+
+# A reader takes no more memory than this, whatever a file says of itself.
+_MOST = {
+    BlockKind.HEADER: 64 * 1024,
+    BlockKind.RECORDS: MAX_LINES_BYTES,
+    BlockKind.INDEX: MAX_INDEX_BYTES,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +128,15 @@ def read_head(file: BinaryIO) -> BlockHead | None:
             f"it is of format {version}, and this version reads format {VERSION};"
             " read it with the version that wrote it, or a later one"
         )
-    if lines_size > MAX_LINES_BYTES or kind not in set(BlockKind):
+    if kind not in set(BlockKind) or not 0 <= first <= last <= MAX_TIME:
         raise RecordingFault("the head of a block is damaged")
+    most = _MOST[BlockKind(kind)]
+    # What does not compress at all grows by a little.
+    if lines_size > most or size > most + most // 128 + 1024:
+        raise RecordingFault(
+            f"a block claims {lines_size:,} bytes of lines in {size:,}, and none has more than"
+            f" {most:,}; the file is damaged, or was made to fill the memory of who reads it"
+        )
     (check,) = _CHECK.unpack_from(raw, _OUTER.size + _HEAD.size)
     return BlockHead(BlockKind(kind), size, lines_size, count, first, last, check)
 
@@ -134,9 +157,22 @@ def read_lines(file: BinaryIO, head: BlockHead) -> bytes:
     if zlib.crc32(packed, zlib.crc32(known)) != head.check:
         raise RecordingFault("a block is damaged: its checksum does not fit")
     try:
-        return zstandard.ZstdDecompressor().decompress(packed, max_output_size=head.lines_size)
+        lines = _unpacked(packed, head.lines_size)
     except zstandard.ZstdError as exc:
         raise RecordingFault(f"a block is damaged: {exc}") from exc
+    if len(lines) != head.lines_size:
+        raise RecordingFault(f"a block has not the {head.lines_size:,} bytes of lines it claims")
+    return lines
+
+
+def _unpacked(packed: bytes, size: int) -> bytes:
+    """Decompress, a byte more than expected at most.
+
+    `decompress` would believe the size that the compressed bytes claim, whatever limit it is given.
+    """
+    unpacker = zstandard.ZstdDecompressor(max_window_size=MAX_LINES_BYTES)
+    with unpacker.stream_reader(packed) as reader:
+        return reader.read(size + 1)
 
 
 def _outer() -> bytes:

@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
-from frame_recording.block import BlockHead, BlockKind, Cut, RecordingFault, read_head, read_lines
-from frame_recording.records import Header, Index, Record, Tally, What, topic_of
+from frame_recording.block import (
+    MAX_LINE_BYTES,
+    MAX_TIME,
+    BlockHead,
+    BlockKind,
+    Cut,
+    RecordingFault,
+    read_head,
+    read_lines,
+)
+from frame_recording.records import Header, Index, Record, Tally, What, read_request, topic_of
 
 SUFFIX = ".frames.zst"
 
+_PIECE_BYTES = 1024 * 1024
+_MOST_NAMES = 100_000
+
+
+class _LongRecord(msgspec.Struct):
+    """A record that is longer than a piece, which only that of a frame may be."""
+
+    at: int
+    what: What
+    connection: str = ""
+    text: str | None = None
+    data: bytes | None = None
+
+
 _read_records = msgspec.json.Decoder(Record).decode_lines
+_read_long = msgspec.json.Decoder(_LongRecord).decode
 _read_header = msgspec.json.Decoder(Header).decode
 _read_index = msgspec.json.Decoder(Index).decode
 
@@ -40,12 +64,12 @@ class RecordedFile:
         self.header = self._read_header()
 
     def _read_header(self) -> Header:
-        for _, lines in self._blocks(lambda head: head.kind is BlockKind.HEADER):
+        for _, _, lines in self._blocks(lambda head: head.kind is BlockKind.HEADER):
             if lines is None:
                 break
             try:
                 return _read_header(lines)
-            except msgspec.DecodeError as exc:
+            except (msgspec.DecodeError, RecursionError) as exc:
                 raise self._fault(0, f"its first line is damaged: {exc}") from exc
         raise self._fault(0, "it is empty: whoever began it was ended before the first line")
 
@@ -64,48 +88,54 @@ class RecordedFile:
         def is_wanted(head: BlockHead) -> bool:
             return head.kind is BlockKind.RECORDS and (until is None or head.first <= until)
 
-        for offset, lines in self._blocks(is_wanted):
+        for offset, head, lines in self._blocks(is_wanted):
             if lines is None:
                 continue
-            try:
-                records = _read_records(lines)
-            except msgspec.DecodeError as exc:
-                raise self._fault(offset, f"a line is damaged: {exc}") from exc
-            for record in records:
-                if until is not None and record.at > until:
-                    continue
-                if since is not None and record.at < since and record.what is What.RECEIVED:
-                    continue
-                yield record
+            pieces = _pieces(lines)
+            while records := self._decoded(pieces, offset):
+                for record in records:
+                    if not head.first <= record.at <= head.last:
+                        raise self._fault(offset, "a record has a time its block does not claim")
+                    if until is not None and record.at > until:
+                        continue
+                    if since is not None and record.at < since and record.what is What.RECEIVED:
+                        continue
+                    yield record
+
+    def _decoded(self, pieces: Iterator[bytes], offset: int) -> list[Record]:
+        """Decode the next piece that holds anything; empty at the end."""
+        try:
+            return next(filter(None, map(_records_in, pieces)), [])
+        except RecordingFault as exc:
+            raise self._fault(offset, str(exc)) from None
+        except (msgspec.DecodeError, RecursionError) as exc:
+            raise self._fault(offset, f"a line is damaged: {exc}") from exc
 
     def span(self) -> tuple[int, int] | None:
         """Say from when to when its records are, Unix µs; None if it has none."""
-        heads = [head for head in self._heads() if head.kind is BlockKind.RECORDS]
-        if not heads:
-            return None
-        return min(head.first for head in heads), max(head.last for head in heads)
+        found: tuple[int, int] | None = None
+        for _, head, _ in self._blocks(lambda _: False):
+            if head.kind is BlockKind.RECORDS:
+                first, last = found or (head.first, head.last)
+                found = min(first, head.first), max(last, head.last)
+        return found
 
     def index(self) -> Index | None:
         """Return what the file says of itself; None if it was not closed."""
-        for _, lines in self._blocks(lambda head: head.kind is BlockKind.INDEX):
+        for offset, _, lines in self._blocks(lambda head: head.kind is BlockKind.INDEX):
             if lines is not None:
                 try:
-                    return _read_index(lines)
-                except msgspec.DecodeError as exc:
-                    raise self._fault(0, f"its index is damaged: {exc}") from exc
+                    index = _read_index(lines)
+                except (msgspec.DecodeError, RecursionError) as exc:
+                    raise self._fault(offset, f"its index is damaged: {exc}") from exc
+                if not 0 <= index.first <= index.last <= MAX_TIME:
+                    raise self._fault(offset, "its index is damaged: it has times there are not")
+                return index
         return None
 
-    def _heads(self) -> Iterator[BlockHead]:
-        found: list[BlockHead] = []
-
-        def note(head: BlockHead) -> bool:
-            found.append(head)
-            return False
-
-        for _ in self._blocks(note):
-            yield found[-1]
-
-    def _blocks(self, is_wanted: Callable[[BlockHead], bool]) -> Iterator[tuple[int, bytes | None]]:
+    def _blocks(
+        self, is_wanted: Callable[[BlockHead], bool]
+    ) -> Iterator[tuple[int, BlockHead, bytes | None]]:
         """Go from block to block; answers where each begins, and the lines of those wanted."""
         offset = 0
         with self._open() as file:
@@ -127,7 +157,7 @@ class RecordedFile:
                 if not is_whole:
                     self.cut_at = offset
                     return
-                yield offset, lines
+                yield offset, head, lines
                 offset = behind
 
     def _open(self) -> BinaryIO:
@@ -138,6 +168,30 @@ class RecordedFile:
 
     def _fault(self, offset: int, why: str) -> RecordingFault:
         return RecordingFault(f"{self.path}, byte {offset}: {why}")
+
+
+def _pieces(lines: bytes) -> Iterator[bytes]:
+    """Divide lines: as objects they take several times the memory, so not all are at once."""
+    begin = 0
+    while begin < len(lines):
+        end = lines.rfind(b"\n", begin, begin + _PIECE_BYTES) + 1
+        if not end:  # one line that is longer
+            end = lines.find(b"\n", begin) + 1 or len(lines)
+        yield lines[begin:end]
+        begin = end
+
+
+def _records_in(piece: bytes) -> list[Record]:
+    if len(piece) <= _PIECE_BYTES:
+        return _read_records(piece)
+    if len(piece) > MAX_LINE_BYTES:
+        raise RecordingFault(
+            f"a line has {len(piece):,} bytes, and none has more than {MAX_LINE_BYTES:,}"
+        )
+    long = _read_long(piece)
+    if long.what not in {What.RECEIVED, What.SENT}:
+        raise RecordingFault(f"a line of {len(piece):,} bytes tells of no frame")
+    return [Record(long.at, long.what, long.connection, long.text, long.data)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +267,11 @@ def read_records(
         notes: takes a sentence for each file that was cut, or that holds nothing beside others.
 
     Raises:
-        RecordingFault: a file is damaged, or all are empty.
+        RecordingFault: a file is damaged, or all are empty; or they name more connections or topics
+            than a gateway has, which would fill the memory of who keeps a state for each.
     """
     notes = [] if notes is None else notes
+    names: set[str] = set()
     files: list[tuple[int, RecordedFile]] = []
     for path in paths:
         if len(paths) > 1 and not path.stat().st_size:
@@ -229,9 +285,26 @@ def read_records(
     for _, file in files:
         span = file.span()
         if span is not None and _is_needed(span, since, until):
-            yield from file.records(since, until)
+            for record in file.records(since, until):
+                names.update(_named(record))
+                if len(names) > _MOST_NAMES:
+                    raise RecordingFault(
+                        f"{file.path}: it names more than {_MOST_NAMES:,} connections and topics,"
+                        " which no gateway had"
+                    )
+                yield record
         if file.cut_at is not None:
             notes.append(f"{file.path}: it ends inside a block at byte {file.cut_at}; read so far")
+
+
+def _named(record: Record) -> Collection[str]:
+    """Name what whoever replays a record keeps a state of."""
+    if record.what is What.SENT:
+        request = read_request(record.raw)
+        return () if request is None else request.args
+    if record.what in {What.OPENED, What.CARRIED}:
+        return (record.connection, *record.topics)
+    return ()
 
 
 def _is_needed(span: tuple[int, int], since: int | None, until: int | None) -> bool:

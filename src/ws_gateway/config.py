@@ -282,6 +282,12 @@ class Settings(BaseSettings):
         ge=1_000_000,
         description="Most bytes of all files in that folder; beyond it the oldest are removed.",
     )
+    record_keep_free_bytes: int = Field(
+        512 * 1024 * 1024,
+        ge=0,
+        description="Bytes a recording leaves free on its volume, beside what the spools may still"
+        " take if WSG_DATA_DIR is on it; the oldest files give way, then recording pauses.",
+    )
     log_level: LogLevel = Field(LogLevel.INFO, description="Lowest level that is written.")
     log_format: LogFormat = Field(LogFormat.JSON, description="json or console.")
     log_frames_one_in: int = Field(
@@ -420,6 +426,11 @@ class Settings(BaseSettings):
     def further_accounts(self) -> tuple[AccountKeys, ...]:
         """The pairs of the accounts beside the first."""
         return self._further
+
+    @property
+    def most_spooled_bytes(self) -> int:
+        """Most bytes that private events and balance rows take in the data folder, all together."""
+        return self.spool_max_bytes + self.balance_spool_max_bytes * len(self.account_names)
 
     @property
     def account_names(self) -> tuple[str, ...]:

@@ -42,9 +42,13 @@ def add_frame_commands(app: typer.Typer, settings: Callable[[], Settings], run: 
             Path | None, typer.Option(metavar="DIR", help="Folder; WSG_RECORD_DIR without.")
         ] = None,
         seconds: Annotated[float | None, typer.Option(min=0.1, help="End after so long.")] = None,
+        account: Annotated[
+            list[str] | None,
+            typer.Option(help="With --private: this account alone; repeat it. All without."),
+        ] = None,
         *,
         private: Annotated[
-            bool, typer.Option("--private", help="The account's topics too; needs the key.")
+            bool, typer.Option("--private", help="The accounts' topics too; needs their keys.")
         ] = False,
     ) -> None:
         """Record raw frames straight from Bybit, without broker and database."""
@@ -54,7 +58,8 @@ def add_frame_commands(app: typer.Typer, settings: Callable[[], Settings], run: 
             folder = into or chosen.record_dir
             if folder is None:
                 raise ConfigError("--into", "names no folder", "name one, or set WSG_RECORD_DIR")
-            await run_record(chosen, RecordOptions(topic or [], folder, private, seconds), stop)
+            options = RecordOptions(topic or [], folder, private, seconds, account or ())
+            await run_record(chosen, options, stop)
 
         run(job)
 

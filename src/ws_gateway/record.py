@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import SystemRandom
 
+from ws_gateway.composition.data_path import credentials_of
 from ws_gateway.composition.recording import recorder_into
 from ws_gateway.config import Settings
 from ws_gateway.domain.event import Event
@@ -19,7 +21,6 @@ from ws_gateway.recording.recorder import Recorder
 from ws_gateway.runtime.clock import clock_us
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.identity import TraceIds, new_epoch
-from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.context import SessionContext
 from ws_gateway.venue.feed import BybitFeed, Endpoints
 from ws_gateway.venue.succession import Replacing
@@ -35,21 +36,24 @@ class RecordOptions:
     Attributes:
         topics: `CATEGORY:TOPIC`, private ones and that of the system status without a category.
         folder: where the files go.
-        with_private: record the account's topics.
+        with_private: record the accounts' topics.
         seconds: end after so long; None does not.
+        accounts: names of those that are recorded; all without.
     """
 
     topics: list[str]
     folder: Path
     with_private: bool
     seconds: float | None
+    accounts: Sequence[str] = ()
 
 
 async def run_record(settings: Settings, options: RecordOptions, stop: asyncio.Event) -> None:
     """Record until `stop` is set or the time is over.
 
     Raises:
-        ConfigError: a topic does not exist, a key is missing, or the folder cannot be used.
+        ConfigError: a topic does not exist, a key is missing, the folder cannot be used, or at the
+            end it took no more.
     """
     topics = _topics(settings, options)
     recorder = recorder_into(options.folder, settings, with_private=options.with_private)
@@ -72,11 +76,18 @@ async def run_record(settings: Settings, options: RecordOptions, stop: asyncio.E
     tally = recorder.tally
     missed = tally.missed + tally.unwritten
     sys.stdout.write(f"{tally.written} frames in {options.folder}, {missed} missing\n")
+    if tally.error is not None:
+        raise ConfigError(
+            "--into",
+            f"names {str(options.folder)!r}, where recording stopped: {tally.error}",
+            "free its volume, name another, or lower WSG_RECORD_KEEP_FREE_BYTES",
+        )
 
 
 def _topics(settings: Settings, options: RecordOptions) -> list[Topic]:
     names = [*options.topics, *(_PRIVATE if options.with_private else ())]
-    topics = list(dict.fromkeys(_topic(name) for name in names))
+    accounts = _accounts(settings, options)
+    topics = list(dict.fromkeys(one for name in names for one in _of_each(_topic(name), accounts)))
     if not topics:
         raise ConfigError("--topic", "names no topic", "name one, like linear:publicTrade.BTCUSDT")
     private = [topic.name for topic in topics if topic.is_private]
@@ -89,6 +100,29 @@ def _topics(settings: Settings, options: RecordOptions) -> list[Topic]:
     if private and not settings.has_credentials:
         raise ConfigError("WSG_BYBIT_API_KEY", "is unset", "private topics need key and secret")
     return topics
+
+
+def _accounts(settings: Settings, options: RecordOptions) -> list[str | None]:
+    """Return the accounts that are recorded as topics name them: the first one by None."""
+    if options.accounts and not options.with_private:
+        raise ConfigError(
+            "--account", "goes with --private alone", "add --private, or leave it out"
+        )
+    for name in options.accounts:
+        if name not in settings.account_names:
+            raise ConfigError(
+                "--account",
+                f"found {name!r}",
+                f"name one of the settings: {', '.join(settings.account_names)}",
+            )
+    chosen = options.accounts or settings.account_names
+    return [None if name == settings.account_name else name for name in chosen]
+
+
+def _of_each(topic: Topic, accounts: Iterable[str | None]) -> Iterable[Topic]:
+    if not topic.is_private:
+        return (topic,)
+    return (replace(topic, account=account) for account in accounts)
 
 
 def _topic(text: str) -> Topic:
@@ -125,12 +159,6 @@ def _feed(settings: Settings, recorder: Recorder) -> BybitFeed:
         clock_us=clock_us,
         new_trace_id=new_trace_id,
     )
-    key, secret = settings.bybit_api_key, settings.bybit_api_secret
-    credentials = (
-        Credentials(key.get_secret_value(), secret.get_secret_value())
-        if key is not None and secret is not None
-        else None
-    )
     nowhere.feed = BybitFeed(
         Endpoints(settings.public_ws_url, settings.private_ws_url),
         SessionContext(
@@ -143,7 +171,7 @@ def _feed(settings: Settings, recorder: Recorder) -> BybitFeed:
             new_trace_id=new_trace_id,
             recorder=recorder,
         ),
-        credentials=credentials,
+        credentials=credentials_of(settings),
         redundancy=settings.redundancy,
         replacing=Replacing(max_age=settings.connection_max_age_hours * 3600),
     )

@@ -15,8 +15,10 @@ VENUE_KEYS: dict[str, Any] = {
     "api_key": KEYS["WSG_BYBIT_API_KEY"],
     "api_secret": KEYS["WSG_BYBIT_API_SECRET"],
 }
+RECORDED = {"WSG_RECORD_DIR": "frames"}
 CHECKS = {
     "disk",
+    "recording",
     "http_port",
     "dns",
     "database",
@@ -34,7 +36,10 @@ CHECKS = {
 async def _examined(site: Site, **settings: str) -> tuple[int, dict[str, dict[str, Any]], str]:
     """Run it; answers the exit code, the findings by check, and all it wrote."""
     code, out, err = await run_command(
-        ["doctor", "--json"], {**site.settings, **KEYS, **settings}, site.folder, seconds=60
+        ["doctor", "--json"],
+        {**site.settings, **RECORDED, **KEYS, **settings},
+        site.folder,
+        seconds=60,
     )
     told = json.loads(out)
     assert told["is_well"] == (code == 0)
@@ -53,6 +58,7 @@ async def test_all_is_well_where_everything_stands(site: Site) -> None:
         assert "not there yet" in found["queues"]["found"]
         assert found["login"]["verdict"] == "ok"
         assert "read-only" in found["key"]["found"]
+        assert "on the volume of WSG_DATA_DIR; 1.1 GB stay free" in found["recording"]["found"]
         async with site.gateway(venue.url) as gateway:
             port = str(gateway.http.base_url.port)
             ran = {**site.settings, "WSG_HTTP_PORT": port}
@@ -77,6 +83,7 @@ async def test_all_is_well_where_everything_stands(site: Site) -> None:
         ("login", {"WSG_BYBIT_API_SECRET": "secret-word"}),
         ("key", {"WSG_BYBIT_API_KEY": "unknown", "WSG_BYBIT_API_SECRET": "secret-word"}),
         ("disk", {"WSG_DATA_DIR": "/proc/nothing"}),
+        ("recording", {"WSG_RECORD_DIR": "/proc/nothing"}),
     ],
 )
 async def test_what_is_wrong_is_named_with_what_to_do(
@@ -106,3 +113,14 @@ async def test_a_drifted_queue_is_told_with_the_way_to_migrate(site: Site) -> No
     assert code == 0, said
     assert found["queues"]["verdict"] == "warning"
     assert "x-max-length is 7 instead of 100000" in found["queues"]["found"]
+
+
+async def test_a_recording_without_room_is_told_before_it_is_begun(site: Site) -> None:
+    """With what it would leave free; a gateway runs without it, so it is a warning."""
+    async with site.venue(**VENUE_KEYS) as venue:
+        full = {"WSG_BYBIT_WS_URL": venue.url, "WSG_RECORD_KEEP_FREE_BYTES": str(10**18)}
+        code, found, said = await _examined(site, **full)
+        assert code == 0, said
+        assert found["recording"]["verdict"] == "warning"
+        assert "stay free, and a file takes up to 67 MB" in found["recording"]["found"]
+        assert "WSG_RECORD_KEEP_FREE_BYTES" in found["recording"]["remedy"]

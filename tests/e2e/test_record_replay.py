@@ -8,9 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import zstandard
 
 from support.programs import run_command, until
 from support.site import KEYS, Site
+
+VENUE: dict[str, Any] = {
+    "api_key": KEYS["WSG_BYBIT_API_KEY"],
+    "api_secret": KEYS["WSG_BYBIT_API_SECRET"],
+    "account": "hedge:hedge-key:hedge-secret",
+}
+ACCOUNTS = {
+    **KEYS,
+    "WSG_ACCOUNTS": '{"hedge": {"api_key": "hedge-key", "api_secret": "hedge-secret"}}',
+    "WSG_ACCOUNT_NAME": "fund",
+}
 
 
 async def _replay(
@@ -135,3 +147,121 @@ async def test_what_cannot_be_replayed_is_refused_in_words(site: Site) -> None:
     program = await run_command(["simulate", "--recording", str(folder / "text")], {}, folder)
     assert program[0] == 2
     assert "no part of a recording" in program[2]
+
+
+def _by_account(events: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """List the ids of every account's executions that the stream told, in order."""
+    found: dict[str, list[str]] = {}
+    for event in events:
+        is_fact = event["event_type"] == "execution" and event["kind"] not in {"gap", "resumed"}
+        if is_fact and event["source"] in {"stream", "replay"}:
+            found.setdefault(event["account"], []).append(event["event_id"])
+    return found
+
+
+async def test_two_accounts_are_recorded_replayed_and_played_apart(site: Site) -> None:
+    """Each under its name, each to its own login; no key of either is in a file."""
+    folder = site.folder / "frames"
+    settings = {"WSG_RECORD_DIR": str(folder), "WSG_RECORD_PRIVATE": "true", **ACCOUNTS}
+    async with (
+        site.venue(trade_every=0.2, **VENUE) as venue,
+        site.gateway(venue.url, **settings) as gateway,
+        site.consumer("execution") as consumer,
+    ):
+        for account in ("fund", "hedge"):
+            await gateway.add("execution", account=account)
+
+        async def heard() -> bool:
+            told = _by_account(consumer.events)
+            return all(len(told.get(one, ())) > 3 for one in ("fund", "hedge"))
+
+        await until(heard, seconds=30, what="both accounts trade")
+        assert await gateway.terminate() == 0
+        live = _by_account(consumer.events)
+
+    # The name is that of the recording, whatever the settings of who replays it say.
+    code, out, err = await _replay(site, folder, "--speed", "0")
+    assert code == 0, err
+    again = _by_account([json.loads(line) for line in out.splitlines()])
+    assert set(again) == {"fund", "hedge"}
+    for account, ids in live.items():
+        assert set(ids) <= set(again[account])
+    assert not set(again["fund"]) & set(again["hedge"])
+    for path in folder.glob("*.zst"):
+        lines = zstandard.ZstdDecompressor().stream_reader(
+            path.read_bytes(), read_across_frames=True
+        )
+        text = lines.read()
+        assert b'"accounts":["fund","hedge"]' in text
+        for secret in (*KEYS.values(), "hedge-key", "hedge-secret"):
+            assert secret.encode() not in text
+
+    code, out, err = await _replay(site, folder, "--list")
+    assert code == 0, err
+    assert "private /v5/private, account fund" in out
+    assert "private@hedge /v5/private, account hedge" in out
+
+    async with (
+        site.venue(recording=str(folder), speed=0, patience=60, **VENUE) as venue,
+        site.gateway(venue.url, **ACCOUNTS) as gateway,
+        site.consumer("execution") as consumer,
+    ):
+        for account in ("hedge", "fund"):
+            await gateway.add("execution", account=account)
+
+        async def heard_again() -> bool:
+            return _by_account(consumer.events) == again
+
+        await until(heard_again, seconds=60, what="each account's executions came")
+
+
+async def test_record_takes_all_accounts_or_the_one_that_is_named(site: Site) -> None:
+    """Not the first alone."""
+    async with site.venue(trade_every=0.2, **VENUE) as venue:
+        settings = {"WSG_BYBIT_WS_URL": venue.url, **ACCOUNTS}
+        for words, wanted in (
+            ((), {"private": "fund", "private@hedge": "hedge"}),
+            (("--account", "hedge"), {"private@hedge": "hedge"}),
+        ):
+            folder = site.folder / f"frames{len(words)}"
+            code, _, err = await run_command(
+                ["record", "--private", "--into", str(folder), "--seconds", "3", *words],
+                settings,
+                site.folder,
+            )
+            assert code == 0, err
+            code, out, err = await _replay(site, folder, "--list", "--json")
+            assert code == 0, err
+            (listed,) = map(json.loads, out.splitlines())
+            connections = listed["index"]["connections"]
+            assert {name: one["account"] for name, one in connections.items()} == wanted
+            for one in connections.values():
+                assert one["topics"]["execution"] > 0
+
+
+async def test_a_recording_that_has_no_room_leaves_the_gateway_ready_and_says_so(
+    site: Site,
+) -> None:
+    """`/health` is degraded, with the figures; events flow."""
+    folder = site.folder / "frames"
+    settings = {"WSG_RECORD_DIR": str(folder), "WSG_RECORD_KEEP_FREE_BYTES": str(10**18)}
+    async with site.venue() as venue, site.gateway(venue.url, **settings) as gateway:
+        await gateway.add("ticker", "BTCUSDT", category="linear")
+        health = await gateway.until_health(
+            lambda health: any(one["code"] == "recording_failing" for one in health["reasons"]),
+            seconds=30,
+        )
+        (reason,) = [one for one in health["reasons"] if one["code"] == "recording_failing"]
+        assert "stay free" in reason["detail"]
+        await gateway.until_ready()
+        assert (await gateway.health())["status"] == "degraded"
+        (line,) = gateway.logged("recording.failed")
+        assert line["why"] in reason["detail"]
+        assert not list(folder.glob("*.zst"))
+    words = ["record", "--topic", "linear:publicTrade.BTCUSDT", "--into", str(folder)]
+    async with site.venue() as venue:
+        full = {**settings, "WSG_BYBIT_WS_URL": venue.url}
+        code, out, err = await run_command([*words, "--seconds", "3"], full, site.folder)
+    assert code == 2, "nothing was recorded"
+    assert out.startswith("0 frames")
+    assert "where recording stopped" in err.splitlines()[-1]

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
+import pytest
+
+from bybit_sim.config import AccountConfig
 from frame_recording import Record, What
 from support.feed_stage import PATIENT, FeedStage, feeding
-from support.recording_stage import recorded, recording, replayed, story
+from support.recording_stage import open_line, recorded, recording, replayed, story
 from support.scripted_venue import book, ticker
 from support.sim_client import LINEAR, eventually, running
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
+from ws_gateway.recording.files import Limits
+from ws_gateway.venue.auth import Credentials
 
 BOOK, TICKER = book(), ticker("BTCUSDT")
 TRADES = build_topic(Channel.TRADES, category=Category.LINEAR, symbol="BTCUSDT")
@@ -224,3 +230,160 @@ async def test_a_playback_goes_on_without_what_the_client_never_asks_for(tmp_pat
         assert playback is not None
         await eventually(lambda: playback.is_over)
         assert playback.unheard > 0
+
+
+HEDGE = Credentials("hedge_key", "hedge_secret", "hedge")
+OF_BOTH = [
+    build_topic(channel, account=account)
+    for channel in (Channel.ORDER, Channel.EXECUTION)
+    for account in (None, "hedge")
+]
+
+
+async def record_two_accounts(folder: Path) -> FeedStage:
+    """Record the orders and fills of two accounts."""
+    hedge = AccountConfig("hedge", HEDGE.key, HEDGE.secret)
+    async with running(trade_every_seconds=0.1, accounts=(hedge,)) as venue:
+        with recording(folder, is_private=True) as recorder:
+            async with feeding(venue.ws_url, recorder=recorder, further=[HEDGE]) as live:
+                live.feed.want(OF_BOTH)
+                await live.more(OF_BOTH, 4)
+    return live
+
+
+async def test_the_simulator_plays_each_accounts_frames_to_its_own_login(tmp_path: Path) -> None:
+    """Accounts meet by name, whatever their keys are; a replay keeps them apart as well."""
+    live = await record_two_accounts(tmp_path)
+    again = replayed(tmp_path)
+    other = AccountConfig("hedge", "another_key", "another_secret")
+    async with (
+        running(recording=(tmp_path,), recording_speed=0.0, accounts=(other,)) as venue,
+        feeding(
+            venue.ws_url, further=[Credentials("another_key", "another_secret", "hedge")]
+        ) as stage,
+    ):
+        # The other account's socket is there first: which comes first must not matter.
+        stage.feed.want([one for one in OF_BOTH if one.account is not None])
+        await eventually(lambda: stage.connection("private") is not None)
+        stage.feed.want(OF_BOTH)
+        playback = venue.playback
+        assert playback is not None
+        await eventually(lambda: playback.is_over)
+        for topic in OF_BOTH:
+            told = story(live.outlet.taken, topic)
+            assert len(told) > 3
+            assert story(again.outlet.taken, topic) == told
+            await eventually(
+                lambda topic=topic, told=told: story(stage.outlet.taken, topic) == told  # type: ignore[misc]
+            )
+        assert playback.unheard == 0
+
+
+async def test_a_playback_says_whose_frames_nobody_can_hear_and_does_not_wait_for_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An account of the recording that was given no key; the others are heard."""
+    live = await record_two_accounts(tmp_path)
+    first = [one for one in OF_BOTH if one.account is None]
+    async with (
+        running(
+            recording=(tmp_path,), recording_speed=0.0, recording_patience_seconds=600
+        ) as venue,
+        feeding(venue.ws_url) as stage,
+    ):
+        stage.feed.want(first)
+        playback = venue.playback
+        assert playback is not None
+        await eventually(lambda: playback.is_over)
+        for topic in first:
+            told = story(live.outlet.taken, topic)
+            await eventually(
+                lambda topic=topic, told=told: story(stage.outlet.taken, topic) == told  # type: ignore[misc]
+            )
+        assert playback.unheard > 0
+    assert "nobody hears account 'hedge' of the recording" in caplog.text
+
+
+async def test_a_playback_to_whom_nobody_can_log_in_does_not_wait_either(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A simulator without a key refuses every login; it says whose frames nobody hears."""
+    await record_two_accounts(tmp_path)
+    async with running(
+        recording=(tmp_path,),
+        recording_speed=0.0,
+        recording_patience_seconds=600,
+        api_key=None,
+        api_secret=None,
+    ) as venue:
+        playback = venue.playback
+        assert playback is not None
+        await eventually(lambda: playback.is_over)
+    assert "nobody hears the first account of the recording" in caplog.text
+
+
+async def test_a_playback_of_several_files_does_not_wait_at_each(tmp_path: Path) -> None:
+    """What a later file says to be carried was asked for already."""
+    limits = Limits(file_bytes=1, file_seconds=3600, total_bytes=10**9)
+    async with running(rate=40) as venue:
+        with recording(tmp_path, limits) as recorder:
+            async with feeding(venue.ws_url, recorder=recorder) as live:
+                live.feed.want([TRADES, TICKER])
+                await eventually(lambda: len(list(tmp_path.glob("*.zst"))) > 2)
+                await live.more([TRADES, TICKER])
+    async with (
+        running(
+            recording=(tmp_path,), recording_speed=0.0, recording_patience_seconds=600
+        ) as venue,
+        feeding(venue.ws_url) as stage,
+    ):
+        stage.feed.want([TRADES, TICKER])
+        playback = venue.playback
+        assert playback is not None
+        await eventually(lambda: playback.is_over)
+        for topic in (TRADES, TICKER):
+            told = story(live.outlet.taken, topic)
+            await eventually(
+                lambda topic=topic, told=told: story(stage.outlet.taken, topic) == told  # type: ignore[misc]
+            )
+
+
+NO_REQUESTS = (b"no json", b"[1,2]", b'{"op":5}', b"\xff\xfe", b'{"op":"subscribe","args":7}')
+
+
+async def test_sent_frames_that_are_no_requests_are_passed_over_with_a_count(
+    tmp_path: Path,
+) -> None:
+    """By a replay and by the simulator; what is around them is told."""
+    trade = b'{"topic":"publicTrade.BTCUSDT","ts":1,"type":"snapshot","data":[]}'
+    with recording(tmp_path) as recorder:
+        line = open_line(recorder)
+        line.sent(b'{"op":"subscribe","req_id":"1","args":["publicTrade.BTCUSDT"]}', 2)
+        for number, raw in enumerate(NO_REQUESTS):
+            line.sent(raw, 3 + number)
+        line.received(trade, 10)
+    again = replayed(tmp_path)
+    assert again.player.passed_over == len(NO_REQUESTS)
+    assert again.player.frames == 1
+    async with running(recording=(tmp_path,), recording_patience_seconds=0.01) as venue:
+        playback = venue.playback
+        assert playback is not None
+        await eventually(lambda: playback.is_over)
+        assert playback.catalogue.passed_over == len(NO_REQUESTS)
+        assert playback.catalogue.find("linear", TRADES.name) is not None
+
+
+async def test_a_clock_that_was_set_back_does_not_play_an_hour_at_once(tmp_path: Path) -> None:
+    """From there on the pauses are as they were, for the simulator too."""
+    hour = 3_600_000_000
+    with recording(tmp_path) as recorder:
+        line = recorder.open_line("linear", LINEAR, hour, is_private=False)
+        assert line is not None
+        for at in (hour + 1, 5, 700_005):
+            line.received(b'{"op":"pong"}', at)
+    began = time.monotonic()
+    async with running(recording=(tmp_path,), recording_speed=1.0) as venue:
+        playback = venue.playback
+        assert playback is not None
+        await eventually(lambda: playback.is_over)
+    assert time.monotonic() - began >= 0.7

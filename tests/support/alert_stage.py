@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -64,6 +65,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "WsGatewayQuarantine": grew("ws_gateway_frames_quarantined_total"),
     "WsGatewayQueue": is_("ws_gateway_queue_alert", "==", 1),
     "WsGatewayQueueEvicting": grew("ws_gateway_queue_evicted_total"),
+    "WsGatewayRecordingStopped": is_("ws_gateway_recording_failing", "==", 1),
     "WsGatewayRefusedByQueue": grew("ws_gateway_messages_nacked_total"),
     "WsGatewayResubscribeSlow": share(
         "ws_gateway_resubscribe_seconds_bucket",
@@ -210,6 +212,7 @@ async def machine_fails(site: Site, proof: Proof) -> None:
             WSG_DATABASE_URL=f"postgresql://postgres@127.0.0.1:{proxy.port}{database}",
             WSG_RECONCILE_SECONDS="1",
             WSG_BALANCE_SPOOL_MAX_BYTES="1000000",
+            WSG_RECORD_DIR=str(site.folder / "frames"),
         ) as gateway,
     ):
         await gateway.add("ticker", "BTCUSDT", category="linear")
@@ -220,6 +223,10 @@ async def machine_fails(site: Site, proof: Proof) -> None:
             lambda: _keeps_balances(gateway), seconds=PATIENCE_SECONDS, what="balances are stored"
         )
         before = await scrape(gateway.http)
+        assert THRESHOLDS["WsGatewayRecordingStopped"](before, before) is False
+        shutil.rmtree(site.folder / "frames")
+        (site.folder / "frames").write_text("where a folder should be")
+        await crossed(gateway, before, proof, "WsGatewayRecordingStopped")
         await fault(venue, "lose_private", topic="execution")
         await crossed(gateway, before, proof, "WsGatewayStreamDiffers")
         await fault(venue, "rest_failure", status=500)
@@ -296,6 +303,7 @@ SCENES: Mapping[Scene, tuple[str, ...]] = {
     exchange_fails: EXCHANGE,
     broker_fails: (*QUEUES, "WsGatewayConfirmSlow", *AWAY, *BACK),
     machine_fails: (
+        "WsGatewayRecordingStopped",
         "WsGatewayStreamDiffers",
         *SLOW,
         "WsGatewayNotReconciled",

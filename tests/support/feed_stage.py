@@ -82,7 +82,13 @@ class FeedStage:
     backfill: Backfill | None = None
     filling: BackfillTally = field(default_factory=BackfillTally)
 
-    def build(self, url: str, timing: Timing, credentials: Credentials | None, **more: Any) -> None:
+    def build(
+        self,
+        url: str,
+        timing: Timing,
+        credentials: Credentials | Sequence[Credentials] | None,
+        **more: Any,
+    ) -> None:
         """Put feed and runner together.
 
         More may name fields of `Spacing`, `Replacing` and `SessionContext`, and `redundancy`; with
@@ -203,9 +209,14 @@ def clock_us() -> int:
 async def feeding(
     url: str, *, timing: Timing = PATIENT, secret: str | None = SECRET, **more: Any
 ) -> AsyncIterator[FeedStage]:
-    """Run a feed against a venue; at the end it must stop promptly, whatever its state."""
+    """Run a feed against a venue; at the end it must stop promptly, whatever its state.
+
+    More is what `build` takes, and `further`: credentials of further accounts.
+    """
     stage = FeedStage()
-    stage.build(url, timing, None if secret is None else Credentials(KEY, secret), **more)
+    further = more.pop("further", ())
+    pairs = None if secret is None else (Credentials(KEY, secret), *further)
+    stage.build(url, timing, pairs, **more)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(stage.feed.run())
         await asyncio.sleep(0)

@@ -73,6 +73,7 @@ class Gateway:
             notices=self.notices,
             backlog=self.backlog,
             accounts=[self.account],
+            recording=self.meters.recording,
             monotonic=lambda: self.now,
             utc_now=lambda: NIGHT + timedelta(seconds=self.now),
         )

@@ -286,7 +286,9 @@ async def gateway(
         ) as http:
             program.http = http
             # From here on the queues exist, so that consumers find them.
-            await program.until_health(lambda health: health["broker"]["status"] == "ready")
+            await program.until_health(
+                lambda health: health["broker"]["status"] == "ready", START_SECONDS
+            )
             yield program
         if program.process.poll() is None:
             assert await program.terminate() == 0, program.words

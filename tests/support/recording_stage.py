@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from frame_recording import Header, Record, find_files, read_records
 from support.feed_stage import clock_us
@@ -16,39 +17,62 @@ from ws_gateway.domain.event import Event
 from ws_gateway.domain.topic import Topic
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.recording.files import Limits
-from ws_gateway.recording.recorder import Recorder
+from ws_gateway.recording.recorder import RecordedLine, Recorder
 from ws_gateway.replay.player import Player
 from ws_gateway.replay.private_facts import ReplayedAccounts
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.identity import TraceIds
 
+PATH = "/v5/public/linear"
 HEADER = Header(software="test", environment="test", begun_at=0)
 WIDE = Limits(file_bytes=10**8, file_seconds=3600, total_bytes=10**9)
 
 
 def recorder_into(
-    folder: Path, limits: Limits = WIDE, *, is_private: bool = False, buffer_bytes: int = 10**8
+    folder: Path, limits: Limits = WIDE, *, is_private: bool = False, **more: Any
 ) -> Recorder:
-    """Make a recorder; start and close it."""
-    header = Header(software="test", environment="test", begun_at=0, is_private=is_private)
-    return Recorder(folder, limits, header, clock_us=clock_us, buffer_bytes=buffer_bytes)
+    """Make a recorder; start and close it. More is what a `Recorder` takes."""
+    accounts = ("main", "hedge") if is_private else ()
+    header = Header(
+        software="test", environment="test", begun_at=0, is_private=is_private, accounts=accounts
+    )
+    return Recorder(folder, limits, header, **{"clock_us": clock_us, "buffer_bytes": 10**8, **more})
 
 
 @contextmanager
 def recording(
-    folder: Path, limits: Limits = WIDE, *, is_private: bool = False
+    folder: Path, limits: Limits = WIDE, *, is_private: bool = False, **more: Any
 ) -> Iterator[Recorder]:
     """Record meanwhile."""
-    recorder = recorder_into(folder, limits, is_private=is_private)
+    recorder = recorder_into(folder, limits, is_private=is_private, **more)
     recorder.start()
     try:
         yield recorder
-        deadline = time.monotonic() + 30
-        while recorder._intake.buffer:  # a busy machine takes longer than a gateway that ends may
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        # A busy machine takes longer than a gateway that ends may.
+        until_thread(lambda: not recorder._intake.buffer)
     finally:
         recorder.close()
+
+
+def open_line(recorder: Recorder, name: str = "linear") -> RecordedLine:
+    """Open a public connection."""
+    line = recorder.open_line(name, PATH, 1, is_private=False)
+    assert line is not None
+    return line
+
+
+def frame(number: int, size: int = 100) -> bytes:
+    """Make a frame that hardly compresses."""
+    noise = b"".join(b"%d" % (number * 7919 * n % 1_000_003) for n in range(size // 6))
+    return b'{"topic":"orderbook.50.BTCUSDT","data":"%b"}' % noise
+
+
+def until_thread(holds: Callable[[], object]) -> None:
+    """Wait for the recorder's thread."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def recorded(folder: Path) -> list[Record]:

@@ -120,6 +120,7 @@ async def build_control(
         notices=desk.maintenance,
         backlog=care.monitor,
         accounts=path.accounts,
+        recording=None if path.recorder is None else path.recorder.tally,
         places=places_of(settings),
     )
     audience = _audience(

@@ -103,7 +103,8 @@ def build_data_path(
     times = HopTimes(lambda: desk.clock.offset_ms)
     out = _build_outlet(settings, counters, times, rng, new_trace_id)
     publisher = out.publisher
-    credentials = _credentials(settings)
+    credentials = credentials_of(settings)
+    _say_what_is_served(settings)
     resync, asked_by = _LateResync(), AskedBy()
     runner = Runner(
         outlet=publisher,
@@ -139,7 +140,9 @@ def build_data_path(
     if settings.backfill:
         past = MarketPast(desk.rest, clock_us=clock_us, new_trace_id=new_trace_id)
         backfill = Backfill(runner, past, tally=filling)
-    recorder = build_recorder(settings)
+    recorder = build_recorder(
+        settings, lambda: out.spool.size_bytes + sum(one.writer.spool_bytes for one in accounts)
+    )
     feed = BybitFeed(
         Endpoints(settings.public_ws_url, settings.private_ws_url),
         SessionContext(
@@ -249,18 +252,22 @@ class _LateResync:
         self.feed.resync(topic)
 
 
-def _credentials(settings: Settings) -> tuple[Credentials, ...]:
+def credentials_of(settings: Settings) -> tuple[Credentials, ...]:
     """Return a pair per account, the first one first."""
     if settings.bybit_api_key is None or settings.bybit_api_secret is None:
-        log.info("gateway.public_only", why="WSG_BYBIT_API_KEY and WSG_BYBIT_API_SECRET are unset")
         return ()
-    if not settings.serves_public:
-        log.info("gateway.private_only", why="WSG_CONNECTION_STRATEGY is single, and a key is set")
     first = Credentials(
         settings.bybit_api_key.get_secret_value(), settings.bybit_api_secret.get_secret_value()
     )
     further = (Credentials(one.key, one.secret, one.name) for one in settings.further_accounts)
     return (first, *further)
+
+
+def _say_what_is_served(settings: Settings) -> None:
+    if not settings.has_credentials:
+        log.info("gateway.public_only", why="WSG_BYBIT_API_KEY and WSG_BYBIT_API_SECRET are unset")
+    elif not settings.serves_public:
+        log.info("gateway.private_only", why="WSG_CONNECTION_STRATEGY is single, and a key is set")
 
 
 def _credential_files(

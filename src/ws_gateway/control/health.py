@@ -29,6 +29,7 @@ from ws_gateway.ports.delivery import (
 )
 from ws_gateway.ports.feed import ConnectionStatus, Feed, MaintenanceNotice, VenueNotices
 from ws_gateway.ports.store import SubscriptionStore
+from ws_gateway.runtime.counters import RecordingTally
 
 PING_SECONDS = 2.0
 """Longest wait for the database's answer."""
@@ -123,6 +124,7 @@ class HealthReporter:
         notices: what the venue announces; None if nobody listens to it.
         backlog: what the queues hold; None if nobody watches them.
         accounts: whose balances are stored.
+        recording: what becomes of the recording of raw frames, if there is one.
         places: where database and broker are.
         monotonic: clock in seconds.
         utc_now: the time of day, for people.
@@ -140,6 +142,7 @@ class HealthReporter:
         notices: VenueNotices | None = None,
         backlog: BacklogReport | None = None,
         accounts: Sequence[AccountDesk] = (),
+        recording: RecordingTally | None = None,
         places: Places | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         utc_now: Callable[[], datetime] = _utc_now,
@@ -153,6 +156,7 @@ class HealthReporter:
         self._notices = notices
         self._backlog = backlog
         self._accounts = accounts
+        self._recording = recording
         self._places = places or Places()
         self._monotonic = monotonic
         self._utc_now = utc_now
@@ -182,6 +186,7 @@ class HealthReporter:
             *of_venue,
             *_queue_reasons(self.queues()),
             *_account_reasons(self._accounts),
+            *_recording_reasons(self._recording),
         ]
         is_cut_off = any(reason.is_blocking for reason in of_venue) and not any(
             view.is_flowing for view in endpoints
@@ -382,6 +387,13 @@ def _account_reasons(accounts: Sequence[AccountDesk]) -> list[Reason]:
         for account in accounts
         for one in account.problems()
     ]
+
+
+def _recording_reasons(recording: RecordingTally | None) -> Iterator[Reason]:
+    """Tell that nothing is recorded, which costs nobody an event."""
+    if recording is not None and recording.error is not None:
+        detail = f"raw frames are not recorded: {recording.error}"
+        yield Reason("recording_failing", "recording", detail, is_blocking=False)
 
 
 def _overall(reasons: list[Reason], delivery: DeliveryStatus, *, is_cut_off: bool) -> str:

@@ -40,6 +40,8 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "position_invalid": _IN_QUARANTINE,
         "queue_problem": "Do what it says. Delete and let it be declared anew only what may be "
         "lost.",
+        "recording_failing": "Free its volume, mend the folder it names, or lower "
+        "WSG_RECORD_KEEP_FREE_BYTES. Events flow; frames are a hole in the recording meanwhile.",
         "refusing": "Start the consumers of this queue, or let it drop its oldest messages.",
         "slow_consumer": "Look after the service that reads this queue: it takes less than comes.",
         "spool_left_behind": "Start once with the prefix it names, or delete the folder.",

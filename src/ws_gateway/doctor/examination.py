@@ -18,7 +18,13 @@ from ws_gateway.doctor.broker import check_broker
 from ws_gateway.doctor.database import check_database
 from ws_gateway.doctor.exchange import check_exchange
 from ws_gateway.doctor.finding import Finding, Verdict
-from ws_gateway.doctor.machine import check_disk, check_names, check_port, hosts_of
+from ws_gateway.doctor.machine import (
+    check_disk,
+    check_names,
+    check_port,
+    check_recording,
+    hosts_of,
+)
 
 _ALIVE_SECONDS = 3.0
 
@@ -36,7 +42,7 @@ async def examine(settings: Settings, *, as_json: bool) -> int:
     findings: list[Finding] = []
 
     async def machine() -> list[Finding]:
-        return [check_disk(settings), check_port(settings)]
+        return [check_disk(settings), check_recording(settings), check_port(settings)]
 
     looks: list[Callable[[], Awaitable[list[Finding]]]] = [
         machine,

@@ -8,10 +8,12 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from ws_gateway.config import Settings
 from ws_gateway.doctor.finding import Finding, failed, ok, skipped, warning
+from ws_gateway.recording.room import device_of, size_words
 
 
 def hosts_of(settings: Settings) -> list[str]:
@@ -49,27 +51,71 @@ async def _check_name(host: str) -> Finding:
 def check_disk(settings: Settings) -> Finding:
     """Look whether the data folder can be written to, and has room for the spool."""
     folder = settings.data_dir.expanduser().resolve()
-    standing = next(each for each in (folder, *folder.parents) if each.exists())
     try:
-        with tempfile.TemporaryFile(dir=standing) as probe:
-            probe.write(b"x")
-            probe.flush()
-            os.fsync(probe.fileno())
-        free = shutil.disk_usage(standing).free
+        free = _probed(folder)
     except OSError as exc:
         return failed(
             "disk",
-            f"{standing}: {exc.strerror or exc}",
+            f"{_standing(folder)}: {exc.strerror or exc}",
             "let this user write there, or name another folder in WSG_DATA_DIR",
         )
-    said = f"{folder}: {_size(free)} free"
+    said = f"{folder}: {size_words(free)} free"
     if free < settings.spool_max_bytes:
         return warning(
             "disk",
-            f"{said}, and the spool may take {_size(settings.spool_max_bytes)}",
+            f"{said}, and the spool may take {size_words(settings.spool_max_bytes)}",
             "free some space, or lower WSG_SPOOL_MAX_BYTES",
         )
     return ok("disk", said)
+
+
+def check_recording(settings: Settings) -> Finding:
+    """Look whether a recording can be written, and leaves the spools the room they may need."""
+    if settings.record_dir is None:
+        return skipped("recording", "WSG_RECORD_DIR is unset, so nothing is recorded")
+    folder = settings.record_dir.expanduser().resolve()
+    try:
+        free = _probed(folder)
+    except OSError as exc:
+        return failed(
+            "recording",
+            f"{_standing(folder)}: {exc.strerror or exc}",
+            "let this user write there, or name another folder in WSG_RECORD_DIR",
+        )
+    kept, said = settings.record_keep_free_bytes, f"{folder}: {size_words(free)} free"
+    if device_of(folder) == device_of(settings.data_dir.expanduser().resolve()):
+        # What the spools hold already is not known here; a gateway that runs reckons with it.
+        kept += settings.most_spooled_bytes
+        said += ", on the volume of WSG_DATA_DIR"
+    said += f"; {size_words(kept)} stay free"
+    if kept and free < kept + settings.record_file_max_bytes:
+        return warning(
+            "recording",
+            f"{said}, and a file takes up to {size_words(settings.record_file_max_bytes)}: nothing"
+            " more is recorded",
+            "free some space, give recordings a volume of their own, or lower"
+            " WSG_RECORD_KEEP_FREE_BYTES",
+        )
+    return ok("recording", said)
+
+
+def _standing(folder: Path) -> Path:
+    """Return a folder, or the nearest one above it that is there already."""
+    return next(each for each in (folder, *folder.parents) if each.exists())
+
+
+def _probed(folder: Path) -> int:
+    """Write something there, or where it would be made, and return the bytes that are free.
+
+    Raises:
+        OSError: it cannot be written to.
+    """
+    standing = _standing(folder)
+    with tempfile.TemporaryFile(dir=standing) as probe:
+        probe.write(b"x")
+        probe.flush()
+        os.fsync(probe.fileno())
+    return shutil.disk_usage(standing).free
 
 
 def check_port(settings: Settings) -> Finding:
@@ -89,7 +135,3 @@ def check_port(settings: Settings) -> Finding:
             "fine if this gateway runs already; else choose another WSG_HTTP_PORT",
         )
     return ok("http_port", f"{where} is free")
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"  # noqa: PLR2004

@@ -66,8 +66,18 @@ class FrameLine(Protocol):
 class FrameRecorder(Protocol):
     """Where raw frames are recorded; never waits."""
 
-    def open_line(self, name: str, path: str, at_us: int, *, is_private: bool) -> FrameLine | None:
-        """Take note of a connection that was opened; None if it is not to be recorded."""
+    def open_line(
+        self, name: str, path: str, at_us: int, *, is_private: bool, account: str | None = None
+    ) -> FrameLine | None:
+        """Take note of a connection that was opened; None if it is not to be recorded.
+
+        Args:
+            name: as logs have it.
+            path: of its URL.
+            at_us: when, Unix µs.
+            is_private: its frames tell of an account.
+            account: the further account it is of, None for the first.
+        """
 
 
 class Resync(Protocol):

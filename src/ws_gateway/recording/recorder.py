@@ -6,6 +6,7 @@ on the disk, is counted, and stands in the recording as a hole.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -15,9 +16,12 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from frame_recording.block import MAX_FRAME_BYTES
 from frame_recording.records import Header, Record, What, frame_record
 from ws_gateway.errors import ConfigError
 from ws_gateway.recording.files import FolderTaken, Limits, RecordingFiles, line_of, lines_of
+from ws_gateway.recording.room import Volume
+from ws_gateway.recording.standing import Standing
 from ws_gateway.runtime.counters import RecordingTally
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -29,6 +33,8 @@ _RETRY_SECONDS = 5.0
 _CLOSE_SECONDS = 2.0
 _AT_ONCE = 64  # between two such batches the loop gets its turn
 _OVERHEAD_BYTES = 200  # of an item in memory, beside its frame
+_CONTROL_BYTES = 1024 * 1024
+"""Room for what says which connection carries what: without it frames after a hole are nobody's."""
 
 _OPENED, _SENT, _RECEIVED, _CLOSED, _HOLE = (
     What.OPENED,
@@ -39,14 +45,6 @@ _OPENED, _SENT, _RECEIVED, _CLOSED, _HOLE = (
 )
 _Item = tuple[int, What, str, bytes]
 """When (µs), what, on which connection, and a frame, a path, a reason or a count."""
-
-
-class _Request(msgspec.Struct):
-    op: str = ""
-    args: list[object] = []
-
-
-_read_request = msgspec.json.Decoder(_Request).decode
 
 
 class _Intake:
@@ -73,7 +71,8 @@ class _Intake:
     def put(self, item: _Item) -> None:
         """Take something in, or count it as missing."""
         size = len(item[3]) + _OVERHEAD_BYTES
-        if self.taken - self.gone + size > self.most:
+        most = self.most if item[1] is _RECEIVED else self.most + _CONTROL_BYTES
+        if self.taken - self.gone + size > most:
             self._miss(item)
             return
         self.end_hole()
@@ -141,6 +140,7 @@ class Recorder:
         limits: of the files.
         header: says what is recorded; with `is_private` private connections are recorded too.
         clock_us: Unix µs.
+        volume: what else has to find room where the folder is; nothing without.
         buffer_bytes: most bytes that wait to be written.
 
     Attributes:
@@ -154,18 +154,20 @@ class Recorder:
         header: Header,
         *,
         clock_us: Callable[[], int],
+        volume: Volume | None = None,
         buffer_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         self.tally = RecordingTally()
         self._folder = folder
         self._limits = limits
         self._is_private = header.is_private
-        self._files = RecordingFiles(folder, limits, header, clock_us)
+        self._first_account = header.accounts[0] if header.accounts else ""
+        self._files = RecordingFiles(folder, limits, header, clock_us, volume or Volume(folder))
         self._intake = _Intake(buffer_bytes, self.tally)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         # Of the thread alone.
-        self._open: dict[str, tuple[str, dict[str, None]]] = {}
+        self._standing = Standing()
         self._records: list[Record] = []
         self._lines: list[bytes] = []
         self._waiting_bytes = 0
@@ -220,12 +222,13 @@ class Recorder:
     # ── the event loop's side ─────────────────────────────────────────────────────────────────
 
     def open_line(
-        self, name: str, path: str, at_us: int, *, is_private: bool
+        self, name: str, path: str, at_us: int, *, is_private: bool, account: str | None = None
     ) -> RecordedLine | None:
         """Take note of a connection that was opened; None if it is not to be recorded."""
         if is_private and not self._is_private:
             return None
-        self._intake.put((at_us, _OPENED, name, path.encode()))
+        whose = (account or self._first_account) if is_private else ""
+        self._intake.put((at_us, _OPENED, name, f"{path}\0{whose}".encode()))
         return RecordedLine(self._intake, name)
 
     # ── the thread's side ─────────────────────────────────────────────────────────────────────
@@ -267,31 +270,20 @@ class Recorder:
             self._flush()
 
     def _record(self, at: int, what: What, connection: str, raw: bytes) -> Record:
-        if what is _RECEIVED:
-            return frame_record(at, what, connection, raw)
-        if what is _SENT:
-            self._note_sent(connection, raw)
+        if what in {_RECEIVED, _SENT}:
+            if len(raw) > MAX_FRAME_BYTES:
+                self.tally.unwritten += 1
+                why = f"a frame of {len(raw):,} bytes, more than a recording keeps"
+                return Record(at, _HOLE, frames=1, until=at, detail=why)
             return frame_record(at, what, connection, raw)
         said = raw.decode()
         if what is _OPENED:
-            self._open[connection] = (said, {})
-            return Record(at, what, connection, path=said)
+            path, _, account = said.partition("\0")
+            return Record(at, what, connection, path=path, account=account)
         if what is _CLOSED:
-            self._open.pop(connection, None)
             return Record(at, what, connection, detail=said)
         count, last, why = said.split(" ", 2)
         return Record(at, what, frames=int(count), until=int(last), detail=why)
-
-    def _note_sent(self, connection: str, raw: bytes) -> None:
-        known = self._open.get(connection)
-        request = _read_request(raw)
-        if known is None:
-            return
-        for name in map(str, request.args):
-            if request.op == "subscribe":
-                known[1][name] = None
-            elif request.op == "unsubscribe":
-                known[1].pop(name, None)
 
     def _flush(self) -> None:
         self._flushed_at = time.monotonic()
@@ -302,36 +294,40 @@ class Recorder:
             return
         if self._failed_at is not None and time.monotonic() - self._failed_at < _RETRY_SECONDS:
             self._lose(records)
-            return
-        try:
-            if self._files.is_due:
-                # What stands in these records is opened in them; `carried` is what stood before.
-                self._files.begin(self._carried(records))
-            if self._lost is not None:
-                count, first, last = self._lost
-                hole = Record(
-                    first, _HOLE, frames=count, until=last, detail=f"the disk: {self.tally.error}"
-                )
-                records.insert(0, hole)
-                lines.insert(0, line_of(hole))
-            self._files.write(records, b"".join(lines))
-        except OSError as exc:
-            self._fail(records, exc)
-            return
+        else:
+            try:
+                self._write(records, lines)
+            except OSError as exc:
+                self._fail(records, exc)
+        # Only now: a file that was begun for these records says what stood before them.
+        for record in records:
+            if record.what is not _RECEIVED:
+                self._standing.note(record)
+        self._tell_room()
+
+    def _write(self, records: list[Record], lines: list[bytes]) -> None:
+        """Write a block, behind the hole that is before it.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        told = records
+        if self._lost is not None:
+            count, first, last = self._lost
+            why = f"the disk: {self.tally.error}"
+            hole = Record(first, _HOLE, frames=count, until=last, detail=why)
+            told, lines = [hole, *records], [line_of(hole), *lines]
+        if self._files.is_due:
+            self._files.begin(self._standing.carried(told[0].at))
+        self._files.write(told, b"".join(lines))
         self.tally.written += sum(one.what in {_RECEIVED, _SENT} for one in records)
         if self.tally.error is not None:
             log.info("recording.resumed", missed=self._lost[0] if self._lost else 0)
         self._lost = self._failed_at = self.tally.error = None
 
-    def _carried(self, records: list[Record]) -> list[Record]:
-        """Say what each connection carries that was open before these records."""
-        opened = {one.connection for one in records if one.what is _OPENED}
-        at = records[0].at
-        return [
-            Record(at, What.CARRIED, name, path=path, topics=tuple(topics))
-            for name, (path, topics) in self._open.items()
-            if name not in opened
-        ]
+    def _tell_room(self) -> None:
+        self.tally.removed_files = self._files.removed_files
+        self.tally.free_bytes, self.tally.kept_bytes = self._files.room.free, self._files.room.kept
 
     def _fail(self, records: list[Record], exc: OSError) -> None:
         why = exc.strerror or str(exc)
@@ -339,7 +335,7 @@ class Recorder:
             log.error("recording.failed", folder=str(self._folder), why=why)
         self.tally.error = why
         self._failed_at = time.monotonic()
-        self._files.abandon()
+        self._files.close()
         self._lose(records)
 
     def _lose(self, records: list[Record]) -> None:
@@ -354,7 +350,14 @@ def without_secrets(raw: bytes) -> bytes:
     """Return a request as it may be kept: of a login, only that it was one."""
     if b'"auth"' not in raw:
         return raw
-    request = msgspec.json.decode(raw)
-    return msgspec.json.encode(
-        {"req_id": request.get("req_id"), "op": request.get("op"), "args": ["redacted"]}
-    )
+    told: dict[str, object] = {"op": "auth", "args": ["redacted"]}
+    with contextlib.suppress(msgspec.DecodeError, RecursionError):
+        told = {"req_id": _read_identity(raw).req_id, **told}
+    return msgspec.json.encode(told)
+
+
+class _Identity(msgspec.Struct):
+    req_id: str | None = None
+
+
+_read_identity = msgspec.json.Decoder(_Identity).decode

@@ -28,7 +28,7 @@ from ws_gateway.ports.event_path import EventOutlet, UnreadableSink
 from ws_gateway.replay.listing import nothing_fits, recorded_spans
 from ws_gateway.replay.outlets import PrintedOutlet, PrintedQuarantine, ReplayedOutlet
 from ws_gateway.replay.player import Player
-from ws_gateway.replay.private_facts import ReplayedAccounts
+from ws_gateway.replay.private_facts import ReplayedAccounts, recorded_account
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.identity import TraceIds, new_epoch
 
@@ -39,6 +39,7 @@ _DRAIN_SECONDS = 60.0
 _GOODBYE_SECONDS = 1.0
 _STALL_SECONDS = 0.005
 _SHORTEST_SLEEP = 0.002
+_STEP_US = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ async def run_replay(settings: Settings, options: ReplayOptions, stop: asyncio.E
     """
     notes: list[str] = []
     started = time.monotonic()
-    async with _way(settings, options) as way:
+    account = recorded_account(options.places) or settings.account_name
+    async with _way(settings, options, account) as way:
         new_trace_id = TraceIds()
         runner = Runner(
             outlet=ReplayedOutlet(way.outlet),
@@ -105,14 +107,14 @@ async def run_replay(settings: Settings, options: ReplayOptions, stop: asyncio.E
             new_trace_id=new_trace_id,
         )
         way.report_losses(runner)
-        account = ReplayedAccounts(settings.account_name, runner, way.unreadable, way.counters)
-        player = Player(runner, way.unreadable, new_trace_id, private_sink=account)
+        accounts = ReplayedAccounts(account, runner, way.unreadable, way.counters)
+        player = Player(runner, way.unreadable, new_trace_id, private_sink=accounts)
         way.late.player = player
         try:
             paths = find_files(options.places)
             records = read_records(paths, options.since, options.until, notes)
             first = next(records, None)
-            pace = _Pace(options.speed)
+            pace = _Pace(options.speed, stop)
             if first is not None:
                 await _play(first, player, pace, way)
             elif options.since is not None or options.until is not None:
@@ -129,6 +131,11 @@ async def run_replay(settings: Settings, options: ReplayOptions, stop: asyncio.E
         sys.stdout.flush()
     for note in notes:
         sys.stderr.write(f"note: {note}\n")
+    if player.passed_over:
+        sys.stderr.write(
+            f"note: {player.passed_over} sent frames are no requests; what they asked for is not"
+            " known, and its frames are unreadable\n"
+        )
     counters = way.counters
     gaps = ", ".join(f"{count} {reason}" for reason, count in sorted(counters.gaps.items()))
     sys.stderr.write(
@@ -141,25 +148,34 @@ async def run_replay(settings: Settings, options: ReplayOptions, stop: asyncio.E
 
 async def _play(record: Record, player: Player, pace: _Pace, way: _Way) -> None:
     await pace.wait(record.at)
-    while way.is_full():  # noqa: ASYNC110 - the outbox has no event for it
+    while way.is_full() and not pace.is_stopped:  # noqa: ASYNC110 - the outbox has no event for it
         await asyncio.sleep(_STALL_SECONDS)
-    player.take(record)
+    if not pace.is_stopped:
+        player.take(record)
 
 
 class _Pace:
-    """Lets time pass as it did, or faster."""
+    """Lets time pass as it did, or faster, until it is stopped."""
 
-    def __init__(self, speed: float) -> None:
+    def __init__(self, speed: float, stop: asyncio.Event) -> None:
         self._speed = speed
+        self._stop = stop
         self._began: tuple[float, int] | None = None
+        self._last = 0
         self._played = 0
+
+    @property
+    def is_stopped(self) -> bool:
+        """Say whether a person has seen enough."""
+        return self._stop.is_set()
 
     async def wait(self, at: int) -> None:
         """Wait until a record of that time is due."""
         self._played += 1
         now = time.monotonic()
-        if self._began is None:
-            self._began = (now, at)
+        if self._began is None or at < self._last - _STEP_US:
+            self._began = (now, at)  # at a clock that was set back, time begins anew
+        self._last = at
         if not self._speed:
             if self._played % _AT_ONCE == 0:
                 await asyncio.sleep(0)
@@ -167,16 +183,17 @@ class _Pace:
         due = self._began[0] + (at - self._began[1]) / 1e6 / self._speed
         if due - now > _SHORTEST_SLEEP:
             sys.stdout.flush()
-            await asyncio.sleep(due - now)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), due - now)
         elif self._played % _AT_ONCE == 0:
             await asyncio.sleep(0)
 
 
 @asynccontextmanager
-async def _way(settings: Settings, options: ReplayOptions) -> AsyncIterator[_Way]:
+async def _way(settings: Settings, options: ReplayOptions, account: str) -> AsyncIterator[_Way]:
     late = _LateClock()
     if options.to == STDOUT:
-        outlet = PrintedOutlet(settings.account_name)
+        outlet = PrintedOutlet(account)
         yield _Way(outlet, PrintedQuarantine(late.now_us), lambda: False, Counters(), late)
         return
     if options.to == settings.amqp_prefix and not options.is_live_allowed:
@@ -192,12 +209,14 @@ async def _way(settings: Settings, options: ReplayOptions) -> AsyncIterator[_Way
         raise ConfigError(
             "WSG_AMQP_URL", f"RabbitMQ refuses ({exc})", "start it, or correct the URL"
         ) from exc
-    async with _published(settings, options.to, late) as way:
+    async with _published(settings, options.to, late, account) as way:
         yield way
 
 
 @asynccontextmanager
-async def _published(settings: Settings, prefix: str, late: _LateClock) -> AsyncIterator[_Way]:
+async def _published(
+    settings: Settings, prefix: str, late: _LateClock, account: str
+) -> AsyncIterator[_Way]:
     counters = Counters()
     outbox = Outbox(max_events=settings.buffer_max_events, max_bytes=settings.buffer_max_bytes)
     publisher = Publisher(
@@ -205,7 +224,7 @@ async def _published(settings: Settings, prefix: str, late: _LateClock) -> Async
             url=settings.amqp_url.get_secret_value(),
             names=Names(prefix),
             queue_type=settings.queue_type,
-            account=settings.account_name,
+            account=account,
             window=settings.publish_window,
             deadline_seconds=settings.publish_deadline_seconds,
         ),

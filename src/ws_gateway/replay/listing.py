@@ -13,6 +13,7 @@ from frame_recording import FileSummary, RecordingFault, find_files, summarise
 from ws_gateway.errors import ConfigError
 
 _MOST_TOPICS = 20
+_MOST_SHOWN = 300
 
 
 def listed(
@@ -75,10 +76,11 @@ def _lines(one: FileSummary) -> Iterator[str]:
     if index.holes:
         yield f"  {index.missing:,} frames are missing, in {index.holes} holes"
     for name, connection in sorted(index.connections.items()):
-        yield f"  {name} {connection.path}  {connection.frames:,} received"
+        whose = f", account {connection.account}" if connection.account else ""
+        yield f"  {_plain(f'{name} {connection.path}{whose}')}  {connection.frames:,} received"
         counted = sorted(connection.topics.items(), key=lambda each: -each[1])
         for topic, count in counted[:_MOST_TOPICS]:
-            yield f"    {count:>10,}  {topic or '(answers)'}"
+            yield f"    {count:>10,}  {_plain(topic) or '(answers)'}"
         if len(counted) > _MOST_TOPICS:
             yield f"    … and {len(counted) - _MOST_TOPICS} more topics"
 
@@ -93,6 +95,11 @@ def _object(one: FileSummary) -> dict[str, Any]:
         "fault": one.fault,
         "index": one.index,
     }
+
+
+def _plain(text: str) -> str:
+    """Take out what a terminal would obey: the file may be anybody's."""
+    return "".join(each if each.isprintable() else "?" for each in text[:_MOST_SHOWN])
 
 
 def _shown(at_us: int) -> str:

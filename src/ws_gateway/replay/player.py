@@ -7,11 +7,10 @@ tells.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import msgspec
+from collections.abc import Callable, Iterable
 
 from frame_recording import Record, What
+from frame_recording.records import further_account, read_request
 from ws_gateway.domain.event import GapReason
 from ws_gateway.domain.topic import Category, Topic, parse_topic
 from ws_gateway.errors import Quarantine, Rejected
@@ -23,13 +22,7 @@ from ws_gateway.venue.observations import read_observations
 _ON_PURPOSE = frozenset({"stopped", "left"})
 
 
-class _Request(msgspec.Struct):
-    op: str = ""
-    req_id: str | None = None
-    args: list[object] = []
-
-
-_read_request = msgspec.json.Decoder(_Request).decode
+_MOST_UNANSWERED = 10_000
 
 
 class Player:
@@ -45,6 +38,7 @@ class Player:
         now_us: the time of the recording, Unix µs.
         frames: received ones that were played.
         missing: frames the recording has holes for.
+        passed_over: sent frames that are no requests, of which nobody knows what they asked for.
     """
 
     def __init__(
@@ -65,6 +59,7 @@ class Player:
         self.now_us = 0
         self.frames = 0
         self.missing = 0
+        self.passed_over = 0
 
     def resync(self, topic: Topic) -> None:
         """Take note that the pipeline wants a snapshot; the recording has it, or has it not."""
@@ -89,8 +84,10 @@ class Player:
         elif what is What.OPENED:
             self._open(record)
         elif what is What.CARRIED:
-            if record.connection not in self._legs:
+            if (leg := self._legs.get(record.connection)) is None:
                 self._open(record)
+            else:  # after a hole it may be asked for more than was recorded
+                self._want(leg, record.topics)
         elif what is What.CLOSED:
             self._close(record.connection, record.detail, record.at)
         else:
@@ -109,8 +106,7 @@ class Player:
         if shard is None:
             sink = self._private_sink if place == "private" else self._sink
             shard = self._shards[base] = PlayedShard(sink)
-        account = base.partition("@")[2] or None  # as the feed names a further account's sockets
-        leg = PlayedLeg(name, category, shard, account=account, heard_at=record.at)
+        leg = PlayedLeg(name, category, shard, account=further_account(name), heard_at=record.at)
         self._legs[name] = leg
         shard.join(leg)
         self._want(leg, record.topics)
@@ -138,11 +134,16 @@ class Player:
     # ── frames ────────────────────────────────────────────────────────────────────────────────
 
     def _request(self, leg: PlayedLeg, record: Record) -> None:
-        request = _read_request(record.raw)
-        names = [str(name) for name in request.args]
+        request = read_request(record.raw)
+        if request is None:
+            self.passed_over += 1
+            return
+        names = request.args
         if request.op == "subscribe":
             if request.req_id is not None:
-                leg.requests[request.req_id] = names
+                leg.requests[request.req_id] = list(names)
+                if len(leg.requests) > _MOST_UNANSWERED:
+                    del leg.requests[next(iter(leg.requests))]
             self._want(leg, names)
             leg.shard.asked(leg)
         elif request.op == "unsubscribe":
@@ -157,7 +158,7 @@ class Player:
                 else:
                     leg.shard.unsubscribed(leg, topic)
 
-    def _want(self, leg: PlayedLeg, names: list[str] | tuple[str, ...]) -> None:
+    def _want(self, leg: PlayedLeg, names: Iterable[str]) -> None:
         for name in names:
             try:
                 leg.wanted[name] = parse_topic(name, leg.category, leg.account)

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
+from frame_recording import RecordedFile, RecordingFault, find_files
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.domain.balance import BalanceRecord
 from ws_gateway.domain.event import Observation
 from ws_gateway.ports.event_path import ObservationSink, UnreadableSink
 from ws_gateway.runtime.counters import Counters
+
+
+def recorded_account(places: Sequence[Path]) -> str | None:
+    """Name the first account of a recording as its gateway called it; None if it does not say."""
+    try:
+        paths = find_files(places)
+    except RecordingFault:
+        return None  # which is told when it is to be replayed
+    for path in paths:
+        try:
+            accounts = RecordedFile(path).header.accounts
+        except RecordingFault:
+            continue
+        if accounts:
+            return accounts[0]
+    return None
 
 
 class _NothingKept:

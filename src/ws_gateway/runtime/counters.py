@@ -156,9 +156,15 @@ class RecordingTally:
         missed: frames that found no room in the buffer.
         unwritten: frames the disk did not take.
         error: why the disk takes none now, None while it does.
+        removed_files: oldest files that gave way to newer ones, or to others on the volume.
+        free_bytes: on the volume, at the last look.
+        kept_bytes: of them, those that stay free.
     """
 
     written: int = 0
     missed: int = 0
     unwritten: int = 0
     error: str | None = None
+    removed_files: int = 0
+    free_bytes: int = 0
+    kept_bytes: int = 0

@@ -278,7 +278,11 @@ class Session:
         if recorder is not None:
             path = self._url[self._url.index("/v5/") :]
             self._recorded = recorder.open_line(
-                self.name, path, self._context.clock_us(), is_private=endpoint is Endpoint.PRIVATE
+                self.name,
+                path,
+                self._context.clock_us(),
+                is_private=endpoint is Endpoint.PRIVATE,
+                account=self._account,
             )
 
     async def _connect(self) -> VenueSocket | None:

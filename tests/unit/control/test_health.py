@@ -237,3 +237,19 @@ async def test_livez_asks_nobody(gateway: Gateway) -> None:
     gateway.delivery.state = BrokerState.BACKING_OFF
     answer = await gateway.http.get("/livez")
     assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
+
+
+async def test_a_recording_that_does_not_go_on_makes_it_degraded_and_not_unready(
+    gateway: Gateway,
+) -> None:
+    """No event depends on it; metrics tell it as well."""
+    gateway.meters.recording.error = "1 MB free on its volume"
+    assert await gateway.reasons() == []
+    body = (await gateway.http.get("/health")).json()
+    assert body["status"] == "degraded"
+    (reason,) = body["reasons"]
+    assert (reason["code"], reason["subject"]) == ("recording_failing", "recording")
+    assert reason["detail"] == "raw frames are not recorded: 1 MB free on its volume"
+    assert reason["is_blocking"] is False
+    text = (await gateway.http.get("/metrics")).text
+    assert "ws_gateway_recording_failing 1" in text

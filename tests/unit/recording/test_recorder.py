@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -10,36 +11,21 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from frame_recording import What, find_files, summarise
+from frame_recording import RecordedFile, What, find_files, read_records, summarise
+from frame_recording.block import MAX_FRAME_BYTES
 from support.outages import small_disk
-from support.recording_stage import recorded, recorder_into, recording
+from support.recording_stage import (
+    PATH,
+    frame,
+    open_line,
+    recorded,
+    recorder_into,
+    recording,
+)
+from support.recording_stage import until_thread as until
 from ws_gateway.errors import ConfigError
 from ws_gateway.recording.files import Limits
-from ws_gateway.recording.recorder import RecordedLine, Recorder
-
-PATH = "/v5/public/linear"
-_SECONDS = 20.0
-
-
-def open_line(recorder: Recorder, name: str = "linear") -> RecordedLine:
-    """Open a public connection."""
-    line = recorder.open_line(name, PATH, 1, is_private=False)
-    assert line is not None
-    return line
-
-
-def frame(number: int, size: int = 100) -> bytes:
-    """Make a frame that hardly compresses."""
-    noise = b"".join(b"%d" % (number * 7919 * n % 1_000_003) for n in range(size // 6))
-    return b'{"topic":"orderbook.50.BTCUSDT","data":"%b"}' % noise
-
-
-def until(holds: object) -> None:
-    """Wait for the recorder's thread."""
-    deadline = time.monotonic() + _SECONDS
-    while not holds():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+from ws_gateway.recording.recorder import without_secrets
 
 
 def test_a_recording_tells_frames_requests_and_the_end_in_order(tmp_path: Path) -> None:
@@ -221,3 +207,150 @@ def test_closing_leaves_no_thread(tmp_path: Path) -> None:
     with recording(tmp_path) as recorder:
         open_line(recorder)
     assert "recorder" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_login_of_any_form_leaves_no_secret(tmp_path: Path) -> None:
+    """Not even one that is no JSON, which none of ours is; and nothing is raised for it."""
+    for raw in (
+        b'{"op":"auth","req_id":"7","args":["the-key",1,"the-sign"]}',
+        b'{"req_id":7,"op": "auth","args":["the-key",1,"the-sign"]}',
+        b'{"op":"auth","args":["the-key",1,"the-sign"',
+        b'["auth","the-key","the-sign"]',
+    ):
+        kept = without_secrets(raw)
+        assert b"the-" not in kept
+        assert json.loads(kept)["op"] == "auth"
+
+
+@pytest.mark.usefixtures("brisk")
+def test_a_private_connection_is_told_with_its_account(tmp_path: Path) -> None:
+    """By name, when it is opened and when it is carried; the header names all."""
+    limits = Limits(file_bytes=1, file_seconds=3600, total_bytes=10**9)
+    with recording(tmp_path, limits, is_private=True) as recorder:
+        first = recorder.open_line("private", "/v5/private", 1, is_private=True)
+        other = recorder.open_line("private@hedge", "/v5/private", 1, is_private=True,
+                                   account="hedge")  # fmt: skip
+        public = open_line(recorder)
+        assert first is not None
+        assert other is not None
+        public.received(b"{}", 2)
+        until(lambda: recorder.tally.written == 1)
+        other.received(b"{}", 3)
+    whose = {"linear": "", "private": "main", "private@hedge": "hedge"}
+    for path in find_files([tmp_path]):
+        assert RecordedFile(path).header.accounts == ("main", "hedge")
+        told = {one.connection: one.account for one in read_records([path]) if one.path}
+        assert told == whose
+        index = summarise(path).index
+        assert {name: one.account for name, one in index.connections.items()} == whose
+
+
+@pytest.mark.usefixtures("brisk")
+@pytest.mark.parametrize("how", ["deleted", "moved", "replaced", "deleted with its folder"])
+def test_the_newest_file_that_is_taken_away_is_followed_by_another(
+    tmp_path: Path, how: str
+) -> None:
+    """Nothing is written where nobody finds it; that it is gone is logged."""
+    folder = tmp_path / "frames"
+    with capture_logs() as logs, recording(folder) as recorder:
+        line = open_line(recorder)
+        line.sent(b'{"op":"subscribe","args":["tickers.BTCUSDT"]}', 2)
+        line.received(frame(1), 3)
+        until(lambda: recorder.tally.written == 2)
+        (first,) = find_files([folder])
+        if how == "moved":
+            first.rename(tmp_path / "kept.frames.zst")
+        elif how == "deleted with its folder":
+            shutil.rmtree(folder)
+        else:
+            first.unlink()
+        if how == "replaced":
+            first.write_bytes(b"of somebody else")
+        line.received(frame(2), 4)
+        until(lambda: recorder.tally.written == 3)
+    if how == "replaced":
+        assert first.read_bytes() == b"of somebody else"
+        first.unlink()
+    (second,) = find_files([folder])
+    carried, told = RecordedFile(second).records()
+    assert (carried.what, carried.topics) == (What.CARRIED, ("tickers.BTCUSDT",))
+    assert told.at == 4
+    (line_,) = [one for one in logs if one["event"] == "recording.file_gone"]
+    assert (line_["file"], line_["frames"]) == (str(first), 2)
+    assert "recording.failed" not in {one["event"] for one in logs}
+    if how == "moved":
+        assert summarise(tmp_path / "kept.frames.zst").is_closed
+
+
+@pytest.mark.usefixtures("brisk")
+def test_a_clock_that_is_set_back_upsets_neither_age_nor_order(tmp_path: Path) -> None:
+    """The oldest file is that which was begun first, and a replay reads them as they were made."""
+    times = iter(range(10**15, 0, -3_600_000_000))
+    limits = Limits(file_bytes=1, file_seconds=3600, total_bytes=10**9)
+    with recording(tmp_path, limits, clock_us=lambda: next(times)) as recorder:
+        line = open_line(recorder)
+        for number in range(4):
+            line.received(frame(number), 100 - number)
+            until(lambda: recorder.tally.written == number + 1)  # noqa: B023
+    files = find_files([tmp_path])
+    assert len(files) == 4
+    told = [[one.at for one in RecordedFile(path).records() if one.text] for path in files]
+    assert told == [[100], [99], [98], [97]]
+    assert [one.at for one in recorded(tmp_path) if one.text] == [100, 99, 98, 97]
+
+
+@pytest.mark.usefixtures("brisk")
+def test_a_file_says_of_a_connection_that_ended_in_its_first_second_what_it_carried(
+    tmp_path: Path,
+) -> None:
+    """Else frames at its beginning would be nobody's, if the file before is gone."""
+    limits = Limits(file_bytes=1, file_seconds=3600, total_bytes=10**9)
+    with recording(tmp_path, limits) as recorder:
+        line = open_line(recorder)
+        line.sent(b'{"op":"subscribe","args":["tickers.BTCUSDT"]}', 2)
+        until(lambda: recorder.tally.written == 1)
+        line.received(frame(1), 3)
+        line.sent(b'{"op":"unsubscribe","args":["tickers.BTCUSDT"]}', 4)
+        line.closed("stopped", 5)
+    _, second = find_files([tmp_path])
+    told = list(RecordedFile(second).records())
+    assert (told[0].what, told[0].topics) == (What.CARRIED, ("tickers.BTCUSDT",))
+    assert [one.what for one in told[1:]] == [What.RECEIVED, What.SENT, What.CLOSED]
+
+
+def test_what_is_opened_and_asked_for_while_memory_is_full_is_recorded_all_the_same(
+    tmp_path: Path,
+) -> None:
+    """Else everything that comes over that connection later would be nobody's."""
+    recorder = recorder_into(tmp_path, buffer_bytes=20_000)
+    line = open_line(recorder)  # nobody writes yet
+    for number in range(100):
+        line.received(frame(number), 10 + number)
+    assert recorder.tally.missed
+    line.closed("pong", 200)
+    again = open_line(recorder)
+    again.sent(b'{"op":"subscribe","args":["tickers.BTCUSDT"]}', 201)
+    again.received(frame(0), 202)
+    recorder.start()
+    until(lambda: not recorder._intake.buffer)
+    again.received(frame(1), 300)
+    recorder.close()
+    told = [one.what for one in recorded(tmp_path) if one.what is not What.RECEIVED]
+    assert told == [
+        What.OPENED, What.HOLE, What.CLOSED, What.OPENED, What.SENT, What.HOLE,
+    ]  # fmt: skip
+
+
+def test_a_frame_too_large_to_keep_stands_there_as_a_hole(tmp_path: Path) -> None:
+    """The largest that is kept is read again, though it were no UTF-8."""
+    with recording(tmp_path) as recorder:
+        line = open_line(recorder)
+        line.received(b"\xff" * MAX_FRAME_BYTES, 10)
+        line.received(b"\xff" * (MAX_FRAME_BYTES + 1), 11)
+        line.received(b"{}", 12)
+        until(lambda: recorder.tally.written == 2)
+    kept, hole, rest = recorded(tmp_path)[1:]
+    assert len(kept.raw) == MAX_FRAME_BYTES
+    assert (hole.what, hole.frames, hole.at) == (What.HOLE, 1, 11)
+    assert rest.raw == b"{}"
+    assert recorder.tally.unwritten == 1

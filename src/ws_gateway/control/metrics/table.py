@@ -232,8 +232,17 @@ _SERVICE = (
     Metric("unrecorded_frames_total", _C, "Raw frames that are a hole in the recording, because "
            "memory or the disk had no room.",
            _one(lambda s: s.meters.recording.missed + s.meters.recording.unwritten)),
-    Metric("recording_failing", _G, "1 while the disk does not take the recording.",
+    Metric("recording_failing", _G, "1 while nothing is recorded that should be: the disk "
+           "refuses it, or has no room to spare.",
            _one(lambda s: s.meters.recording.error is not None)),
+    Metric("recording_removed_files_total", _C, "Oldest files of the recording that gave way to "
+           "newer ones, or to others on the volume.",
+           _one(lambda s: s.meters.recording.removed_files)),
+    Metric("recording_free_bytes", _G, "Bytes free on the volume of the recording when it last "
+           "wrote; 0 without one.", _one(lambda s: s.meters.recording.free_bytes)),
+    Metric("recording_kept_free_bytes", _G, "Bytes of them that the recording does not take: "
+           "`WSG_RECORD_KEEP_FREE_BYTES`, and what the spools on it may still take.",
+           _one(lambda s: s.meters.recording.kept_bytes)),
     Metric("loop_lag_seconds", _H, "How late the event loop came to what was due, looked at twice "
            "a second.", lambda s: [((), s.meters.loop.lateness)]),
     Metric("loop_lag_max_seconds", _G, "Longest such lateness of the last minute.",
