@@ -148,6 +148,19 @@ _API = Dashboard(
             "ops",
         ),
         Panel(
+            "Room for the recording",
+            [
+                ("ws_gateway_recording_free_bytes", "free"),
+                ("ws_gateway_recording_kept_free_bytes", "that stays free"),
+            ],
+            "bytes",
+        ),
+        Panel(
+            "Recorded files removed for want of room",
+            [(rate("ws_gateway_recording_removed_files_total"), "removed")],
+            "ops",
+        ),
+        Panel(
             "The disk refuses the recording (1) or not (0)",
             [("ws_gateway_recording_failing", "refuses")],
         ),
