@@ -14,7 +14,7 @@ NOT_SHOWN: Mapping[str, str] = {
 }
 """What is told and is on no page, each with the reason."""
 
-_REASON = of("code, subject, blocking", "ws_gateway_reason == 1")
+_REASON = of("code, subject, blocking, announced", "ws_gateway_reason == 1")
 _INFO = of("version, epoch, instance", "ws_gateway_info")
 
 _OVERVIEW = Dashboard(
@@ -23,7 +23,7 @@ _OVERVIEW = Dashboard(
     (
         Panel(
             "Answers scrapes",
-            [('up{job="ws-gateway"}', "{{instance}}")],
+            [('up{job=~"(.*/)?ws-gateway"}', "{{instance}}")],
             kind="stat",
             width=3,
             height=4,
@@ -55,6 +55,7 @@ _OVERVIEW = Dashboard(
                 Column("Reason", _REASON, "code"),
                 Column("Of", _REASON, "subject"),
                 Column("Data missing", _REASON, "blocking", good=("false",), bad=("true",)),
+                Column("Announced", _REASON, "announced"),
             ),
         ),
         Panel(
@@ -84,9 +85,9 @@ _OVERVIEW = Dashboard(
             bad_from=1,
         ),
         Panel(
-            "Objectives: 99.9 % uptime of each connection, 99.99 % delivered (30 days)",
+            "Objectives: 99.9 % uptime of each shard, 99.99 % delivered (30 days)",
             [
-                ("ws_gateway:connection_uptime:ratio30d", "{{connection}} {{account}} up"),
+                ("ws_gateway:connection_uptime:ratio30d", "{{shard}} {{account}} up"),
                 ("ws_gateway:event_success:ratio_rate30d", "delivered"),
             ],
             "percentunit",
@@ -129,6 +130,11 @@ _API = Dashboard(
                 ("ws_gateway_loop_lag_max_seconds", "longest of a minute"),
                 (p99("ws_gateway_loop_lag_seconds"), "99 %"),
             ],
+            "s",
+        ),
+        Panel(
+            "Certificates end in",
+            [("ws_gateway_certificate_expiry_timestamp_seconds - time()", "{{certificate}}")],
             "s",
         ),
         Panel("Tasks of the event loop", [("ws_gateway_tasks", "tasks")]),

@@ -75,7 +75,7 @@ def _datasource_variable() -> dict[str, Any]:
 
 
 def _instance_variable() -> dict[str, Any]:
-    query = 'label_values(up{job="ws-gateway"}, instance)'
+    query = 'label_values(up{job=~"(.*/)?ws-gateway"}, instance)'
     return {
         "name": "instance",
         "label": "Gateway",

@@ -1,4 +1,4 @@
-"""The part of the control endpoint that is about the account: ledger, orders, funding, cuts."""
+"""The part of the control endpoint that is about the account: ledger, orders, key, cuts."""
 
 from __future__ import annotations
 
@@ -56,6 +56,15 @@ class CutAsked(msgspec.Struct, forbid_unknown_fields=True):
     account: str | None = None
 
 
+class KeyAsked(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /sim/key`; what is left out stays as it is."""
+
+    permissions: dict[str, tuple[str, ...]] | None = None
+    read_only: bool | None = None
+    expires_in_seconds: float | msgspec.UnsetType | None = msgspec.UNSET
+    account: str | None = None
+
+
 class LedgerAsked(msgspec.Struct, forbid_unknown_fields=True):
     """The query of `GET /sim/ledger`."""
 
@@ -75,9 +84,13 @@ class TradingVenue(Protocol):
         """Return an account by its name, the first one without."""
         ...
 
+    def now_ms(self) -> int:
+        """Return server time in milliseconds."""
+        ...
+
 
 class AccountControl:
-    """Answers `/sim/ledger`, `/sim/orders`, `/sim/funding` and `/sim/cut`."""
+    """Answers `/sim/ledger`, `/sim/orders`, `/sim/funding`, `/sim/key` and `/sim/cut`."""
 
     def __init__(self, venue: TradingVenue) -> None:
         self._venue = venue
@@ -86,6 +99,7 @@ class AccountControl:
             ("GET", "/sim/orders"): self._orders,
             ("POST", "/sim/orders"): self._place,
             ("POST", "/sim/funding"): self._fund,
+            ("POST", "/sim/key"): self._key,
             ("GET", "/sim/cut"): self._cuts,
             ("POST", "/sim/cut"): self._cut,
         }
@@ -138,6 +152,19 @@ class AccountControl:
     def _fund(self, _query: str, body: bytes) -> dict[str, Any]:
         asked = _decode(body, RunsAsked)
         return {"positions": self._venue.party(asked.account).trading.fund()}
+
+    def _key(self, _query: str, body: bytes) -> dict[str, Any]:
+        asked = _decode(body, KeyAsked)
+        party, now_ms = self._venue.party(asked.account), self._venue.now_ms()
+        if asked.permissions is not None:
+            party.terms.grant(asked.permissions)
+        if asked.read_only is not None:
+            party.terms.is_read_only = asked.read_only
+        if asked.expires_in_seconds is None:
+            party.terms.expires_at = None
+        elif asked.expires_in_seconds is not msgspec.UNSET:
+            party.terms.expires_at = now_ms / 1000 + asked.expires_in_seconds
+        return party.terms.row(party.of.api_key, party.uid, now_ms)
 
     def _cuts(self, _query: str, _body: bytes) -> dict[str, Any]:
         cuts = self._venue.cuts

@@ -88,6 +88,8 @@ class Conversation:
             problem = config.texts.invalid_key
         elif not is_signed_by(party.of.api_secret or "", login):
             problem = config.texts.invalid_signature
+        elif party.terms.is_expired(self._venue.now_ms()):
+            problem = config.texts.expired_key
         else:
             problem = ""
             self._connection.is_authenticated = True

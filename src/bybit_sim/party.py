@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from bybit_sim.account import Account
 from bybit_sim.busy import Runs
 from bybit_sim.config import AccountConfig, SimulatorError
+from bybit_sim.key_terms import KeyTerms
 from bybit_sim.private_stage import PrivateStage
 from bybit_sim.rest_private import PrivateDesk
 from bybit_sim.trader import Trader
@@ -29,6 +30,7 @@ class Party:
         desk: what signed REST calls tell of it.
         trader: the background trader.
         visits: signed calls of the present second, by path.
+        terms: what its key may do.
     """
 
     of: AccountConfig
@@ -40,6 +42,7 @@ class Party:
     desk: PrivateDesk
     trader: Trader
     visits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    terms: KeyTerms = field(default_factory=KeyTerms)
 
     @property
     def name(self) -> str:

@@ -14,6 +14,7 @@ from bybit_sim.config import SimulatorConfig, SimulatorError
 from bybit_sim.fault import Hook
 from bybit_sim.faults import Faults
 from bybit_sim.instruments import Instrument
+from bybit_sim.key_terms import KEY_PATH
 from bybit_sim.listing_rows import listing_row, spread_row
 from bybit_sim.market import Market
 from bybit_sim.party import Party, party_of_key
@@ -27,9 +28,6 @@ _PARAMETER_ERROR = 10001
 _TOO_MANY_VISITS = 10006
 
 Query = Mapping[str, str]
-
-
-_KEY = "/v5/user/query-api"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ class RestDesk:
             "/v5/market/orderbook": partial(_market_answer, desk.book),
             "/v5/system/status": self._notices,
         }
-        self._guarded = frozenset({*parties[0].desk.answers, _KEY})
+        self._guarded = frozenset({*parties[0].desk.answers, KEY_PATH})
 
     def answer(self, target: str, headers: Mapping[str, str]) -> RestAnswer | None:
         """Answer a GET.
@@ -114,7 +112,7 @@ class RestDesk:
             party = self._party(headers) or self._parties[0]
             refusal = check_rest(
                 headers, query, now_ms, api_key=party.of.api_key, secret=party.of.api_secret
-            )
+            ) or party.terms.refusal(path, dict(parse_qsl(query)), now_ms)
         for fault in self._faults.at(Hook.REST):
             refusal = fault.rest_refusal(path, is_signed=is_signed) or refusal
         return refusal
@@ -149,7 +147,7 @@ class RestDesk:
         return RestAnswer(answer.status, answer.body, headers)
 
     def _answer_of(self, party: Party, path: str) -> Callable[[Query, str, int], dict[str, Any]]:
-        return partial(self._key, party) if path == _KEY else party.desk.answers[path]
+        return partial(self._key, party) if path == KEY_PATH else party.desk.answers[path]
 
     def _time(self, _query: Query, now_ns: int) -> RestAnswer:
         result = {"timeSecond": str(now_ns // 10**9), "timeNano": str(now_ns)}
@@ -210,21 +208,8 @@ class RestDesk:
         rows = [spread_row(each) for each in page]
         return _envelope(0, "Success", {"list": rows, "nextPageCursor": cursor}, now_ms)
 
-    def _key(self, party: Party, _query: Query, _raw: str, _now_ms: int) -> dict[str, Any]:
-        """Tell of the key that signed: one that may read everything, bound to no address."""
-        return {
-            "id": "1",
-            "note": "simulated",
-            "apiKey": party.of.api_key,
-            "readOnly": 1,
-            "secret": "",
-            "permissions": {"ContractTrade": ["Order", "Position"], "Wallet": []},
-            "ips": ["*"],
-            "type": 1,
-            "expiredAt": "",
-            "userID": party.uid,
-            "uta": 1,
-        }
+    def _key(self, party: Party, _query: Query, _raw: str, now_ms: int) -> dict[str, Any]:
+        return party.terms.row(party.of.api_key, party.uid, now_ms)
 
 
 def _by_symbol(instrument: Instrument) -> str:

@@ -156,6 +156,7 @@ def _begin_aside(
         rooms.create_task(desk.maintenance.run(), name="maintenance"),
         rooms.create_task(desk.clock.run(), name="clock"),
         rooms.create_task(control.loop.run(), name="loop lag"),
+        rooms.create_task(control.certificates.run(), name="certificates"),
         rooms.create_task(control.care.run(), name="queues"),
         rooms.create_task(control.changes.run(control.reconciler), name="changes"),
         # One table for all accounts, so one of them looks after it.

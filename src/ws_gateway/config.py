@@ -15,6 +15,7 @@ from ws_gateway.account_keys import AccountKeys
 from ws_gateway.domain.topic import Category
 from ws_gateway.settings_values import (
     check_certificates,
+    check_database_key,
     check_query_hosts,
     checked_url,
     checked_venue_url,
@@ -365,6 +366,7 @@ class Settings(BaseSettings):
             example = "postgresql://user:password@host:5432/database"
             checked_url(url, ("postgresql", "postgres"), example, needs_host="host=" not in url)
             check_query_hosts(url, example)
+            check_database_key(url)
         return value
 
     @field_validator("http_host")

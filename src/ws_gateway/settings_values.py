@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import re
 from ipaddress import ip_network
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from ws_gateway.runtime.certificate import UNENCRYPTED, key_is_encrypted
 
 # The resolver looks up a host by its IDNA form and raises on what has none, long after the start;
 # the characters are those that no host name and no address has, which the drivers refuse variously.
@@ -82,6 +85,16 @@ def check_certificates(url: str) -> None:
             raise ValueError(f"{name} is for TLS; write amqps:// in place of amqp://")
         if not os.access(path, os.R_OK):
             raise ValueError(f"the {name} {path!r} cannot be read; name a PEM file")
+        if name != "cafile" and key_is_encrypted(Path(path)):
+            raise ValueError(f"the {name} {path!r} is encrypted; {UNENCRYPTED}")
+
+
+def check_database_key(url: str) -> None:
+    """Check the key that a PostgreSQL URL names for TLS; its passphrase may be in the URL."""
+    query = dict(parse_qsl(urlsplit(url).query))
+    path = query.get("sslkey")
+    if path is not None and "sslpassword" not in query and key_is_encrypted(Path(path)):
+        raise ValueError(f"the sslkey {path!r} is encrypted; {UNENCRYPTED}")
 
 
 def _is_url_host(value: str) -> bool:

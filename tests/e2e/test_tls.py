@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import signal
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,11 +19,13 @@ import httpx
 import pytest
 
 from support import programs
-from support.programs import Gateway, run_command, until
+from support.programs import Gateway, clean_environ, run_command, until
 from support.proxy import address
+from support.scraped import scrape
 from support.site import Site
-from support.tls import Authority, tls_before, tls_before_postgres
+from support.tls import Authority, encrypted_key, tls_before, tls_before_postgres
 from ws_gateway.delivery.management import ManagementApi
+from ws_gateway.runtime.certificate import chain_ends_at
 
 
 @pytest.fixture
@@ -93,15 +100,97 @@ async def test_everything_over_tls_and_a_certificate_that_is_renewed(
         code, out, err = await run_command(["tail", "orderbook", "--count", "1"], where, tmp_path)
         assert (code, "BTCUSDT" in out) == (0, True), err
 
+        ends = await seen_ends(gateway)
+        assert set(ends) == {"http", *SEEN}
+        assert ends["http"] == ends["broker"] == ends["database"]
+        assert ends["broker"] == chain_ends_at(authority.certificate_file).timestamp()
+        assert ends["broker_authority"] == chain_ends_at(authority.ca_file).timestamp()
+        code, out, err = await run_command(
+            ["doctor", "--json"], {**where, "WSG_BYBIT_WS_URL": venue.url}, tmp_path, seconds=60
+        )
+        lines = [one for one in json.loads(out)["findings"] if one["check"] == "certificate"]
+        assert {one["found"].partition(" ")[0] for one in lines} == set(ends), err
+        assert {one["verdict"] for one in lines} == {"ok"}, lines
+
         before = shown_by(gateway, authority)
-        authority.renew()
+        until_when = datetime(2027, 5, 6, 7, 8, 9, tzinfo=UTC)
+        authority.renew(until=until_when)
 
         async def renewed() -> bool:
             return bool(gateway.logged("api.certificate_renewed"))
 
         await until(renewed, seconds=20, what="the certificate is read again")
         assert shown_by(gateway, authority) != before
+
+        async def told() -> bool:
+            return (await seen_ends(gateway))["http"] == until_when.timestamp()
+
+        await until(told, seconds=10, what="the new end is told")
         assert (await gateway.http.get("/livez")).status_code == 200
+
+
+SEEN = ("broker", "broker_authority", "database", "database_authority")
+
+
+async def seen_ends(gateway: Gateway) -> dict[str, float]:
+    """Wait until every certificate was looked at; answers when they end, by name."""
+
+    async def seen() -> dict[str, float] | None:
+        told = await scrape(gateway.http)
+        ends = told.values("ws_gateway_certificate_expiry_timestamp_seconds")
+        if len(ends) > len(SEEN):
+            return {name: value for (name,), value in ends.items()}
+        await asyncio.sleep(0.3)
+        return None
+
+    return await until(seen, seconds=20, what="every certificate is seen")
+
+
+@pytest.mark.parametrize("where", ["the API", "the broker", "the database"])
+async def test_an_encrypted_key_ends_the_start_in_words_and_asks_nobody_on_the_terminal(
+    site: Site, authority: Authority, tmp_path: Path, where: str
+) -> None:
+    """A gateway that is started by hand has a terminal, and would wait there for ever."""
+    key = encrypted_key(authority.key_file, tmp_path / "encrypted.key")
+    both = f"={authority.certificate_file}&{{}}={key}"
+    settings = {
+        "the API": {
+            "WSG_HTTP_CERTIFICATE_FILE": str(authority.certificate_file),
+            "WSG_HTTP_KEY_FILE": str(key),
+        },
+        "the broker": {
+            "WSG_AMQP_URL": "amqps://localhost:1/?certfile" + both.format("keyfile"),
+        },
+        "the database": {
+            "WSG_DATABASE_URL": "postgresql://localhost:1/x?sslmode=require&sslcert"
+            + both.format("sslkey"),
+        },
+    }[where]
+    environ = {**site.settings, "WSG_HTTP_PORT": "0", "WSG_DATA_DIR": str(tmp_path / "data")}
+    program = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "import os, pty, sys\n"
+        f"status = pty.spawn([{sys.executable!r}, '-m', 'ws_gateway', 'serve'])\n"
+        "sys.exit(os.waitstatus_to_exitcode(status))",
+        env=clean_environ({**environ, **settings}),
+        cwd=tmp_path,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(20):
+            out, _ = await program.communicate()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+    said = " ".join(out.decode().split())
+    assert program.returncode == 2, said
+    assert "is encrypted" in said
+    assert "openssl pkey" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ async def test_a_replay_that_begins_in_mid_stream_waits_for_a_snapshot(tmp_path:
     told = [one for one in again.outlet.taken if one.observation.topic == BOOK]
     first = next(one for one in told if not one.is_marker)
     assert first.observation.kind == "snapshot"
-    assert again.counters.shed["awaiting_snapshot"] > 0
+    assert again.counters.shed["venue_hole"] > 0
     assert again.problems() == []
 
 

@@ -88,10 +88,16 @@ async def test_notices_and_key() -> None:
         assert row["state"] == "ongoing"
         known = await rest.key_information(OWN, clock_us() // 1000)
         assert known == KeyInformation(
-            expired_at="",
-            ips=("*",),
+            expired_at="1970-01-01T00:00:00Z",
+            ips=("127.0.0.1",),
             read_only=1,
-            permissions={"ContractTrade": ("Order", "Position"), "Wallet": ()},
+            permissions={
+                "ContractTrade": ("Order", "Position"),
+                "Spot": ("SpotTrade",),
+                "Wallet": (),
+                "Options": ("OptionsTrade",),
+                "Derivatives": ("DerivativesTrade",),
+            },
         )
 
 

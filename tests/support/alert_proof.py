@@ -3,7 +3,8 @@
 A threshold looks at two scrapes of a gateway, one from before a fault and one from within. Where
 `promtool` is installed the rule is evaluated over the same two: the values before for a quarter of
 an hour, those within for as long as any `for` of the rules. What a counter grew by it grew by once;
-where the rule wants the fault to last, by as much every minute.
+where the rule wants the fault to last, by as much every minute. promtool's clock begins in 1970, so
+times of day are told as seen from the scrape.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import operator
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ _COMPARE = {
     "<": operator.lt,
 }
 _BEFORE_MINUTES, _WITHIN_MINUTES = 15, 75
-_NAME = re.compile(r"\b(?:ws_gateway[_:][\w:]+|up(?=\{))")
+_NAME = re.compile(r"\b(?:ws_gateway[_:][\w:]+|up)\b")
 
 
 def rules() -> list[dict[str, Any]]:
@@ -51,6 +53,13 @@ def is_(metric: str, sign: str, number: float, **labels: str) -> Threshold:
     compare = _COMPARE[sign]
     return lambda _before, now: any(
         compare(value, number) for value in now.values(metric, **labels).values()
+    )
+
+
+def ends_within(metric: str, days: float) -> Threshold:
+    """Some sample of now is a time of day that comes within so many days."""
+    return lambda _before, now: any(
+        value - time.time() < days * 86_400 for value in now.values(metric).values()
     )
 
 
@@ -163,11 +172,12 @@ def _repeated(value: float | None, minutes: int) -> str:
 
 def _series(alert: str, scraped: Scraped | None) -> dict[str, float]:
     wanted = metrics_of(alert)
-    found = {'up{job="ws-gateway"}': float(scraped is not None)} if "up" in wanted else {}
+    found = {"up": float(scraped is not None)} if "up" in wanted else {}  # whatever its job is
     if scraped is None:
         return found
     for name, labels, value in scraped.samples():
         if name in wanted:
             inside = ",".join(f"{key}={json.dumps(each)}" for key, each in labels.items())
-            found[f"{name}{{{inside}}}"] = value
+            is_time = name.endswith("_timestamp_seconds")
+            found[f"{name}{{{inside}}}"] = value - time.time() if is_time else value
     return found

@@ -183,4 +183,5 @@ def connection(
         breaker=breaker,
         wanted_subscriptions=1,
         retry_at=retry_at,
+        shard=(name or category).partition(".")[0],
     )

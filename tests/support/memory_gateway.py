@@ -58,6 +58,7 @@ class Gateway:
             topics=self.reconciler.times,
             clock=self.clock,
             accounts=[self.account],
+            certificates=lambda: {"http": NIGHT},
         )
         self.reconciler.stop()  # its loop does not run, so news need no timer
         self.feed.observer = self.reconciler

@@ -61,8 +61,8 @@ def metrics_in(query: str) -> set[str]:
 
 def labels_of(query: str) -> set[str]:
     """Name the labels by which the answers to a query differ; the gateway is chosen."""
-    recorded = [_RECORDED[name] for name in _NAME.findall(query) if name in _RECORDED]
-    query = recorded[0] if recorded else query
+    while recorded := [name for name in _NAME.findall(query) if name in _RECORDED]:
+        query = _RECORDED[recorded[0]]
     if grouped := _BY.search(query):
         labels = {each.strip() for each in grouped[1].split(",")}
     elif _BARE_SUM.search(query):

@@ -7,10 +7,12 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 _CHUNK_BYTES = 64 * 1024
 _SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"  # PostgreSQL docs, Message Formats
@@ -43,9 +45,9 @@ class Authority:
         made.renew()
         return made
 
-    def renew(self) -> None:
+    def renew(self, *, until: datetime | None = None) -> None:
         """Put another certificate and its key where the files are."""
-        issued = self.authority.issue_cert("localhost", "127.0.0.1")
+        issued = self.authority.issue_cert("localhost", "127.0.0.1", not_after=until)
         self.certificate_file.write_bytes(b"".join(one.bytes() for one in issued.cert_chain_pems))
         issued.private_key_pem.write_to_path(self.key_file)
 
@@ -58,6 +60,19 @@ class Authority:
     def client(self) -> ssl.SSLContext:
         """Return what a client believes: this authority and no other."""
         return ssl.create_default_context(cafile=str(self.ca_file))
+
+
+def encrypted_key(plain: Path, file: Path) -> Path:
+    """Write a private key so that only a passphrase opens it; answers the file."""
+    key = serialization.load_pem_private_key(plain.read_bytes(), password=None)
+    file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"nobody types this"),
+        )
+    )
+    return file
 
 
 @asynccontextmanager

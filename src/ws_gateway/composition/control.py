@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from ws_gateway.composition.certificates import certificates_of
 from ws_gateway.composition.data_path import DataPath
 from ws_gateway.composition.desk import Desk
 from ws_gateway.composition.outside import places_of
@@ -19,6 +20,7 @@ from ws_gateway.control.api.certificate import Certificate
 from ws_gateway.control.api.edge import OpenRequests
 from ws_gateway.control.api.server import HttpServer
 from ws_gateway.control.balances import BalanceService
+from ws_gateway.control.certificates import CertificateWatch
 from ws_gateway.control.console.audience import Audience
 from ws_gateway.control.console.pictures import Pictures, Sources
 from ws_gateway.control.figures import Figures
@@ -70,6 +72,7 @@ class Control:
     http: HttpServer
     figures: Figures
     shown: Certificate | None
+    certificates: CertificateWatch
 
     def url_of(self, listener: socket.socket) -> str:
         """Say where the HTTP API is."""
@@ -109,7 +112,8 @@ async def build_control(
     )
     figures = Figures(path.counters, lambda: path.publisher.in_flight, lambda: path.spool.observed)
     requests = OpenRequests()
-    meters = _meters(settings, path, desk, reconciler)
+    certificates = CertificateWatch(certificates_of(settings, shown))
+    meters = _meters(settings, path, desk, reconciler, certificates)
     reporter = HealthReporter(
         store=store,
         feed=path.feed,
@@ -160,6 +164,7 @@ async def build_control(
         server,
         figures,
         shown,
+        certificates,
     )
 
 
@@ -206,7 +211,13 @@ def _subscriptions(
     )
 
 
-def _meters(settings: Settings, path: DataPath, desk: Desk, reconciler: Reconciler) -> Meters:
+def _meters(
+    settings: Settings,
+    path: DataPath,
+    desk: Desk,
+    reconciler: Reconciler,
+    certificates: CertificateWatch,
+) -> Meters:
     return Meters(
         counters=path.counters,
         tally=path.tally,
@@ -219,6 +230,7 @@ def _meters(settings: Settings, path: DataPath, desk: Desk, reconciler: Reconcil
         accounts=path.accounts,
         filling=path.filling,
         recording=path.recorder.tally if path.recorder else RecordingTally(),
+        certificates=certificates.ends,
     )
 
 

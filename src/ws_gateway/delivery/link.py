@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from struct import Struct
 from typing import Any, Protocol, cast
 
@@ -22,6 +23,7 @@ from yarl import URL
 from ws_gateway.amqp_errors import DRIVER_ERRORS, broker_errors
 from ws_gateway.delivery.envelope import FRAME_MAX, PUBLISH_CHANNEL
 from ws_gateway.errors import BrokerLost
+from ws_gateway.runtime.certificate import UNENCRYPTED, key_is_encrypted
 
 _frame_head = Struct(">BHI").unpack_from
 _method_head = Struct(">HH").unpack_from
@@ -340,6 +342,10 @@ class _TappedTransports(TransportFactory):
         tap = _Tap(reader, loop, self._listener)
         tls = None
         if url.scheme == "amqps":
+            # Looked at each time, because the driver would ask for a passphrase on the terminal.
+            key = url.query.get("keyfile") or url.query.get("certfile")
+            if key is not None and await asyncio.to_thread(key_is_encrypted, Path(key)):
+                raise BrokerLost(f"{key} is encrypted; {UNENCRYPTED}")
             tls = await kwargs["ssl_context_provider"].get_context()
         transport, _ = await loop.create_connection(
             lambda: tap, url.host or "127.0.0.1", url.port or 5672, ssl=tls

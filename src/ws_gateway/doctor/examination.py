@@ -15,6 +15,7 @@ from rich.text import Text
 from ws_gateway import __version__
 from ws_gateway.config import Settings
 from ws_gateway.doctor.broker import check_broker
+from ws_gateway.doctor.certificates import check_certificates
 from ws_gateway.doctor.database import check_database
 from ws_gateway.doctor.exchange import check_exchange
 from ws_gateway.doctor.finding import Finding, Verdict
@@ -49,6 +50,7 @@ async def examine(settings: Settings, *, as_json: bool) -> int:
         lambda: check_names(hosts_of(settings)),
         lambda: check_database(settings),
         lambda: check_broker(settings),
+        lambda: check_certificates(settings),
         lambda: check_exchange(settings),
     ]
     for look in looks:
@@ -73,8 +75,12 @@ async def examine(settings: Settings, *, as_json: bool) -> int:
 
 
 def _line(one: Finding) -> Text:
+    whose = "" if one.account is None else f"account {one.account}: "
     line = Text.assemble(
-        (f"{one.verdict:<8}", _COLOUR[one.verdict]), (f" {one.check:<10} ", "bold"), one.found
+        (f"{one.verdict:<8}", _COLOUR[one.verdict]),
+        (f" {one.check:<11} ", "bold"),
+        whose,
+        one.found,
     )
     if one.remedy is not None:
         line.append(f" → {one.remedy}")

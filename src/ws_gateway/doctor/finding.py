@@ -25,12 +25,14 @@ class Finding:
         verdict: how it is.
         found: what was found, in one line without secrets.
         remedy: what to do, None where there is nothing to do.
+        account: whose it is about where there are several, by name; else None.
     """
 
     check: str
     verdict: Verdict
     found: str
     remedy: str | None = None
+    account: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it for machines."""

@@ -177,7 +177,7 @@ class Runner:
         for key, stream in list(self._streams.items()):
             if key in keys and stream.topic.event_class == event_class:
                 self.break_streams([stream.topic], GapReason.RESUBSCRIBE, detail)
-                stream.lost = True
+                stream.lost = stream.gave_up = True
                 self.facts_lost([stream.topic])
                 if stream.book is not None or stream.topic.channel is Channel.TICKER:
                     self._ask_snapshot(stream)  # deltas are of no use without one
@@ -186,7 +186,7 @@ class Runner:
         self, stream: Stream, runs: list[tuple[int, int]], detail: str, *, is_asked: bool = False
     ) -> None:
         """Name each run of numbers by a marker of its own; without room they join the hole."""
-        stream.lost = True
+        stream.lost = stream.gave_up = True
         if stream.hole is not None or not self._outlet.has_room(stream.topic):
             for first, last in runs:
                 self._widen(stream, first, detail)
@@ -314,7 +314,8 @@ class Runner:
         """Leave out a delta that has no book to apply to; the gap marker in force covers it."""
         if stream.book is not None:
             stream.book.forget()
-        self._counters.shed["awaiting_snapshot"] += 1
+        # Told apart, because only what we gave up is held against delivery.
+        self._counters.shed["awaiting_snapshot" if stream.gave_up else "venue_hole"] += 1
         if stream.hole is None or self._close_hole(stream):
             self._ask_snapshot(stream)  # without room a snapshot would be lost too
 
@@ -390,6 +391,7 @@ class Runner:
         reason = stream.broken
         if reason is not None:
             stream.broken = stream.asked_at = None
+            stream.gave_up = False
             stream.lacking = None if is_complete else reason
             if not stream.topic.is_private:
                 stream.lost = False
@@ -407,6 +409,9 @@ class Runner:
     def _widen(self, stream: Stream, sequence: int, detail: str) -> None:
         first, last = stream.hole or (sequence, sequence)
         stream.hole = (min(first, sequence), max(last, sequence))
+        stream.gave_up = (
+            True  # also where the venue broke it first: its snapshot may be in the hole
+        )
         self._holed[stream.topic.key] = stream
         if stream.broken is None:
             self._break(stream, GapReason.SHED, detail)

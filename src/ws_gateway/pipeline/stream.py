@@ -26,6 +26,7 @@ class Stream:
         "broken",
         "detail",
         "detour",
+        "gave_up",
         "hole",
         "lacking",
         "last_at_us",
@@ -60,6 +61,8 @@ class Stream:
         self.lacking: GapReason | None = None
         # Events were lost behind us, that count as told: no reading of what is news has them.
         self.lost = False
+        # Something of the present break was given up on our side of the venue's socket.
+        self.gave_up = False
         # When a snapshot was asked for that has not come yet, µs.
         self.asked_at: int | None = None
         self.patience = Patience()

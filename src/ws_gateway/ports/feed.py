@@ -40,6 +40,7 @@ class ConnectionStatus:
         uptime_ratio: share of its life in which it streamed.
         last_loss: of which kind `last_error` is (`VenueLost.reason`), None while there is none.
         account: whose data it brings; None on public ones, and from the feed also for the first.
+        shard: the set of topics it carries; the name stays when the connection is replaced.
     """
 
     name: str
@@ -59,6 +60,7 @@ class ConnectionStatus:
     uptime_ratio: float = 0.0
     last_loss: str | None = None
     account: str | None = None
+    shard: str = ""
 
 
 @dataclass(frozen=True, slots=True)

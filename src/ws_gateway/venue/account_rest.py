@@ -29,7 +29,10 @@ _CODE_AND_REMEDY = {
         "venue_key_refused",
         "check WSG_BYBIT_API_SECRET: it is not the secret of this key",
     ),
-    10_005: ("venue_permission_missing", "let the key read the account's wallet, at Bybit"),
+    10_005: (
+        "venue_permission_missing",
+        "let the key read orders, positions and the wallet, at Bybit",
+    ),
     10_007: ("venue_key_refused", "check key and secret, and what Bybit says of the account"),
     10_008: ("venue_account_refused", "see at Bybit why the account is banned"),
     10_009: ("venue_account_refused", "this address is in a region that Bybit does not serve"),

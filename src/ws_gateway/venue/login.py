@@ -209,7 +209,7 @@ class LoginInquiry:
         bound = ", ".join(known.ips) or "no address"
         said = (
             f"the login with key {credentials.shown} was refused ({_said(words, credentials)}), "
-            f"while REST takes the key (bound to {bound}; expires {known.expired_at or 'never'})"
+            f"while REST takes the key (bound to {bound}; expires {known.end_in_words})"
         )
         return _diagnosis(fault, said)
 

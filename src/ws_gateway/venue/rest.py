@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -117,16 +118,35 @@ class KeyInformation(msgspec.Struct, frozen=True, rename="camel"):
     """What the venue says of a key that it knows.
 
     Attributes:
-        expired_at: ISO time, "" if it does not expire.
+        expired_at: ISO time; nothing, or the beginning of 1970, of a key without an end.
         ips: addresses it is bound to; `*` is any.
         read_only: 1 if it can change nothing.
         permissions: what it may do, by product.
     """
 
-    expired_at: str = ""
+    expired_at: str | None = None
     ips: tuple[str, ...] = ()
     read_only: int = 0
     permissions: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When it ends, aware; None if it does not. Raises ValueError if that cannot be read."""
+        if not self.expired_at:
+            return None
+        ends_at = datetime.fromisoformat(self.expired_at)
+        if ends_at.tzinfo is None:
+            ends_at = ends_at.replace(tzinfo=UTC)
+        # What Bybit tells of a key that is bound to addresses.
+        return ends_at if ends_at.timestamp() > 0 else None
+
+    @property
+    def end_in_words(self) -> str:
+        """When it ends, as Bybit says it."""
+        try:
+            return "never" if self.ends_at is None else str(self.expired_at)
+        except ValueError:
+            return str(self.expired_at)
 
 
 class _Envelope(msgspec.Struct):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import structlog
 
@@ -128,7 +129,7 @@ class Shard:
 
     def connections(self) -> list[ConnectionStatus]:
         """Return one status per socket."""
-        return [leg.session.status() for leg in self._legs.values()]
+        return [replace(leg.session.status(), shard=self.name) for leg in self._legs.values()]
 
     def silences(self, now: float) -> dict[Topic, float]:
         """Tell how long each topic has been silent on every socket that carries it, in seconds."""

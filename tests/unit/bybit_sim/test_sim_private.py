@@ -367,6 +367,40 @@ async def test_rest_tells_of_the_key_that_asks() -> None:
         assert body["result"]["secret"] == ""
 
 
+async def test_a_key_that_lacks_a_permission_is_known_and_refused_where_it_lacks_it() -> None:
+    """Lists answer 10005; the key itself may always be asked about."""
+    async with running() as sim:
+        sim.party().terms.grant({"ContractTrade": ("Order",)})
+        _, _, body = await rest(sim, "/v5/user/query-api", signed=True)
+        assert body["result"]["permissions"]["ContractTrade"] == ["Order"]
+        assert body["result"]["permissions"]["Spot"] == []
+        for path, code in (
+            ("/v5/order/realtime?category=linear&settleCoin=USDT", 0),
+            ("/v5/position/list?category=linear&settleCoin=USDT", 10005),
+            ("/v5/order/history?category=spot", 10005),
+            ("/v5/account/wallet-balance?accountType=UNIFIED", 0),
+        ):
+            assert (await rest(sim, path, signed=True))[2]["retCode"] == code, path
+        with pytest.raises(SimulatorError, match="no product 'Futures'"):
+            sim.party().terms.grant({"Futures": ()})
+
+
+async def test_a_key_past_its_end_gets_no_answer_and_no_login() -> None:
+    """Before its end Bybit tells of it; one that is bound to an address has none."""
+    async with running() as sim, client_of(sim, PRIVATE) as client:
+        terms = sim.party().terms
+        _, _, body = await rest(sim, "/v5/user/query-api", signed=True)
+        assert body["result"]["expiredAt"] == "1970-01-01T00:00:00Z"
+        terms.expires_at = sim.now_ms() / 1000 + 3 * 86_400 + 60
+        _, _, body = await rest(sim, "/v5/user/query-api", signed=True)
+        assert body["result"]["deadlineDay"] == 3
+        terms.expires_at = sim.now_ms() / 1000 - 1
+        _, _, body = await rest(sim, "/v5/user/query-api", signed=True)
+        assert body["retCode"] == 33004
+        reply = await client.log_in(sim)
+        assert (reply["success"], reply["ret_msg"]) == (False, "Your api key has expired.")
+
+
 async def test_rest_shows_what_the_stream_told() -> None:
     """Position and wallet over REST equal the last frames, with REST's names."""
     async with running() as sim, client_of(sim, PRIVATE) as client:

@@ -161,7 +161,7 @@ async def test_health_and_metrics_tell_the_same(gateway: Gateway) -> None:
     latency = told.values("ws_gateway_receive_to_confirm_seconds")
     assert latency == {("0.5",): 0.002, ("0.99",): 0.003}
     reasons = {(one["code"], one["subject"]) for one in body["reasons"]}
-    assert {(code, subject) for _, code, subject in told.values("ws_gateway_reason")} == reasons
+    assert {(code, subject) for _, _, code, subject in told.values("ws_gateway_reason")} == reasons
     assert reasons >= {("broker_blocked", "broker"), ("topics_stalled", "linear")}
     assert told.value("ws_gateway_ready") == 0
     assert told.value("ws_gateway_broker_state", state="blocked") == 1
@@ -179,6 +179,38 @@ async def test_readiness_as_a_number_is_that_of_readyz(gateway: Gateway) -> None
     assert told.value("ws_gateway_reason", code="slow_consumer", subject=QUEUE.name) == 1
 
 
+async def test_a_reason_that_announced_maintenance_explains_is_told_apart(gateway: Gateway) -> None:
+    """By endpoint: who is woken by the others is not kept asleep by it."""
+    await gateway.want(TRADES, state=State.REQUESTED)
+    await gateway.want(BOOK, state=State.REQUESTED)
+    lost = SessionState.BACKING_OFF
+    gateway.feed.statuses = [connection("spot", lost), connection("linear", lost)]
+    gateway.notices.told = [
+        MaintenanceNotice("1", "work", "ongoing", None, None, frozenset({Endpoint.SPOT}))
+    ]
+    told = await scrape(gateway.http)
+    announced = told.values("ws_gateway_reason", code="connection_not_streaming", blocking="true")
+    assert set(announced) == {("true", "spot"), ("false", "linear")}
+
+
+async def test_connections_that_follow_each_other_are_of_one_shard(gateway: Gateway) -> None:
+    """What is held over a month has the shard's name, not that of each socket."""
+    gateway.feed.statuses = [connection("linear", name="linear.b"), connection("linear-2")]
+    told = await scrape(gateway.http)
+    shards = told.values("ws_gateway_connection_up", connection="linear.b")
+    assert set(shards) == {("", "linear", "linear")}
+
+
+async def test_deltas_that_a_hole_of_the_venue_withheld_are_no_failed_delivery(
+    gateway: Gateway,
+) -> None:
+    """The success ratio counts what we gave up."""
+    gateway.counters.received += 9
+    gateway.counters.shed.update(venue_hole=5, awaiting_snapshot=4)
+    told = await scrape(gateway.http)
+    assert told.value("ws_gateway_event_success_ratio") == 0.5
+
+
 async def test_each_part_is_told_by_endpoint_and_name(gateway: Gateway) -> None:
     """Connections, breakers, stalls, silence, maintenance, clock."""
     lost = connection(
@@ -190,15 +222,15 @@ async def test_each_part_is_told_by_endpoint_and_name(gateway: Gateway) -> None:
     ]
     told = await scrape(gateway.http)
     assert told.values("ws_gateway_connection_up") == {
-        ("", "linear", "linear"): 1,
-        ("", "spot-2", "spot"): 0,
+        ("", "linear", "linear", "linear"): 1,
+        ("", "spot-2", "spot", "spot-2"): 0,
     }
     ratio = told.value("ws_gateway_connection_uptime_ratio", connection="spot-2")
     assert ratio == 0.25
     state = told.values("ws_gateway_connection_state", connection="spot-2")
     assert [labels[-1] for labels, value in state.items() if value] == ["backing_off"]
     why = told.values("ws_gateway_connection_error", connection="spot-2")
-    assert why == {("", "spot", "closed"): 1}, "the text of an error has no bound"
+    assert why == {("", "spot", "closed", "spot-2"): 1}, "the text of an error has no bound"
     due = told.value("ws_gateway_connection_retry_timestamp_seconds", connection="spot-2")
     assert due == NOON.timestamp()
     assert told.value("ws_gateway_breaker_state", endpoint="linear", state="open") == 1
@@ -212,6 +244,8 @@ async def test_each_part_is_told_by_endpoint_and_name(gateway: Gateway) -> None:
     maintained = told.values("ws_gateway_maintenance_ongoing")
     assert [name for (name,), value in maintained.items() if value] == ["spot"]
     assert told.value("ws_gateway_clock_offset_seconds") == -0.25
+    ends = told.value("ws_gateway_certificate_expiry_timestamp_seconds", certificate="http")
+    assert ends == datetime(2026, 10, 1, 3, tzinfo=UTC).timestamp()
 
 
 async def test_a_clock_that_was_never_measured_is_not_told(gateway: Gateway) -> None:

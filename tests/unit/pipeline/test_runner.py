@@ -156,7 +156,40 @@ def test_a_hole_in_update_ids_is_marked_and_mended_by_one_snapshot() -> None:
     stage.snapshot(11)
     stage.deltas(12)
     assert stage.told() == ["gap sequence", "resumed sequence", "snapshot 11", "delta 12"]
-    assert stage.counters.shed == {"awaiting_snapshot": 3}
+    assert stage.counters.shed == {"venue_hole": 3}
+
+
+def test_deltas_withheld_for_what_we_gave_up_are_told_apart_from_those_of_a_venues_hole() -> None:
+    """Only the former are a failure of delivery; after the mending snapshot it begins anew."""
+    stage = flowing()
+    stage.outlet.room[Lane.BOOK] = 0
+    stage.deltas(7)
+    stage.outlet.room[Lane.BOOK] = 100
+    stage.deltas(8, 9)
+    assert stage.counters.shed == {"no_room": 1, "awaiting_snapshot": 2}
+    stage.snapshot(10)
+    stage.deltas(12)
+    assert stage.counters.shed == {"no_room": 1, "awaiting_snapshot": 2, "venue_hole": 1}
+
+
+def test_a_snapshot_that_found_no_room_makes_what_is_withheld_behind_it_ours() -> None:
+    """The venue broke the book, but it also mended it: we lost the mending."""
+    stage = flowing()
+    stage.runner.break_streams([BOOK], GapReason.DISCONNECT, "it broke")
+    stage.outlet.room[Lane.BOOK] = 0
+    stage.snapshot(20)
+    stage.outlet.room[Lane.BOOK] = 100
+    stage.runner.room_again()
+    stage.deltas(21)
+    assert stage.counters.shed == {"no_room": 1, "awaiting_snapshot": 1}
+
+
+def test_what_a_vanished_queue_withholds_is_not_the_venues() -> None:
+    """Somebody on our side of the socket deleted it."""
+    stage = flowing()
+    stage.runner.queue_emptied("orderbook", {BOOK.key}, "its queue was deleted")
+    stage.deltas(7)
+    assert stage.counters.shed == {"awaiting_snapshot": 1}
 
 
 def test_every_hole_gets_a_snapshot_of_its_own() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 
 from ws_gateway.errors import ConfigError
+from ws_gateway.runtime.certificate import UNENCRYPTED, chain_ends_at, key_is_encrypted
 
 LOOK_SECONDS = 2.0
 
@@ -25,9 +26,10 @@ class Certificate:
 
     Attributes:
         context: for the server.
+        ends_at: when the first certificate of the chain in use ends, aware.
 
     Raises:
-        ConfigError: a file cannot be read, or the two do not belong together.
+        ConfigError: a file cannot be read, the key is encrypted, or the two do not belong together.
     """
 
     def __init__(
@@ -38,9 +40,11 @@ class Certificate:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._seen = self._stamps()
+        if key_is_encrypted(key_file):
+            raise ConfigError("WSG_HTTP_KEY_FILE", f"{key_file} is encrypted", UNENCRYPTED)
         try:
             self._load()
-        except OSError as exc:
+        except (OSError, ValueError) as exc:
             raise ConfigError(
                 "WSG_HTTP_CERTIFICATE_FILE",
                 f"{certificate_file} and {key_file} are no certificate with its key ({exc})",
@@ -57,16 +61,22 @@ class Certificate:
             self._seen = stamps
             try:
                 self._load()
-            except OSError as exc:  # perhaps written half; another change is another look
+            except (
+                OSError,
+                ValueError,
+            ) as exc:  # perhaps written half; another change is another look
                 _log.warning("api.certificate_not_renewed", why=str(exc))
             else:
                 _log.info("api.certificate_renewed", file=str(self._files[0]))
 
     def _load(self) -> None:
         certificate, key = self._files
+        ends_at = chain_ends_at(certificate)
         # A trial first: a chain whose key does not fit would already be in the context.
         for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.context):
-            context.load_cert_chain(certificate, key)
+            # Without an answer the library would ask for a passphrase on the terminal, and wait.
+            context.load_cert_chain(certificate, key, password=lambda: b"")
+        self.ends_at = ends_at
 
     def _stamps(self) -> tuple[tuple[int, int] | None, ...]:
         return tuple(_stamp(file) for file in self._files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from ws_gateway.control.health import Report
@@ -44,6 +45,7 @@ class Meters:
         accounts: those that are configured.
         filling: what became of gaps in trades and candles.
         recording: what came of the frames that were to be recorded.
+        certificates: answers when each certificate ends, by name, as far as it is known.
     """
 
     counters: Counters = field(default_factory=Counters)
@@ -59,6 +61,7 @@ class Meters:
     accounts: Sequence[AccountDesk] = ()
     filling: BackfillTally = field(default_factory=BackfillTally)
     recording: RecordingTally = field(default_factory=RecordingTally)
+    certificates: Callable[[], Mapping[str, datetime]] = dict
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,11 @@ SHED = (
     "refused_by_broker",
     "spool_damaged",
     "spool_overflow",
+    "venue_hole",
 )
+NO_FAILURE = frozenset({"conflated", "venue_hole"})
+"""Reasons that are not held against delivery; the rules of Prometheus leave out the same."""
+
 REJECTED = ("unroutable",)
 REFUSED = (
     "balance_inconsistent",
@@ -118,17 +122,20 @@ def _connections(sight: Sight) -> Iterable[ConnectionStatus]:
     return sight.report.connections
 
 
-def _place(connection: ConnectionStatus) -> tuple[str, str, str]:
-    return connection.name, connection.category, connection.account or ""
+def _place(connection: ConnectionStatus) -> tuple[str, str, str, str]:
+    return connection.name, connection.category, connection.account or "", connection.shard
 
 
 # ── what takes more than a line ───────────────────────────────────────────────────────────────
 
 
 def success_ratio(sight: Sight) -> float | None:
-    """Say which share of what came to an end was delivered; a conflated value was, by a newer."""
+    """Say which share of what came to an end was delivered; a conflated value was, by a newer.
+
+    A delta without a book is no failure of ours where the venue left the hole before it.
+    """
     counters = sight.report.counters
-    failed = sum(counters["shed"].values()) - counters["shed"].get("conflated", 0)
+    failed = sum(count for why, count in counters["shed"].items() if why not in NO_FAILURE)
     failed += sum(counters["rejected"].values())
     ended = counters["confirmed"] + failed
     return counters["confirmed"] / ended if ended else None
@@ -261,10 +268,21 @@ def watermark_ages(sight: Sight) -> Iterator[Sample]:
 def reasons(sight: Sight) -> Iterator[Sample]:
     """Tell what `/health` gives as reasons; several of one kind are told once."""
     found = {
-        (reason.code, reason.subject, str(reason.is_blocking).lower()): 1.0
+        (
+            reason.code,
+            reason.subject,
+            str(reason.is_blocking).lower(),
+            str(reason.is_announced).lower(),
+        ): 1.0
         for reason in sight.report.reasons
     }
     return iter(found.items())
+
+
+def certificate_ends(sight: Sight) -> Iterator[Sample]:
+    """Say when each certificate ends, Unix time."""
+    for name, moment in sight.meters.certificates().items():
+        yield (name,), moment.timestamp()
 
 
 def clock_measured_at(sight: Sight) -> float | None:

@@ -11,7 +11,7 @@ from ws_gateway.ports.delivery import BrokerState
 from ws_gateway.runtime.tasks import count_tasks
 
 _C, _G, _H = Type.COUNTER, Type.GAUGE, Type.HISTOGRAM
-_CONNECTION = ("connection", "endpoint", "account")
+_CONNECTION = ("connection", "endpoint", "account", "shard")
 _one, _connection, _queue, _lane = read.one, read.per_connection, read.per_queue, read.per_lane
 
 
@@ -37,8 +37,9 @@ _EVENTS = (
            read.by_reason(lambda s: s.report.counters["suppressed"], read.SUPPRESSED),
            ("reason",)),
     Metric("events_shed_total", _C, "Observations given up; a marker or a count in the stream "
-           "says so.", read.by_reason(lambda s: s.report.counters["shed"], read.SHED),
-           ("reason",)),
+           "says so. Deltas without a book are `venue_hole` where Bybit's side broke it, and "
+           "`awaiting_snapshot` where events that we gave up did.",
+           read.by_reason(lambda s: s.report.counters["shed"], read.SHED), ("reason",)),
     Metric("events_rejected_total", _C, "Observations no queue took.",
            read.by_reason(lambda s: s.report.counters["rejected"], read.REJECTED), ("reason",)),
     Metric("events_restored_total", _C, "Of those received, the ones an earlier process left on "
@@ -119,8 +120,9 @@ _DELIVERY = (
 )  # fmt: skip
 
 _VENUE = (
-    Metric("connection_up", _G, "1 while a connection streams.", _connection(read.is_streaming),
-           _CONNECTION),
+    Metric("connection_up", _G, "1 while a connection streams. A connection that replaces another "
+           "has a name of its own; `shard` names the topics they carry, and stays.",
+           _connection(read.is_streaming), _CONNECTION),
     Metric("connection_state", _G, "1 for the state a connection is in.", read.connection_states,
            (*_CONNECTION, "state")),
     Metric("connection_info", _G, "Always 1; says which of Bybit's environments a connection is "
@@ -220,8 +222,9 @@ _SERVICE = (
            lambda s: [((__version__, s.report.epoch), 1.0)], ("version", "epoch")),
     Metric("ready", _G, "1 while `/readyz` answers 200.",
            _one(lambda s: not any(one.is_blocking for one in s.report.reasons))),
-    Metric("reason", _G, "1 for every reason that `/health` gives.", read.reasons,
-           ("code", "subject", "blocking")),
+    Metric("reason", _G, "1 for every reason that `/health` gives; `announced` is true of one that "
+           "maintenance explains which Bybit announced for that endpoint.", read.reasons,
+           ("code", "subject", "blocking", "announced")),
     Metric("database_up", _G, "1 while the database answers.",
            _one(lambda s: s.report.database_error is None)),
     Metric("uptime_seconds", _G, "Time since the start.",
@@ -235,6 +238,11 @@ _SERVICE = (
     Metric("recording_failing", _G, "1 while nothing is recorded that should be: the disk "
            "refuses it, or has no room to spare.",
            _one(lambda s: s.meters.recording.error is not None)),
+    Metric("certificate_expiry_timestamp_seconds", _G, "When a certificate ends, Unix time: the "
+           "one of our API (`http`), those that `broker` and `database` show where they are "
+           "checked (looked at once an hour), the authorities they are checked against "
+           "(`broker_authority`, `database_authority`) and our own for them (`…_client`).",
+           read.certificate_ends, ("certificate",)),
     Metric("recording_removed_files_total", _C, "Oldest files of the recording that gave way to "
            "newer ones, or to others on the volume.",
            _one(lambda s: s.meters.recording.removed_files)),
