@@ -23,6 +23,7 @@ from cryptofeed_venv import find_cryptofeed
 from parts.growth import measure_growth
 from parts.latency import measure_latencies
 from parts.memory import measure_memory
+from parts.metrics import measure_metrics
 from parts.private import measure_private
 from parts.rate import measure_rates
 from plan import Plan
@@ -37,6 +38,7 @@ PARTS = {
     "growth": measure_growth,
     "memory": measure_memory,
     "private": measure_private,
+    "metrics": measure_metrics,
 }
 
 

@@ -65,6 +65,12 @@ class Gateway:
             "shed": sum(delivery["shed"].values()),
         }
 
+    def scrape(self) -> bytes:
+        """Read the metrics, as Prometheus does."""
+        with urlopen(f"{self._url}/metrics", timeout=PATIENCE_SECONDS) as answer:  # noqa: S310 - same
+            text: bytes = answer.read()
+        return text
+
     def _await_ready(self) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:

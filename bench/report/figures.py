@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from parts.metrics import share
 from parts.starting import CEILING, GATEWAY, PLAIN
 
 CPU_BUDGET_US = 8.0
@@ -16,6 +17,7 @@ LATENCY_BUDGET = 1.5
 LATENCY_RATE = "5000"
 GROWTH_BUDGET = 0.15
 MEMORY_BUDGET = 0.05
+METRICS_BUDGET = 0.03
 _SETTLED_EVENTS = 1_000_000
 
 Samples = Sequence[dict[str, float]]
@@ -94,6 +96,16 @@ def verdicts(parts: dict[str, Any]) -> list[Verdict]:
         found += _of_growth(parts["growth"])
     if "memory" in parts:
         found.append(_of_memory(parts["memory"]["looks"]))
+    for load, samples in parts.get("metrics", {}).get("loads", {}).items():
+        cost = share(samples)
+        found.append(
+            Verdict(
+                f"metrics on an event's way, {load}",
+                f"< {METRICS_BUDGET:.0%} of the CPU",
+                f"{cost:.1%}",
+                cost < METRICS_BUDGET,
+            )
+        )
     return found
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from parts.metrics import SCRAPE_SECONDS, cost_us, share
 from parts.starting import CEILING, CRYPTOFEED, GATEWAY, NAMES, PLAIN
-from report.figures import growth_curve, of, share_of_ceiling, verdicts
+from report.figures import growth_curve, of, share_of_ceiling, spread, verdicts
 
 RATES = ("1000", "5000", "10000")
 ORDER = (CEILING, GATEWAY, CRYPTOFEED, PLAIN)
@@ -39,6 +40,8 @@ def sheets(parts: dict[str, Any]) -> list[Sheet]:
         found.append(_growth(parts["growth"]))
     if "private" in parts:
         found.append(_private(parts["private"]))
+    if "metrics" in parts:
+        found.append(_metrics(parts["metrics"]))
     return found
 
 
@@ -96,6 +99,21 @@ def _growth(growth: dict[str, Any]) -> Sheet:
         for size, cost in curve:
             rows.append((words, f"{size:,}", f"{cost / curve[0][1]:.2f}", f"{cost:.2f}"))
     return Sheet("Growth", ("of", "size", "of the first", "CPU µs/event"), rows)
+
+
+def _metrics(metrics: dict[str, Any]) -> Sheet:
+    rows = []
+    for load, samples in metrics["loads"].items():
+        whole = spread(samples["gateway_us"])
+        rows.append((load, f"{share(samples):.1%}", f"{cost_us(samples):.2f}", whole.text(".1f")))
+    took = spread(metrics["scrape_ms"]).median
+    of_core = f"{took / SCRAPE_SECONDS / 1000:.1%} of a core"
+    rows.append((f"a scrape every {SCRAPE_SECONDS:g} s", of_core, f"{took * 1000:,.0f}", NOTHING))
+    return Sheet(
+        f"What the metrics cost, {metrics['queue_type']}",
+        ("", "share", "µs more per event", "gateway CPU µs/event"),
+        rows,
+    )
 
 
 def _private(private: dict[str, Any]) -> Sheet:

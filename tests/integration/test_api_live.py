@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -22,13 +25,14 @@ from ws_gateway.control.api.app import create_app
 from ws_gateway.control.api.server import HttpServer, listening
 from ws_gateway.control.console.audience import Audience
 from ws_gateway.control.console.pictures import Pictures, Sources
-from ws_gateway.control.console.schemas import LiveEvents
+from ws_gateway.control.console.schemas import LiveEvents, LiveQuery
 from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.keys import KeyService
 from ws_gateway.control.operations import Operations
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
+from ws_gateway.domain.caller import Caller, Scope
 from ws_gateway.domain.topic import Category
 from ws_gateway.ports.feed import SessionState
 from ws_gateway.runtime.recent import RecentTroubles
@@ -54,7 +58,7 @@ async def test_one_picture_tells_everything_in_the_shape_that_is_documented(api:
 
     known = await until(health, seconds=10, what="one reason")
     seen = await told(api.http)
-    assert list(seen) == ["picture", "topics", "markers", "errors", "end"]
+    assert list(seen) == ["begin", "picture", "topics", "markers", "errors", "end"]
     LiveEvents.model_validate({name: data for name, data in seen.items() if name != "end"})
     picture = seen["picture"]
     assert (picture["status"], picture["is_ready"]) == ("down", False)
@@ -159,6 +163,29 @@ async def test_a_head_is_answered_at_once(api: Api) -> None:
     await _nobody_watches(api.audience)
 
 
+async def test_a_stream_begins_with_the_clock_of_the_gateway_at_once(api: Api) -> None:
+    """And no picture says that it is younger than when it was begun to be taken."""
+    before = datetime.now(UTC)
+    async with watching(api.http) as viewer:
+        began = datetime.fromisoformat((await viewer.next("begin"))["at"])
+        assert before <= began <= datetime.now(UTC)
+        picture = await viewer.next("picture")
+        assert datetime.fromisoformat(picture["at"]) <= datetime.now(UTC)
+
+
+async def test_more_connections_than_are_shown_are_counted_all(api: Api) -> None:
+    """It said that 100 of 150 stream, when 148 did."""
+    state = SessionState.STREAMING
+    api.feed.statuses = [connection("linear", state, name=f"linear-{n}") for n in range(148)]
+    api.feed.statuses += [
+        connection("spot", SessionState.BACKING_OFF, name=f"spot-{n}") for n in (1, 2)
+    ]
+    picture = (await told(api.http))["picture"]
+    shown = [one["connection_status"] for one in picture["connections"]]
+    assert (len(shown), shown[:2].count("backing_off")) == (100, 2)
+    assert (picture["connection_total"], picture["streaming_total"]) == (150, 148)
+
+
 async def test_a_stop_ends_every_stream_with_a_word(api: Api) -> None:
     """The page knows that it was no accident, and the stop waits for nobody."""
     async with watching(api.http) as viewer:
@@ -191,7 +218,9 @@ class Hanging(MemorySubscriptions):
         await asyncio.Event().wait()
 
 
-def _audience(store: MemorySubscriptions) -> tuple[Audience, HealthReporter, Reconciler]:
+def _audience(
+    store: MemorySubscriptions, most_seconds: float = 60
+) -> tuple[Audience, HealthReporter, Reconciler]:
     feed = MemoryFeed()
     reconciler = Reconciler(store, feed, POLICY)
     reporter = HealthReporter(
@@ -202,7 +231,8 @@ def _audience(store: MemorySubscriptions) -> tuple[Audience, HealthReporter, Rec
         counters=dict,
         epoch="01TEST",
     )
-    audience = Audience(Pictures(Sources(reporter, reconciler, troubles=RecentTroubles())))
+    pictures = Pictures(Sources(reporter, reconciler, troubles=RecentTroubles()))
+    audience = Audience(pictures, most_seconds=most_seconds)
     return audience, reporter, reconciler
 
 
@@ -244,6 +274,47 @@ async def test_a_reader_who_takes_nothing_is_cut_and_holds_nothing(
 ) -> None:
     """A browser behind a dead network: the system ends the connection, and the place is free."""
     monkeypatch.setattr(http_server, "UNREAD_SECONDS", 1.0)
+    async with _narrow_reader() as (_, audience):
+        await _until_size(audience, 1)
+        await _until_size(audience, 0)
+
+
+async def test_a_reader_who_falls_behind_is_not_sent_what_was_long_ago() -> None:
+    """Pictures were kept for him by the dozen, and each was shown as the present when it came."""
+    async with _narrow_reader() as (reader, _):
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(6)  # six pictures' time; at the second his window is full
+        resumed_at, seen, taken = datetime.now(UTC), "", list[datetime]()
+        async with asyncio.timeout(20):
+            while not any(at >= resumed_at for at in taken):
+                seen += (await loop.sock_recv(reader, 65536)).decode()
+                taken = [
+                    datetime.fromisoformat(json.loads(line[6:])["at"])
+                    for line in seen.splitlines()
+                    if line.startswith('data: {"at":"') and line.endswith("}") and "uptime" in line
+                ]
+        assert sum(at < resumed_at for at in taken) <= 2, "only what his window holds"
+
+
+async def test_a_revoked_key_does_not_watch_for_longer_by_reading_slowly() -> None:
+    """It saw sixty pictures, and who took one in ten seconds watched for ten minutes."""
+    audience, _, _ = _audience(MemorySubscriptions(), most_seconds=2)
+    caller = Caller("0123456789ab", "n", frozenset({Scope.SUBSCRIPTIONS_READ}))
+    loop, seen = asyncio.get_running_loop(), list[bytes]()
+    began = loop.time()
+    async for piece in audience.watch(caller, LiveQuery.model_validate({})):
+        seen.append(piece)
+        assert loop.time() - began < 2 or b"event: picture" not in piece
+        await asyncio.sleep(0.7)
+    assert b"event: end" in seen[-1]
+    # Nothing of it arrives.
+    unread = audience.watch(caller, LiveQuery.model_validate({}), lambda: 1)
+    assert len([piece async for piece in unread if b"event: picture" in piece]) == 1
+
+
+@asynccontextmanager
+async def _narrow_reader() -> AsyncIterator[tuple[socket.socket, Audience]]:
+    """Watch through a socket that takes next to nothing before it is read."""
     app, audience = _app(MemorySubscriptions())
     with listening("127.0.0.1", 0) as listener, socket.socket() as reader:
         server = HttpServer(app)  # type: ignore[arg-type]
@@ -254,8 +325,7 @@ async def test_a_reader_who_takes_nothing_is_cut_and_holds_nothing(
             loop = asyncio.get_running_loop()
             await loop.sock_connect(reader, listener.getsockname())
             await loop.sock_sendall(reader, _request("key"))
-            await _until_size(audience, 1)
-            await _until_size(audience, 0)
+            yield reader, audience
         finally:
             audience.end()
             server.stop()

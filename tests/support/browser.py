@@ -144,6 +144,10 @@ class Page:
         await self.call("Page.navigate", url=url)
         await self.until("document.readyState === 'complete'", seconds=START_SECONDS)
 
+    async def before_scripts(self, script: str) -> None:
+        """Run a script in every page that is opened from now on, before its own."""
+        await self.call("Page.addScriptToEvaluateOnNewDocument", source=script)
+
     async def screen(self, width: int, height: int, *, is_phone: bool = False) -> None:
         """Have a screen of this size."""
         await self.call(

@@ -40,6 +40,8 @@ class TcpProxy:
         accepted: connections taken so far; "exactly one reconnect" is a difference of 1.
         bytes_per_second: how fast bytes move each way, None for as fast as they can.
         delay_seconds: how late bytes arrive each way; a connection keeps what it was taken with.
+        delay_growth: by how much later those to the client arrive with every second that its
+            connection stands, as behind a buffer that is filled faster than it is emptied.
     """
 
     def __init__(self, target_host: str, target_port: int) -> None:
@@ -48,6 +50,7 @@ class TcpProxy:
         self.accepted = 0
         self.bytes_per_second: float | None = None
         self.delay_seconds = 0.0
+        self.delay_growth = 0.0
         self._weather = Weather.FAIR
         self._held: bytes | None = None
         self._refused: bytes | None = None
@@ -166,6 +169,8 @@ class _Link:
     ) -> None:
         self._proxy = proxy
         self._delay_seconds = proxy.delay_seconds
+        self._delay_growth = proxy.delay_growth
+        self._taken_at = asyncio.get_running_loop().time()
         self._reader = reader
         self._writers = [writer]
         self._pumps: set[asyncio.Task[None]] = set()
@@ -211,8 +216,9 @@ class _Link:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_client: bool = False
     ) -> None:
         with suppress(OSError, asyncio.CancelledError):
-            if self._delay_seconds:
-                await self._pump_late(reader, writer)
+            growth = 0.0 if is_client else self._delay_growth
+            if self._delay_seconds or growth:
+                await self._pump_late(reader, writer, growth)
             while chunk := await reader.read(_CHUNK_BYTES):
                 if is_client:
                     if len(self.opening) < _OPENING_BYTES:
@@ -225,7 +231,9 @@ class _Link:
                     if self._proxy.bytes_per_second is not None:
                         await asyncio.sleep(len(chunk) / self._proxy.bytes_per_second)
 
-    async def _pump_late(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump_late(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, growth: float
+    ) -> None:
         """Move bytes one way, each at its own time, until there are no more."""
         loop = asyncio.get_running_loop()
         on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
@@ -237,7 +245,9 @@ class _Link:
                     chunk = await reader.read(_CHUNK_BYTES)
                 except OSError:
                     chunk = b""
-                on_the_way.put_nowait((loop.time() + self._delay_seconds, chunk))
+                now = loop.time()
+                late = self._delay_seconds + growth * (now - self._taken_at)
+                on_the_way.put_nowait((now + late, chunk))
 
         async with asyncio.TaskGroup() as group:
             group.create_task(set_out())

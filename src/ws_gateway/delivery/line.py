@@ -91,7 +91,8 @@ class Line:
         """Return the state right now."""
         is_blocked = self._state is BrokerState.READY and self._sender.is_blocked
         state = BrokerState.BLOCKED if is_blocked else self._state
-        return PublishingStatus(self.carries, state, self._last_error)
+        silent = self._sender.silent_seconds() if state is BrokerState.READY else 0.0
+        return PublishingStatus(self.carries, state, self._last_error, silent)
 
     async def run(self) -> None:
         """Keep a connection to the broker until `close`; never gives up."""

@@ -44,11 +44,16 @@ class Carries(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PublishingStatus:
-    """One of the connections that publish."""
+    """One of the connections that publish.
+
+    Attributes:
+        silent_seconds: for how long the broker has owed the oldest answer; 0 while it answers.
+    """
 
     carries: Carries
     state: BrokerState
     last_error: str | None
+    silent_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class ConnectionStatus:
         retry_at: when the next attempt to connect is due, None unless it waits for one.
         is_login_refused: `last_error` is about a login the venue did not take.
         uptime_ratio: share of its life in which it streamed.
+        last_loss: of which kind `last_error` is (`VenueLost.reason`), None while there is none.
         account: whose data it brings; None on public ones, and from the feed also for the first.
         shard: the set of topics it carries; the name stays when the connection is replaced.
     """
@@ -57,6 +58,7 @@ class ConnectionStatus:
     retry_at: datetime | None = None
     is_login_refused: bool = False
     uptime_ratio: float = 0.0
+    last_loss: str | None = None
     account: str | None = None
     shard: str = ""
 

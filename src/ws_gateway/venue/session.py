@@ -83,6 +83,7 @@ class Session:
         self._retry_at: float | None = None
         self._lives = 0
         self._last_error: str | None = None
+        self._last_loss: str | None = None
         self._is_login_refused = False
 
     # ── intent ────────────────────────────────────────────────────────────────────────────────
@@ -301,7 +302,7 @@ class Session:
             self._connecting = None
 
     def _lose(self, exc: VenueLost) -> None:
-        self._last_error = exc.detail
+        self._last_error, self._last_loss = exc.detail, exc.reason
         self._is_login_refused = exc.reason == "login"
         self._context.tally.losses[self._endpoint, exc.reason] += 1
         broken = self._conversation.lost(exc.detail)
@@ -441,7 +442,7 @@ class Session:
             self._enter(SessionState.SUBSCRIBING)
         elif self._conversation.made_progress:
             self._enter(SessionState.STREAMING)
-            self._last_error = None
+            self._last_error = self._last_loss = None
             self._is_login_refused = False
 
     def _enter(self, state: SessionState) -> None:
@@ -472,6 +473,7 @@ class Session:
             retry_at=_wall_time(self._retry_at, now),
             is_login_refused=self._is_login_refused,
             uptime_ratio=self._uptime.ratio(now),
+            last_loss=self._last_loss,
             account=self._account,
         )
 

@@ -66,7 +66,9 @@ async def gateway() -> AsyncIterator[Gateway]:
     built.backlog.told = [QUEUE]
     built.delivery.lanes = (LANE,)
     built.clock.offset_ms, built.clock.measured_at = -250, NOON
-    built.feed.statuses = [connection("linear", breaker=BreakerState.OPEN)]
+    lost = connection("linear", error="closed: 1006", breaker=BreakerState.OPEN, retry_at=NOON)
+    lost = replace(lost, last_heartbeat_at=NOON, last_event_at=NOON, last_loss="closed")
+    built.feed.statuses = [lost]
     built.feed.silent = {(Endpoint.LINEAR, Channel.ORDERBOOK): 1.5}
     tally, meters = built.meters.tally, built.meters
     tally.attempts["linear"] += 3
@@ -212,8 +214,10 @@ async def test_deltas_that_a_hole_of_the_venue_withheld_are_no_failed_delivery(
 
 async def test_each_part_is_told_by_endpoint_and_name(gateway: Gateway) -> None:
     """Connections, breakers, stalls, silence, maintenance, clock."""
-    lost = connection("spot", SessionState.BACKING_OFF, "gone", name="spot-2")
-    gateway.feed.statuses.append(replace(lost, uptime_ratio=0.25))
+    lost = connection(
+        "spot", SessionState.BACKING_OFF, "closed: 1006", name="spot-2", retry_at=NOON
+    )
+    gateway.feed.statuses.append(replace(lost, uptime_ratio=0.25, last_loss="closed"))
     gateway.notices.told = [
         MaintenanceNotice("1", "work", "ongoing", None, None, frozenset({Endpoint.SPOT}))
     ]
@@ -224,6 +228,12 @@ async def test_each_part_is_told_by_endpoint_and_name(gateway: Gateway) -> None:
     }
     ratio = told.value("ws_gateway_connection_uptime_ratio", connection="spot-2")
     assert ratio == 0.25
+    state = told.values("ws_gateway_connection_state", connection="spot-2")
+    assert [labels[-1] for labels, value in state.items() if value] == ["backing_off"]
+    why = told.values("ws_gateway_connection_error", connection="spot-2")
+    assert why == {("", "spot", "closed", "spot-2"): 1}, "the text of an error has no bound"
+    due = told.value("ws_gateway_connection_retry_timestamp_seconds", connection="spot-2")
+    assert due == NOON.timestamp()
     assert told.value("ws_gateway_breaker_state", endpoint="linear", state="open") == 1
     assert told.value("ws_gateway_breaker_state", endpoint="spot", state="open") == 0
     losses = told.values("ws_gateway_connection_losses_total")

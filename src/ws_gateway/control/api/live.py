@@ -51,8 +51,13 @@ class EventStream(Response):
                 await problem_of(exc, scope["path"])(scope, receive, send)
                 return
             # Of HEAD the headers are all.
-            is_bare = scope.get("state", {}).get("is_bare", False)
-            events = None if is_bare else self._audience.watch(self._caller, self._wanted)
+            state = scope.get("state", {})
+            unsent = {"unsent": state["unsent"]} if "unsent" in state else {}
+            events = (
+                None
+                if state.get("is_bare", False)
+                else self._audience.watch(self._caller, self._wanted, **unsent)
+            )
             sending = asyncio.ensure_future(self._send_all(send, events))
             leaving = asyncio.ensure_future(_left(receive))
             try:
@@ -85,8 +90,8 @@ def _audience(request: Request) -> Audience:
 
 _OK: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Events `picture`, `topics`, `markers`, `errors` and at last `end`; each "
-        "`data` is one line of JSON, of which `LiveEvents` has the shapes.",
+        "description": "Events `begin`, `picture`, `topics`, `markers`, `errors` and at last "
+        "`end`; each `data` is one line of JSON, of which `LiveEvents` has the shapes.",
         "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
     }
 }
@@ -106,8 +111,9 @@ async def watch_live(
     """Send once a second how everything is; what the page at `/console` is drawn from.
 
     It ends after `pictures`, a minute at most: ask again, as the page does. Who reads slowly sees
-    fewer pictures. At most 24 streams may be open, 6 with one key; a further one is answered 429.
-    Warnings and errors of the log are told to keys that are not bound to services.
+    fewer pictures: none is taken before the one before has arrived. At most 24 streams may be open,
+    6 with one key; a further one is answered 429. Warnings and errors of the log are told to keys
+    that are not bound to services.
     """
     return EventStream(audience, caller, query)
 

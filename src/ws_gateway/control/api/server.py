@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import socket
 import ssl
+import struct
 import sys
+import termios
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -72,12 +76,16 @@ class _Protocol(H11Protocol):
     """HTTP whose every refusal is a problem, also of what is no HTTP."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Let the system end a connection whose other side takes nothing any more."""
+        """Let the system end a connection whose other side takes nothing any more.
+
+        What is served on it is told as `state["unsent"]` how much of it has not arrived yet.
+        """
         connection = transport.get_extra_info("socket")
         if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
             connection.setsockopt(
                 socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNREAD_SECONDS * 1000)
             )
+        self.app_state = {**self.app_state, "unsent": partial(unsent_bytes, transport)}
         super().connection_made(transport)
 
     def _should_upgrade(self) -> bool:
@@ -100,6 +108,24 @@ class _Protocol(H11Protocol):
             ):
                 self.transport.write(self.conn.send(event))
         self.transport.close()
+
+
+def unsent_bytes(transport: asyncio.Transport) -> int:
+    """Say how much was written that the other side's system has not taken yet, in bytes.
+
+    Where the system does not tell, it is what has not been handed to it.
+    """
+    connection = transport.get_extra_info("socket")
+    if connection is None or transport.is_closing():
+        return 0
+    waiting = transport.get_write_buffer_size()
+    with contextlib.suppress(OSError):
+        # SIOCOUTQ: sent and not acknowledged, and not sent.
+        (under_way,) = struct.unpack(
+            "i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
+        )
+        waiting += under_way
+    return waiting
 
 
 def _not_http(_msg: str) -> Response:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from ws_gateway.control.connection_schemas import MaintenanceAnswer
 from ws_gateway.control.console.lookout import Lookout, Sight, TopicRow
 from ws_gateway.control.console.schemas import (
+    BrokerLink,
     ConnectionPicture,
     Flow,
     Link,
@@ -36,7 +37,7 @@ from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.remedies import remedy
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint, EventClass, Topic
-from ws_gateway.ports.delivery import QueueStatus
+from ws_gateway.ports.delivery import DeliveryStatus, QueueStatus
 from ws_gateway.ports.feed import ConnectionStatus, SessionState
 from ws_gateway.ports.streams import MarkerReport, StreamReport
 from ws_gateway.runtime.clock import clock_us
@@ -53,6 +54,10 @@ MOST_FILTERS = 64
 
 DATABASE_PATIENCE_SECONDS = 0.25
 """How long a picture waits for the database's answer; the next one has it."""
+
+BROKER_SILENT_SECONDS = 2.5
+"""For how long the broker may owe an answer before that is pointed out. It is given up only after
+10 s, because one that is busy must not be left."""
 
 _RATE_LOOKS = 5
 
@@ -184,11 +189,12 @@ class Pictures:
         return known
 
     async def _take(self, viewers: int) -> Shot:
+        at = datetime.now(UTC)
         await self._ask_database()
         report = self._sources.health.now()
         known = self._sources.topics
         sight = await self._lookout.look([] if known is None else list(known.board.topics()))
-        picture = self._picture(report, sight, viewers)
+        picture = self._picture(at, report, sight, viewers)
         account_of = self._sources.health.account_of
         return Shot(sight.monotonic, _json(picture), sight, self._sources.topics, account_of)
 
@@ -201,12 +207,12 @@ class Pictures:
             self._asking = asyncio.get_running_loop().create_task(asking, name="console database")
         await asyncio.wait({self._asking}, timeout=DATABASE_PATIENCE_SECONDS)
 
-    def _picture(self, report: Report, sight: Sight, viewers: int) -> Picture:
+    def _picture(self, at: datetime, report: Report, sight: Sight, viewers: int) -> Picture:
         queues = sorted(self._sources.health.queues(), key=_queue_urgency)
         connections = sorted(report.connections, key=_connection_urgency)
         lost = report.database_error
         return Picture(
-            at=datetime.now(UTC),
+            at=at,
             status=report.status,
             is_ready=not any(one.is_blocking for one in report.reasons),
             reasons=[
@@ -229,18 +235,22 @@ class Pictures:
             viewers=viewers,
             flow=self._flow(report),
             database=Link(status="lost" if lost else "ok", last_error=lost),
-            broker=Link(status=report.delivery.state.value, last_error=report.delivery.last_error),
+            broker=_broker(report.delivery),
             maintenance=[MaintenanceAnswer.of(one) for one in report.maintenance],
             connections=[
                 ConnectionPicture.model_validate(one, from_attributes=True)
                 for one in connections[:MOST_CONNECTIONS]
             ],
             connection_total=len(connections),
+            streaming_total=sum(
+                one.connection_status is SessionState.STREAMING for one in connections
+            ),
             queues=[
                 QueueAnswer.model_validate(one, from_attributes=True)
                 for one in queues[:MOST_QUEUES]
             ],
             queue_total=len(queues),
+            alerting_total=sum(_is_alerting(one) for one in queues),
             topics=dict(sight.counts),
             quiet_topics=sight.quiet,
             quiet_names=sight.quiet_names,
@@ -299,6 +309,16 @@ class Pictures:
         )
 
 
+def _broker(delivery: DeliveryStatus) -> BrokerLink:
+    silent = max((one.silent_seconds for one in delivery.connections), default=0.0)
+    return BrokerLink(
+        status=delivery.state.value,
+        last_error=delivery.last_error,
+        silent_seconds=round(silent, 1),
+        is_silent=silent >= BROKER_SILENT_SECONDS,
+    )
+
+
 def _private_class(name: EventClass, rows: Sequence[TopicRow]) -> PrivateClass:
     ages = [row.age_seconds for row in rows if row.age_seconds is not None]
     rates = [row.rate for row in rows if row.rate is not None]
@@ -317,6 +337,11 @@ def _private_class(name: EventClass, rows: Sequence[TopicRow]) -> PrivateClass:
 
 def _connection_urgency(one: ConnectionStatus) -> tuple[bool, str]:
     return one.connection_status is SessionState.STREAMING, one.name
+
+
+def _is_alerting(one: QueueStatus) -> bool:
+    is_seen = one.looked_at is not None and one.depth is not None
+    return one.is_current and (bool(one.alerts) or (is_seen and one.problem is not None))
 
 
 def _queue_urgency(one: QueueStatus) -> tuple[bool, bool, int, str]:

@@ -43,6 +43,15 @@ class LiveQuery(BaseModel):
     )
 
 
+class Begin(BaseModel):
+    """What a stream begins with."""
+
+    at: datetime = Field(
+        description="The gateway's clock between the request and this answer: by it a viewer knows "
+        "how old a picture is, whatever its own clock says."
+    )
+
+
 class ReasonToAct(ReasonAnswer):
     """A reason of `/health`, and what to do."""
 
@@ -67,6 +76,17 @@ class Link(BaseModel):
 
     status: str
     last_error: str | None
+
+
+class BrokerLink(Link):
+    """The broker, and whether it answers."""
+
+    silent_seconds: float = Field(
+        description="How long it has owed the oldest answer; 0 while it answers."
+    )
+    is_silent: bool = Field(
+        description="For so long that it is pointed out; whether it is lost is for `status` to say."
+    )
 
 
 class ConnectionPicture(WebsocketState):
@@ -111,7 +131,7 @@ class PrivatePicture(BaseModel):
 class Picture(BaseModel):
     """Everything but topics, markers and errors, as it is now."""
 
-    at: datetime
+    at: datetime = Field(description="When it was begun to be taken: nothing in it is older.")
     status: str = Field(description="As `/health` says it: `ok`, `degraded`, `down`.")
     is_ready: bool = Field(description="`/readyz` answers 200.")
     reasons: list[ReasonToAct]
@@ -122,12 +142,14 @@ class Picture(BaseModel):
     viewers: int = Field(description="Open streams like this one.")
     flow: Flow
     database: Link
-    broker: Link
+    broker: BrokerLink
     maintenance: list[MaintenanceAnswer]
     connections: list[ConnectionPicture] = Field(description="Those that do not stream first.")
     connection_total: int
+    streaming_total: int = Field(description="How many of all connections stream.")
     queues: list[QueueAnswer] = Field(description="Those with an alert or a problem first.")
     queue_total: int
+    alerting_total: int = Field(description="How many of all queues have an alert or a problem.")
     topics: dict[str, int] = Field(description="Wanted topics by state.")
     quiet_topics: int = Field(description="Active, but silent for seconds against their habit.")
     quiet_names: list[str] = Field(description="The first of them.")
@@ -250,6 +272,7 @@ class TroublesPicture(BaseModel):
 class LiveEvents(BaseModel):
     """By the name of the event, what its `data` hold."""
 
+    begin: Begin
     picture: Picture
     topics: TopicsPicture
     markers: MarkersPicture = Field(description="First, and when there are new ones.")

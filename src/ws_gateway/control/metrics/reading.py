@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from functools import lru_cache
 
 from ws_gateway.control.metrics.metric import Sample, Sight
@@ -138,11 +139,10 @@ def per_lane(read: Callable[[LaneStatus], float]) -> Reader:
     return lambda sight: [((lane.lane.value,), read(lane)) for lane in sight.report.delivery.lanes]
 
 
-def per_connection(read: Callable[[ConnectionStatus], float]) -> Reader:
-    """Read a value of each connection that exists."""
+def per_connection(read: Callable[[ConnectionStatus], float | None]) -> Reader:
+    """Read a value of each connection that exists, where it is known."""
     return lambda sight: [
-        ((each.name, each.category, each.account or "", each.shard), read(each))
-        for each in _connections(sight)
+        (_place(each), value) for each in _connections(sight) if (value := read(each)) is not None
     ]
 
 
@@ -155,6 +155,10 @@ def per_queue(read: Callable[[QueueStatus], float | None]) -> Reader:
 
 def _connections(sight: Sight) -> Iterable[ConnectionStatus]:
     return sight.report.connections
+
+
+def _place(connection: ConnectionStatus) -> tuple[str, str, str, str]:
+    return connection.name, connection.category, connection.account or "", connection.shard
 
 
 # ── what takes more than a line ───────────────────────────────────────────────────────────────
@@ -201,12 +205,43 @@ def broker_connections(sight: Sight) -> Iterator[Sample]:
         yield (one.carries.value,), one.state is BrokerState.READY
 
 
+def broker_silences(sight: Sight) -> Iterator[Sample]:
+    """Say of each connection that publishes how long it has been without an answer."""
+    for one in sight.report.delivery.connections:
+        yield (one.carries.value,), one.silent_seconds
+
+
 def breaker_states(sight: Sight) -> Iterator[Sample]:
     """Tell each state of each endpoint's breaker, and which it is."""
     found = {(each.category, each.account or ""): each.breaker for each in _connections(sight)}
     for place, breaker in found.items():
         for state in BreakerState:
             yield (*place, state.value), state is breaker
+
+
+def connection_states(sight: Sight) -> Iterator[Sample]:
+    """Tell each state of each connection, and which it is."""
+    for each in _connections(sight):
+        for state in SessionState:
+            yield (*_place(each), state.value), state is each.connection_status
+
+
+def connection_environments(sight: Sight) -> Iterator[Sample]:
+    """Say to which environment each connection is."""
+    for each in _connections(sight):
+        yield (*_place(each), each.environment), 1.0
+
+
+def connection_errors(sight: Sight) -> Iterator[Sample]:
+    """Tell of which kind the error is that stands of a connection; its text has no bound."""
+    for each in _connections(sight):
+        if each.last_error is not None:
+            yield (*_place(each), each.last_loss or "waiting"), 1.0
+
+
+def moment(at: datetime | None) -> float | None:
+    """Return a moment as Unix time."""
+    return None if at is None else at.timestamp()
 
 
 def is_streaming(connection: ConnectionStatus) -> bool:

@@ -82,6 +82,9 @@ _DELIVERY = (
            read.broker_states, ("state",)),
     Metric("broker_connection_ready", _G, "1 while the connection for `private` or `public` events "
            "takes messages.", read.broker_connections, ("events",)),
+    Metric("broker_silent_seconds", _G, "How long the broker has owed the oldest answer on the "
+           "connection for `private` or `public` events; 0 while it answers.",
+           read.broker_silences, ("events",)),
     Metric("lane_events", _G, "Events a lane holds: waiting, or sent and not yet confirmed.",
            _lane(lambda one: one.events), ("lane",)),
     Metric("lane_waiting_events", _G, "Events of a lane that were not sent yet.",
@@ -121,6 +124,22 @@ _VENUE = (
     Metric("connection_up", _G, "1 while a connection streams. A connection that replaces another "
            "has a name of its own; `shard` names the topics they carry, and stays.",
            _connection(read.is_streaming), _CONNECTION),
+    Metric("connection_state", _G, "1 for the state a connection is in.", read.connection_states,
+           (*_CONNECTION, "state")),
+    Metric("connection_info", _G, "Always 1; says which of Bybit's environments a connection is "
+           "to.", read.connection_environments, (*_CONNECTION, "environment")),
+    Metric("connection_error", _G, "1 for the kind of the error that stands of a connection; none "
+           "once it streams again.", read.connection_errors, (*_CONNECTION, "reason")),
+    Metric("connection_duration_seconds", _G, "How long a connection has been open; none while it "
+           "is not.", _connection(lambda one: one.connection_duration_seconds), _CONNECTION),
+    Metric("connection_heartbeat_timestamp_seconds", _G, "When a connection was last known to "
+           "live, Unix time.", _connection(lambda one: read.moment(one.last_heartbeat_at)),
+           _CONNECTION),
+    Metric("connection_event_timestamp_seconds", _G, "When a connection last brought data, Unix "
+           "time.", _connection(lambda one: read.moment(one.last_event_at)), _CONNECTION),
+    Metric("connection_retry_timestamp_seconds", _G, "When the next attempt to connect is due, "
+           "Unix time; none unless one is waited for.",
+           _connection(lambda one: read.moment(one.retry_at)), _CONNECTION),
     Metric("connection_uptime_ratio", _G, "Share of a connection's life in which it streamed, "
            "0 to 1.", _connection(lambda one: one.uptime_ratio), _CONNECTION),
     Metric("connection_reconnects_total", _C, "Times a connection was opened anew.",

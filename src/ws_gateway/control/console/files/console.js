@@ -4,15 +4,15 @@ import { $, clock, duration, say, set, show } from "./parts.js";
 import {
   drawConnections, drawErrors, drawMarkers, drawPrivate, drawQueues, drawUnknown, drawVerdict, drawVitals,
 } from "./draw.js";
-import { Stream, key } from "./stream.js";
+import { STALE_MS, Stream, key } from "./stream.js";
 import { drawTopics, forget as forgetTopics } from "./topics.js";
 import { openTopic, prepare, refreshTopic } from "./wishes.js";
 
-const STALE_MS = 3000;
+const LATE_MS = 2000;
 
 let picture = null;
 let search = "";
-let seenAt = null; // when the newest picture came, by the browser's clock
+let judged = null; // the picture whose verdict stands on the page
 let lost = null; // {since, why, retryAt} while there is no stream
 
 const stream = new Stream({ event, refused, lost: streamLost });
@@ -22,12 +22,10 @@ const stream = new Stream({ event, refused, lost: streamLost });
 function event(name, data) {
   if (name === "picture") {
     picture = data;
-    seenAt = Date.now();
     lost = null;
-    set(document.body, "data-link", "live");
+    set(document.body, "data-at", data.at);
     show($("live"), true);
     show($("key"), false);
-    drawVerdict(data);
     drawVitals(data);
     drawConnections(data);
     drawQueues(data);
@@ -46,30 +44,37 @@ function event(name, data) {
 // ── the link ──
 
 function streamLost(why, retryMs) {
-  lost = { since: lost?.since ?? seenAt ?? Date.now(), why, retryAt: Date.now() + retryMs };
+  lost = { since: lost?.since ?? picture?.at ?? Date.now(), why, retryAt: Date.now() + retryMs };
   show($("live"), true);
   show($("key"), false);
   drawLink();
 }
 
 function drawLink() {
-  const now = Date.now();
-  const age = seenAt === null ? Infinity : now - seenAt;
+  // By the picture's own time: one that came just now may have been long under way.
+  const age = picture === null ? Infinity : stream.ages.of(picture.at);
+  const old = age === Infinity ? "of an age that cannot be told" : `${duration(age / 1000)} old`;
   if (lost !== null) {
-    const retry = Math.max(0, Math.ceil((lost.retryAt - now) / 1000));
+    const retry = Math.max(0, Math.ceil((lost.retryAt - Date.now()) / 1000));
     say($("link"), `Not connected since ${clock(lost.since)} UTC · ${retry ? `next attempt in ${retry} s` : "trying"}`);
-    set(document.body, "data-link", "lost");
-    const old = seenAt === null ? "Nothing was seen yet." : `What is below is ${duration(age / 1000)} old.`;
-    drawUnknown("Not connected", `${sentence(lost.why)} ${old}`);
-  } else if (seenAt === null) {
+    drawOld("Not connected", `${sentence(lost.why)} ${picture === null ? "Nothing was seen yet." : `What is below is ${old}.`}`);
+  } else if (picture === null) {
     say($("link"), "Connecting…");
   } else if (age > STALE_MS) {
-    say($("link"), `No news for ${duration(age / 1000)}`);
-    set(document.body, "data-link", "lost");
-    drawUnknown("Not known", `The newest picture is ${duration(age / 1000)} old, of ${clock(seenAt)} UTC.`);
+    say($("link"), age === Infinity ? "A clock was set" : `No news for ${duration(age / 1000)}`);
+    drawOld("Not known", `The newest picture is ${old}, of ${clock(picture.at)} UTC.`);
   } else {
-    say($("link"), `Live · ${clock(picture.at)} UTC`);
+    say($("link"), `Live · ${clock(picture.at)} UTC${age > LATE_MS ? `, ${old}` : ""}`);
+    set(document.body, "data-link", "live");
+    if (judged !== picture) drawVerdict(picture);
+    judged = picture;
   }
+}
+
+function drawOld(word, words) {
+  set(document.body, "data-link", "lost");
+  drawUnknown(word, words);
+  judged = null;
 }
 
 function sentence(words) {
@@ -89,7 +94,7 @@ function refused(problem) {
 
 function askForKey(problem = null) {
   stream.stop();
-  [picture, seenAt, lost] = [null, null, null];
+  [picture, judged, lost] = [null, null, null];
   forgetTopics();
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   for (const form of document.forms) form.reset(); // nothing of one person's is left for the next

@@ -24,14 +24,23 @@ export function drawVerdict(picture) {
     const blocks = missing ? "data are missing" : "no data are missing";
     words = `${line} ${plural(reasons, "reason")}, ${blocks}.`.trim();
   }
+  const refused = picture.topics.rejected ?? 0;
+  if (refused) words += ` Bybit refused ${plural(refused, "topic")}, told below.`;
   const quiet = picture.quiet_topics;
   if (quiet) {
     const more = quiet > picture.quiet_names.length ? ", …" : "";
-    words += ` ${plural(quiet, "topic")} fell silent just now: ${picture.quiet_names.join(", ")}${more}`;
+    words += ` ${plural(quiet, "topic")} fell silent just now: ${picture.quiet_names.join(", ")}${more || "."}`;
   }
-  const isWatch = quiet > 0 && kind === "ok";
+  if (picture.broker.is_silent) {
+    const silence = `RabbitMQ has answered nothing for ${duration(picture.broker.silent_seconds)}.`;
+    words = kind === "ok" ? words.replace(line, silence) : `${words} ${silence}`;
+  }
+  const isWatch = kind === "ok" && (quiet > 0 || picture.broker.is_silent);
   verdict(isWatch ? "warn" : kind, isWatch ? "Watch" : word, words);
   sync($("reasons"), picture.reasons, (one) => `${one.code} ${one.subject}`, makeReason, drawReason);
+  const hidden = reasons - picture.reasons.length;
+  show($("reasons-more"), hidden > 0);
+  say($("reasons-more"), `${plural(hidden, "further reason")} not shown; those for which data are missing come first.`);
   const mark = isWatch ? "▲" : { ok: "✓", warn: "▲", bad: "✕" }[kind] ?? "?";
   document.title = `${mark} ${isWatch ? "Watch" : word}${reasons ? ` (${reasons})` : ""} · ws-gateway`;
 }
@@ -90,8 +99,8 @@ export function drawVitals(picture) {
     { name: "Not delivered", value: count(flow.lost), note: "since the start" },
     {
       name: "RabbitMQ",
-      kind: broker.status === "ready" ? "ok" : "bad",
-      value: broker.status.replace("_", " "),
+      kind: broker.status !== "ready" ? "bad" : broker.is_silent ? "warn" : "ok",
+      value: broker.is_silent ? `silent ${duration(broker.silent_seconds)}` : broker.status.replace("_", " "),
     },
     { name: "Private data", ...privateState(picture) },
     { name: "PostgreSQL", kind: database.status === "ok" ? "ok" : "bad", value: database.status },
@@ -165,9 +174,15 @@ const CONNECTION_KINDS = {
 
 export function drawConnections(picture) {
   const { connections, at } = picture;
-  const streaming = connections.filter((one) => one.connection_status === "streaming").length;
+  const streaming = picture.streaming_total;
   const total = picture.connection_total;
-  say($("connections-count"), total ? `${streaming} of ${total} stream` : "");
+  say($("connections-count"), total ? `${count(streaming)} of ${count(total)} stream` : "");
+  const shown = connections.filter((one) => one.connection_status === "streaming").length;
+  const hidden = total - connections.length;
+  const idle = hidden - (streaming - shown);
+  show($("connections-more"), hidden > 0);
+  say($("connections-more"), `${plural(hidden, "further connection")} not shown: ${idle
+    ? `${count(idle)} of them ${idle === 1 ? "does" : "do"} not stream` : "all of them stream"}.`);
   show($("connections-empty"), total === 0);
   const columns = [
     ["Connection", "head"], ["State", "state"], ["Topics", "number"], ["Last data", "number"],
@@ -196,9 +211,10 @@ export function drawConnections(picture) {
   });
   sync($("maintenance"), picture.maintenance, (one) => one.id, () => make("p", { class: "banner" }),
     (row, one) => {
-      const until = one.ends_at ? `until ${clock(one.ends_at)}` : "until further notice";
-      say(row, `Bybit announced maintenance, ${one.state}: ${one.title || "without a title"}, `
-        + `${one.endpoints.join(", ")}, ${until}`);
+      const until = one.ends_at ? `until ${clock(one.ends_at)} UTC` : "until further notice";
+      const of = one.endpoints.join(", ") || "none";
+      say(row, `Bybit announced maintenance, ${one.state}: “${one.title || "without a title"}”. `
+        + `It takes data from: ${of}, ${until}.`);
     });
   const environment = connections[0]?.environment ?? "";
   say($("environment"), environment.replace(/^wss?:\/\//, ""));
@@ -216,7 +232,7 @@ const ALERTS = {
 
 export function drawQueues(picture) {
   const { queues, at } = picture;
-  const troubled = queues.filter((one) => one.is_current && (one.alerts.length || (one.problem && isSeen(one)))).length;
+  const troubled = picture.alerting_total;
   const total = picture.queue_total;
   const away = queues.find((one) => !one.is_current && isSeen(one));
   const words = [count(total), troubled ? `${troubled} with an alert` : null,
@@ -233,6 +249,9 @@ export function drawQueues(picture) {
   show($("queues-unseen"), unseen.length > 0);
   const why = picture.uptime_seconds > BEGINNING_SECONDS && unseen[0]?.problem ? `: ${unseen[0].problem}` : " yet";
   say($("queues-unseen"), `${plural(unseen.length, "queue")} could not be looked at${why}`);
+  const hidden = total - queues.length;
+  show($("queues-more"), hidden > 0);
+  say($("queues-more"), `${plural(hidden, "further queue")} not shown; those with an alert come first.`);
   show($("queues-still"), still.length > 0);
   say($("queues-still"), `${plural(still.length, "further queue")}, empty and without a consumer${away ? " when last looked at" : ""}: ${still.map((one) => one.name).join(", ")}`);
   sync($("queues"), busy, (one) => one.name, () => makeRow(columns), (row, one) => {

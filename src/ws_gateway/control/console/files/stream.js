@@ -1,8 +1,13 @@
 // The stream of pictures: read with fetch, because EventSource can send no key.
 
+import { Ages } from "./age.js";
+
+/** What is older is not shown as the present; with the second between two pictures that is 5 s. */
+export const STALE_MS = 4000;
 const SILENT_MS = 5000; // the stream is cut if nothing comes for so long; a picture is due each second
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 5000;
+const LAGGING_MS = 2000; // so much later than the first picture of a stream: a new one would be faster
 const LONGEST_EVENT = 4 * 1024 * 1024;
 const KEY = "ws-gateway-key";
 
@@ -38,6 +43,9 @@ function asBytes(word) {
  * on.lost(why, retryInMs) when there is no stream.
  */
 export class Stream {
+  /** How old what came is. */
+  ages = new Ages();
+
   #on;
   #search = "";
   #run = null;
@@ -96,6 +104,8 @@ export class Stream {
     let watchdog = setTimeout(stop, SILENT_MS);
     try {
       const query = new URLSearchParams({ search: this.#search });
+      const asked = this.ages.read();
+      let first = null; // how late the first picture was: so long the way takes
       const answer = await fetch(`/api/v1/live?${query}`, {
         headers: { "X-API-Key": asBytes(key.read() ?? ""), Accept: "text/event-stream" },
         cache: "no-store",
@@ -115,8 +125,13 @@ export class Stream {
         for (const part of parts) {
           const [name, data] = parse(part);
           if (name === "end") return null;
+          if (name === "begin") this.ages.hear(asked, data.at);
+          else if (!signal.aborted) this.#on.event(name, data);
+          if (name !== "picture") continue;
+          const age = this.ages.of(data.at);
+          first ??= age;
+          if (age > Math.max(STALE_MS, first + LAGGING_MS)) throw new Cut("what came was of long ago");
           this.#failures = 0;
-          if (!signal.aborted) this.#on.event(name, data);
         }
       }
     } catch (error) {
