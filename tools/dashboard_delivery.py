@@ -135,7 +135,7 @@ PRIVATE = Dashboard(
         light("Database", "ws_gateway_database_up"),
         number("Logins refused, last hour", "sum(increase(ws_gateway_login_failures_total[1h]))"),
         number("Rows that wait", "sum(ws_gateway_balance_rows_waiting)", bad_from=None),
-        number("Rows that were lost", "ws_gateway_balance_rows_lost_total"),
+        number("Rows that were lost", "sum(ws_gateway_balance_rows_lost_total)"),
         number("Differences nobody explains", "sum(ws_gateway_stream_differences_total)"),
         number(
             "Readings that failed, last hour",
@@ -172,8 +172,11 @@ PRIVATE = Dashboard(
             [(rate("ws_gateway_balance_rows_stored_total", "kind"), "{{kind}}")],
             "ops",
         ),
-        Panel("Balance rows waiting", [("ws_gateway_balance_rows_waiting", "in {{place}}")]),
-        Panel("Balance rows on disk", [("ws_gateway_balance_spool_bytes", "bytes")], "bytes"),
+        Panel(
+            "Balance rows waiting",
+            [("ws_gateway_balance_rows_waiting", "{{account}} in {{place}}")],
+        ),
+        Panel("Balance rows on disk", [("ws_gateway_balance_spool_bytes", "{{account}}")], "bytes"),
         Panel(
             "Records refused",
             [(rate("ws_gateway_private_records_refused_total", "reason"), "{{reason}}")],

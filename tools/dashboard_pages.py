@@ -97,7 +97,7 @@ _OVERVIEW = Dashboard(
             [
                 ("ws_gateway:event_delivery:ratio_in_50ms_rate5m", "confirmed in 50 ms"),
                 ("ws_gateway:http_request:ratio_in_200ms_rate5m", "answered in 200 ms"),
-                ("ws_gateway:balance_persistence:ratio_in_1s_rate5m", "stored in 1 s"),
+                ("ws_gateway:balance_persistence:ratio_in_1s_rate5m", "{{account}} stored in 1 s"),
                 ("ws_gateway:resubscribe:ratio_in_5s_rate1h", "back in 5 s"),
             ],
             "percentunit",

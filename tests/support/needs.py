@@ -20,6 +20,7 @@ NEEDS: Mapping[str, str] = MappingProxyType(
         "browser": "a Chromium: `make browser` as root, or your package manager",
         "frames": "the recorded frames of the exchange, in `../shared` beside the checkout",
         "mount": "the right to mount a small file system: run as root",
+        "prometheus": "Prometheus: Debian's package of that name",
         "promtool": "promtool: Debian's package prometheus",
         "volumes": "a second volume at /dev/shm",
         "rabbitmq": "an installed rabbitmq-server: Debian's package of that name",

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import yaml
 
 from amqp_probe import free_ports
+from support.needs import skip_without
 from support.panels import asked_of
 from support.programs import until
 
@@ -66,7 +66,7 @@ async def prometheus(folder: Path, instance: str) -> AsyncIterator[Prometheus]:
     """
     program = shutil.which("prometheus")
     if program is None:
-        pytest.skip("needs prometheus, of the Debian package of that name")
+        skip_without("prometheus", "panels ask it")
     config = yaml.safe_load((SHIPPED / "prometheus.yml").read_text("utf-8"))
     (scraped,) = config["scrape_configs"]
     scraped["static_configs"] = [{"targets": [instance]}]

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
 import yaml
 
 import dashboards
@@ -16,6 +15,7 @@ from dashboard_bybit import WEBSOCKET_STATE
 from dashboard_pages import DASHBOARDS, NOT_SHOWN
 from dashboard_panel import WIDE
 from support.memory_gateway import Gateway
+from support.needs import skip_without
 from support.panels import PROCESS, asked_of, every_panel, labels_of, metrics_in
 from support.scraped import scrape
 from ws_gateway.control.connection_schemas import WebsocketState
@@ -185,7 +185,7 @@ def test_promtool_can_read_every_query(tmp_path: Path) -> None:
     """As if each were a rule, because that is what promtool reads."""
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("needs promtool, of the Debian package prometheus")
+        skip_without("promtool", "queries are read by it")
     queries = [
         asked_of(one["expr"], "x:1") for _, _, read in every_panel() for one in read["targets"]
     ]
