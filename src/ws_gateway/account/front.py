@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+import structlog
+
 from ws_gateway.account.reconcile import Reconciliation
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.domain.event import GapReason, Observation
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
 from ws_gateway.ports.feed import TopicObserver
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 def _by_account(topics: Iterable[Topic]) -> Mapping[str | None, list[Topic]]:
@@ -55,9 +59,17 @@ class PrivateFronts:
             self._fronts[account].break_streams(broken, reason, detail, is_announced=is_announced)
 
     def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
-        """Take note that what was told did not arrive, account by account."""
+        """Take note that what was told did not arrive, account by account.
+
+        The disk may hold losses of an account that has been taken out of the settings since: nobody
+        can read those again, and they must not cost the accounts that are there.
+        """
         for account, lost in _by_account(topics).items():
-            self._fronts[account].facts_lost(lost, since)
+            if account in self._fronts:
+                self._fronts[account].facts_lost(lost, since)
+            else:
+                named = sorted(topic.name for topic in lost)
+                log.warning("account.loss_of_unknown", account=account, topics=named)
 
     def topic_changed(self, topic: Topic, state: SubscriptionState, error: str | None) -> None:
         """Pass a topic's state on."""

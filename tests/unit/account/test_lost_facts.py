@@ -10,6 +10,7 @@ import msgspec
 from support.account_desk import NOW_MS
 from support.memory_lists import MemoryLists, MemoryMarks
 from support.reconcile_room import EXECUTION, ORDER, Room, execution, order, over_rest, until
+from ws_gateway.account.front import PrivateFronts
 from ws_gateway.account.mark_book import LOST_MS
 from ws_gateway.domain.event import Event
 from ws_gateway.domain.mark import Mark
@@ -239,3 +240,20 @@ async def test_a_further_account_knows_again_what_an_earlier_process_told() -> N
             await until(lambda: marks.marks[LINE].seen)
     assert len(first.events(topic)) == 1
     assert second.events(topic) == []
+
+
+async def test_a_loss_of_an_account_that_is_no_longer_named_costs_no_other_its_own() -> None:
+    """It lay on disk when the account was taken out of the settings; it ended every start."""
+    lists, marks = MemoryLists(), MemoryMarks()
+    lists.add(Listing.EXECUTIONS, "linear", row(1, NOW_MS - 60 * HOUR_MS))
+    await through(lists, marks, NOW_MS)
+    room = Room(lists, marks)
+    async with room.running():
+        room.connect(EXECUTION)
+        await room.done()
+        assert "rest e1" not in told(room)
+        gone = build_topic(Channel.ORDER, account="sub1")
+        since = NOW_MS - 60 * HOUR_MS
+        PrivateFronts({None: room.front}).facts_lost([gone, EXECUTION], since)
+        await room.done(2)
+    assert "rest e1" in told(room)
