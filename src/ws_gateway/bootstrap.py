@@ -99,8 +99,7 @@ async def _run_rooms(
     if path.recorder is not None:
         path.recorder.start()
     await path.spool.open()
-    for account in path.accounts:
-        await account.restore()
+    await or_stop(_restore(path), stop)
     async with asyncio.TaskGroup() as rooms:
         spooling = rooms.create_task(path.spool.run(), name="spool")
         storing = [
@@ -145,6 +144,11 @@ async def _run_rooms(
             async with asyncio.timeout(SPOOL_SECONDS):
                 await path.spool.close()
     return drained or not path.publisher.status().buffered_events
+
+
+async def _restore(path: DataPath) -> None:
+    """Take up what earlier processes stored; a database that is away holds each account up."""
+    await asyncio.gather(*(account.restore() for account in path.accounts))
 
 
 def _begin_aside(

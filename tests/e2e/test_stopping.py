@@ -207,18 +207,43 @@ async def test_sigterm_ends_the_wait_for_a_locked_schema(site: Site) -> None:
         async with holder.transaction(), _starting(site) as program:
             await holder.execute("LOCK TABLE schema_migrations IN ACCESS EXCLUSIVE MODE")
 
-            async def waiting() -> int | None:
-                blocked: int = await holder.fetchval(
-                    "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database"
-                    " WHERE d.datname = current_database() AND NOT granted"
-                )
-                return blocked
-
-            await until(waiting, seconds=10, what="the migration waits for the lock")
+            await _until_locked_out(holder)
             assert await program.terminate(4) == 0
             assert [r["event"] for r in program.records][-1] == "gateway.stopped_before_start"
     finally:
         await holder.close()
+
+
+async def test_sigterm_ends_the_wait_for_stored_balances(site: Site) -> None:
+    """They are taken up before anything else begins; a locked table held the stop up, too."""
+    async with _starting(site) as program:
+
+        async def started() -> bool:
+            return bool(program.logged("gateway.started"))
+
+        await until(started, seconds=30, what="a first start")
+        assert await program.terminate() == 0
+    holder = await asyncpg.connect(site.database_url)
+    try:
+        async with holder.transaction():
+            await holder.execute("LOCK TABLE account_balances_latest IN ACCESS EXCLUSIVE MODE")
+            async with _starting(site) as program:
+                await _until_locked_out(holder)
+                assert await program.terminate(4) == 0
+                assert [r["event"] for r in program.records][-1] == "gateway.stopped_before_start"
+    finally:
+        await holder.close()
+
+
+async def _until_locked_out(holder: asyncpg.Connection) -> None:
+    async def waiting() -> int | None:
+        blocked: int = await holder.fetchval(
+            "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database"
+            " WHERE d.datname = current_database() AND NOT granted"
+        )
+        return blocked
+
+    await until(waiting, seconds=20, what="somebody waits for the lock")
 
 
 @asynccontextmanager

@@ -60,10 +60,10 @@ def check_disk(settings: Settings) -> Finding:
             "let this user write there, or name another folder in WSG_DATA_DIR",
         )
     said = f"{folder}: {size_words(free)} free"
-    if free < settings.spool_max_bytes:
+    if free < settings.most_spooled_bytes:
         return warning(
             "disk",
-            f"{said}, and the spool may take {size_words(settings.spool_max_bytes)}",
+            f"{said}, and the spools may take {size_words(settings.most_spooled_bytes)}",
             "free some space, or lower WSG_SPOOL_MAX_BYTES",
         )
     return ok("disk", said)
