@@ -119,13 +119,14 @@ class MemoryDelivery:
     lanes: tuple[LaneStatus, ...] = field(default=())
     spool_error: str | None = None
     lost: Carries | None = None
+    silent_seconds: float = 0.0
 
     def status(self) -> DeliveryStatus:
         """Return the state right now."""
         connections = [
-            PublishingStatus(one, self.state, self.last_error)
+            PublishingStatus(one, self.state, self.last_error, self.silent_seconds)
             if self.lost in (None, one)
-            else PublishingStatus(one, BrokerState.READY, None)
+            else PublishingStatus(one, BrokerState.READY, None, self.silent_seconds)
             for one in Carries
         ]
         return DeliveryStatus(

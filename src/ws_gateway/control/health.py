@@ -37,6 +37,10 @@ PING_SECONDS = 2.0
 PING_AGE_SECONDS = 1.0
 """How long an answer serves further callers: the probes need no key, so anybody may call them."""
 
+BROKER_SILENT_SECONDS = 2.5
+"""For how long the broker may owe an answer before that is told. It is given up only later
+(`WSG_PUBLISH_DEADLINE_SECONDS`), because one that is busy must not be left."""
+
 MAX_DIFFERENCES = 1000
 """How many topics one look at the connections names; all are counted."""
 
@@ -327,6 +331,12 @@ def _broker_reasons(delivery: DeliveryStatus, place: str) -> Iterator[Reason]:
         because = f": {one.last_error}" if one.last_error else ""
         detail = f"the connection for {one.carries} events is {one.state}{because} ({place})"
         yield Reason(_broker_code(one.state), "broker", detail)
+    silent = [one for one in delivery.connections if one.silent_seconds >= BROKER_SILENT_SECONDS]
+    if silent:
+        whose = " and ".join(one.carries for one in silent)
+        seconds = max(one.silent_seconds for one in silent)
+        detail = f"{place} has answered nothing for {seconds:.0f} s about {whose} events"
+        yield Reason("broker_silent", "broker", detail, is_blocking=False)
 
 
 def _broker_code(state: BrokerState) -> str:

@@ -26,6 +26,8 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "broker_lost": "Bring RabbitMQ back, or the way to it. Private events go to disk "
         "meanwhile; the gateway connects again by itself.",
         "broker_refuses": "Empty or delete the queue it names, or let it drop its oldest messages.",
+        "broker_silent": "Look whether RabbitMQ, its disk or the way to it is frozen. Nothing is "
+        "lost yet; if it stays silent the connection is given up and made anew.",
         "capacity_near": "Start the consumers of this queue, or more of them: soon its oldest "
         "messages are dropped.",
         "connection_idle": "Look at the topics that are not active; data of others flow.",

@@ -162,6 +162,22 @@ async def test_one_broker_connection_that_is_lost_is_named_and_degrades(
     assert list(states.values()) == ["ready"]
 
 
+async def test_a_broker_that_owes_an_answer_degrades_before_it_counts_as_lost(
+    gateway: Gateway,
+) -> None:
+    """Frozen or overloaded: nothing is lost yet, but green it is not."""
+    gateway.delivery.silent_seconds = 1.0
+    assert (await gateway.health())["reasons"] == []
+    gateway.delivery.silent_seconds = 3.0
+    body = (await gateway.http.get("/health")).json()
+    (reason,) = body["reasons"]
+    assert (reason["code"], reason["is_blocking"]) == ("broker_silent", False)
+    told = "RabbitMQ has answered nothing for 3 s about private and public events"
+    assert reason["detail"] == told
+    assert body["status"] == "degraded"
+    assert (await gateway.http.get("/readyz")).status_code == 200
+
+
 async def test_queue_problems_are_reasons(gateway: Gateway) -> None:
     """Each is told in delivery's words; what is used as it is makes nothing unready."""
     drifted = QueueProblem("b", "queue b drifted", is_blocking=False)

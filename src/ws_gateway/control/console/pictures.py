@@ -30,7 +30,7 @@ from ws_gateway.control.console.schemas import (
     TroublePicture,
     TroublesPicture,
 )
-from ws_gateway.control.health import HealthReporter, Report
+from ws_gateway.control.health import BROKER_SILENT_SECONDS, HealthReporter, Report
 from ws_gateway.control.metrics.metric import Meters
 from ws_gateway.control.queue_schemas import QueueAnswer
 from ws_gateway.control.reconciler import Reconciler
@@ -54,10 +54,6 @@ MOST_FILTERS = 64
 
 DATABASE_PATIENCE_SECONDS = 0.25
 """How long a picture waits for the database's answer; the next one has it."""
-
-BROKER_SILENT_SECONDS = 2.5
-"""For how long the broker may owe an answer before that is pointed out. It is given up only after
-10 s, because one that is busy must not be left."""
 
 _RATE_LOOKS = 5
 

@@ -31,11 +31,7 @@ export function drawVerdict(picture) {
     const more = quiet > picture.quiet_names.length ? ", …" : "";
     words += ` ${plural(quiet, "topic")} fell silent just now: ${picture.quiet_names.join(", ")}${more || "."}`;
   }
-  if (picture.broker.is_silent) {
-    const silence = `RabbitMQ has answered nothing for ${duration(picture.broker.silent_seconds)}.`;
-    words = kind === "ok" ? words.replace(line, silence) : `${words} ${silence}`;
-  }
-  const isWatch = kind === "ok" && (quiet > 0 || picture.broker.is_silent);
+  const isWatch = kind === "ok" && quiet > 0;
   verdict(isWatch ? "warn" : kind, isWatch ? "Watch" : word, words);
   sync($("reasons"), picture.reasons, (one) => `${one.code} ${one.subject}`, makeReason, drawReason);
   const hidden = reasons - picture.reasons.length;
