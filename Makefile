@@ -3,7 +3,7 @@ PYTHON ?= python3
 SECONDS ?=
 MINUTES ?=
 ARGS ?=
-WORKERS ?= 4
+WORKERS ?= 6
 
 VENV := .venv/installed-from
 BIN := .venv/bin
