@@ -20,6 +20,7 @@ from support.programs import Gateway, until
 from support.prometheus import Prometheus, prometheus
 from support.proxy import TcpProxy, address, through
 from support.site import KEYS, Site
+from ws_gateway.control.health import BROKER_SILENT_SECONDS
 from ws_gateway.control.metrics.reading import LOSSES
 
 pytestmark = pytest.mark.timeout(180)
@@ -136,7 +137,7 @@ def _panel(title: str) -> list[str]:
 
 
 async def _shown(holds: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Wait for what a panel shows; it is asked once in two seconds, so it may be so much later."""
+    """Wait for what a panel shows; a page asks once a second, so it may be that much later."""
     began = time.monotonic()
 
     async def asked() -> bool:
@@ -192,6 +193,15 @@ async def test_faults_of_exchange_broker_and_gateway_are_on_the_dashboards_in_se
             "connection_not_streaming"
         }
 
+        (owed,) = _panel("Broker owes an answer for")
+
+        async def is_silent() -> bool:
+            return any(
+                float(each["value"][1]) >= BROKER_SILENT_SECONDS for each in await one.now(owed)
+            )
+
+        await proxy.stall()
+        await _shown(is_silent, "the broker is frozen")
         await proxy.cut()
         await _shown(stat("Broker", 0), "the broker is away")
         await gateway.kill()
