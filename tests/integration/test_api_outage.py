@@ -10,9 +10,9 @@ from uuid import uuid4
 
 import pytest
 
-from support.bridge import bridge_to
 from support.control_room import PATH, control_room, is_problem
 from support.proxy import TcpProxy
+from support.relay import relay_to, to_postgres
 from ws_gateway.control.health import PING_AGE_SECONDS, PING_SECONDS
 from ws_gateway.control.key_words import make_key
 from ws_gateway.domain.subscription import SubscriptionState
@@ -102,7 +102,7 @@ async def test_a_silent_database_does_not_hold_up_the_probes(
     database_url: str, open_proxy: OpenProxy
 ) -> None:
     """They answer when their own wait is over, not when the driver has given up too."""
-    async with bridge_to(database_url) as port:
+    async with relay_to(to_postgres(database_url)) as port:
         proxy = await open_proxy("127.0.0.1", port)
         url = f"postgresql://postgres@127.0.0.1:{proxy.port}{urlsplit(database_url).path}"
         async with control_room(url) as api:
