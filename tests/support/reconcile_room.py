@@ -44,7 +44,12 @@ class Room:
     """One process's account room; what it stores survives it in `marks`."""
 
     def __init__(
-        self, lists: MemoryLists, marks: MemoryMarks, *, every_seconds: float = 3600.0
+        self,
+        lists: MemoryLists,
+        marks: MemoryMarks,
+        *,
+        every_seconds: float = 3600.0,
+        rng: Random | None = None,
     ) -> None:
         self.lists, self.marks = lists, marks
         self.outlet, self.counters, self.receipts = MemoryOutlet(), Counters(), Receipts()
@@ -77,7 +82,7 @@ class Room:
             counters=self.counters,
             option_coins=["BTC"],
             every_seconds=every_seconds,
-            rng=Random(1),
+            rng=rng or Random(1),
         )
         self.front = PrivateFront(self.stage, self.reconciliation, self)
         self.runner.report_losses_to(self.front)

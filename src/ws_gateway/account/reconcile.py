@@ -97,11 +97,14 @@ class Reconciliation:
         self._monotonic = monotonic
         self._active: set[Topic] = set()
         self._broken: dict[Topic, float] = {}  # since when it is known to lack something
+        self._unread: set[Topic] = set()  # of them, those that no reading was begun for since
         self._teller = Teller(stage, lists, unreadable, delivery)
         self._sought: Counter[str] = Counter()  # orders in no list, by how often looked for
         self._given_up: set[str] = set()
         self._wake = asyncio.Event()
         self._faults: dict[Topic, str] = {}  # why what was read of it last is not complete
+        self._again: dict[Topic, float] = {}  # when such a topic is tried again
+        self._delays = self._fresh_delays()
         self._fault_since = 0.0
         self._healthy_at = 0.0  # when those that lack nothing are read again
         self._book = MarkBook(keeper, monotonic=monotonic)
@@ -118,6 +121,7 @@ class Reconciliation:
                 self._active.add(topic)
                 self._book.flows(topic)
                 self._broken.setdefault(topic, self._monotonic())
+                self._unread.add(topic)
                 self._streams.hold([topic])
                 self._wake.set()
             return
@@ -126,7 +130,8 @@ class Reconciliation:
             self._streams.hold([topic])  # its first facts may come before the ack
         elif state in _LEAVING:
             self._broken.pop(topic, None)
-            self._faults.pop(topic, None)
+            self._unread.discard(topic)
+            self._succeed(topic)
             self._streams.release([topic])
             if state is SubscriptionState.REMOVED:
                 self._forget(topic)
@@ -138,6 +143,7 @@ class Reconciliation:
                 continue
             self._streams.hold([topic])
             self._broken[topic] = self._monotonic()
+            self._unread.add(topic)
             if reason is GapReason.DISCONNECT:
                 self._active.discard(topic)  # until it is acknowledged anew
         self._wake.set()
@@ -169,23 +175,13 @@ class Reconciliation:
 
     async def run(self) -> None:
         """Reconcile until cancelled; whatever fails is tried again, the stream goes on."""
-        delays = self._fresh_delays()
-        pause: float = self._every_seconds
+        self._healthy_at = self._monotonic() + self._every_seconds
         while True:
-            if not self._wake.is_set() or self._faults:
-                self._wake.clear()
-                await self._sleep(pause)
             self._wake.clear()
-            retry_after = 0.0
-            for topics in (self._due(), self._others()):
-                if topics:
-                    wanted = await self._attempt(sorted(topics, key=_key))
-                    retry_after = max(retry_after, wanted)
-            if self._faults:
-                pause = max(next(delays), retry_after)
+            if topics := self._due():
+                await self._attempt(sorted(topics, key=_key))
             else:
-                delays = self._fresh_delays()
-                pause = max(0.0, self._healthy_at - self._monotonic())
+                await self._sleep(self._next_at() - self._monotonic())
 
     def _fresh_delays(self) -> Iterator[float]:
         return full_jitter(base_seconds=1.0, cap_seconds=30.0, rng=self._rng, first_at_once=False)
@@ -198,20 +194,31 @@ class Reconciliation:
             return  # it is time
 
     def _due(self) -> set[Topic]:
-        """Name the topics that flow again and may lack something."""
-        return self._active & self._broken.keys()
+        """Name what is to be read now, in one reading; the most urgent if there is more.
 
-    def _others(self) -> set[Topic]:
-        """Name those to read though no break is known: that failed, or whose time has come."""
-        others = self._active - self._broken.keys()
-        if self._monotonic() < self._healthy_at:
-            return others & self._faults.keys()
-        self._healthy_at = self._monotonic() + self._every_seconds
-        return others
+        A topic that flows again, or lost something, waits for no other's pause. What failed is
+        tried again in its own time, and the clock comes round for what lacks nothing.
+        """
+        now = self._monotonic()
+        again = {topic for topic in self._active if self._again.get(topic, now + 1) <= now}
+        if lacking := self._active & self._unread | again & self._broken.keys():
+            return lacking
+        if failed := again - self._broken.keys():
+            return failed
+        if now < self._healthy_at:
+            return set()
+        self._healthy_at = now + self._every_seconds
+        return self._active - self._broken.keys() - self._again.keys()
 
-    async def _attempt(self, topics: list[Topic]) -> float:
-        """Read and tell what is missing; answers how long the venue wants to be left alone."""
+    def _next_at(self) -> float:
+        """Say when something is to be read though nothing happens until then, our clock, s."""
+        again = (at for topic, at in self._again.items() if topic in self._active)
+        return min([self._healthy_at, *again])
+
+    async def _attempt(self, topics: list[Topic]) -> None:
+        """Read and tell what is missing of these."""
         begun = self._monotonic()
+        self._unread.difference_update(topics)
         is_gap = any(topic in self._broken for topic in topics)
         reading = asyncio.create_task(self._read(topics), name="reconcile")
         try:
@@ -219,7 +226,9 @@ class Reconciliation:
                 self._resume(topics, begun, "data flows; what was missed is still being read")
             read = await reading
         except Retryable as exc:
-            return self._fail(topics, begun, str(exc), exc)
+            pause = exc.retry_after_seconds if isinstance(exc, VenueLost) else None
+            self._fail(topics, begun, str(exc), pause or 0.0)
+            return
         finally:
             reading.cancel()
         if not is_gap:
@@ -234,14 +243,14 @@ class Reconciliation:
         said = f"reconciled over REST: {told or 'nothing was missing'}"
         self._resume(done, begun, said, is_complete=True)
         for topic in done:
-            self._faults.pop(topic, None)
+            self._succeed(topic)
             if self._broken.get(topic, begun) <= begun:
                 self._broken.pop(topic, None)
         if failed:
             why = "; ".join(f"{part}: {fault}" for part, fault in sorted(read.faults.items()))
-            return self._fail(sorted(failed, key=_key), begun, why, read)
-        self._ended("done", begun)
-        return 0.0
+            self._fail(sorted(failed, key=_key), begun, why, read.retry_after)
+        else:
+            self._ended("done", begun)
 
     async def _read(self, topics: list[Topic]) -> Reading:
         now_ms = await self._lists.time_ms()
@@ -283,19 +292,28 @@ class Reconciliation:
             is_complete=is_complete,
         )
 
-    def _fail(
-        self, topics: Iterable[Topic], begun: float, why: str, cause: Reading | Retryable
-    ) -> float:
-        topics = list(topics)
+    def _fail(self, topics: Iterable[Topic], begun: float, why: str, pause: float) -> None:
+        """Say that these are not complete, and when they are tried again: not before a pause, s."""
+        topics = [topic for topic in topics if self._is_wanted(topic)]
         if not self._faults:
             self._fault_since = begun
             log.warning("account.not_reconciled", account=self._stage.account, why=why)
         self._faults |= dict.fromkeys(topics, why)
+        at = self._monotonic() + max(next(self._delays), pause)
+        self._again |= dict.fromkeys(topics, at)
         self._ended("failed", begun)
         self._resume(topics, begun, f"data flows; what was missed could not be read: {why}")
-        if isinstance(cause, Reading):
-            return cause.retry_after
-        return (cause.retry_after_seconds or 0.0) if isinstance(cause, VenueLost) else 0.0
+
+    def _is_wanted(self, topic: Topic) -> bool:
+        """Say whether somebody wants it still, whether it flows or not."""
+        return topic in self._active or topic in self._broken
+
+    def _succeed(self, topic: Topic) -> None:
+        """Take note that of this topic nothing failed, or that nobody wants it any more."""
+        self._faults.pop(topic, None)
+        self._again.pop(topic, None)
+        if not self._faults:
+            self._delays = self._fresh_delays()
 
     def _ended(self, how: str, begun: float) -> None:
         self._counters.reconciliations[how] += 1
@@ -310,8 +328,9 @@ class Reconciliation:
         known = self._book.marks or {}
         for found, facts in told_facts:
             topic, place = found.topic, (found.topic.name, str(found.category))
-            is_wanted = topic in self._active or topic in self._broken
-            if (topic, place[1]) in read.failed or not is_wanted or topic.name in self._set_back:
+            if (topic, place[1]) in read.failed or not self._is_wanted(topic):
+                continue
+            if topic.name in self._set_back:
                 continue  # of what was lost meanwhile, this reading knows nothing
             told = []
             if topic.channel is not Channel.POSITION:  # their states are few, and told again

@@ -9,31 +9,17 @@ import msgspec
 
 from support.account_desk import NOW_MS
 from support.memory_lists import MemoryLists, MemoryMarks
+from support.reconcile_lists import SlowLists
 from support.reconcile_room import EXECUTION, ORDER, Room, execution, order, over_rest, until
 from ws_gateway.account.front import PrivateFronts
 from ws_gateway.account.mark_book import LOST_MS
 from ws_gateway.domain.event import Event
 from ws_gateway.domain.mark import Mark
-from ws_gateway.domain.private_list import Listing, ListPage, ListQuery
+from ws_gateway.domain.private_list import Listing
 from ws_gateway.domain.topic import Channel, build_topic
 
 HOUR_MS = 3_600_000
 LINE = ("execution", "linear")
-
-
-class SlowLists(MemoryLists):
-    """REST whose answers a test lets through."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.may_answer = asyncio.Event()
-        self.may_answer.set()
-
-    async def page(self, query: ListQuery, cursor: str = "") -> ListPage:
-        """Return a page, when it may."""
-        page = await super().page(query, cursor)
-        await self.may_answer.wait()
-        return page
 
 
 def row(number: int, at: int) -> dict[str, Any]:

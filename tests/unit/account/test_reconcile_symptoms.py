@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
-from support.account_desk import NOW_MS, TRACE, WALLET, Desk, coin, position
+from support.account_desk import NOW_MS, Desk, coin, position
 from support.memory_lists import MemoryLists, MemoryMarks
+from support.reconcile_lists import ExpiredSymbols, RefusedLine, ShuffledMoments, Wallets
 from support.reconcile_room import (
     BALANCE,
     EXECUTION,
@@ -23,72 +22,11 @@ from support.reconcile_room import (
     until,
 )
 from ws_gateway.account.reconcile_plan import LAG_MS, OVERLAP_MS, RowHead, row_time
-from ws_gateway.domain.event import Observation, Source
+from ws_gateway.domain.event import Observation
 from ws_gateway.domain.mark import Mark
 from ws_gateway.domain.private_list import Listing, ListPage, ListQuery
-from ws_gateway.domain.topic import Category
-from ws_gateway.errors import Rejected
-from ws_gateway.venue.observations import private_fact
 
 OPTION = "BTC-27NOV26-90000-C"
-
-
-class RefusedLine(MemoryLists):
-    """REST that refuses lists of one product line."""
-
-    refused = frozenset({Listing.EXECUTIONS, Listing.POSITIONS})
-
-    async def page(self, query: ListQuery, cursor: str = "") -> ListPage:
-        """Return a page of the others."""
-        if query.category is Category.OPTION and query.listing in self.refused:
-            raise Rejected("Bybit refused with 10005", code="venue_permission_missing")
-        return await super().page(query, cursor)
-
-
-class ExpiredSymbols(MemoryLists):
-    """REST that knows no symbol any more, for a reason of one's choice."""
-
-    code: str | None = None
-
-    async def page(self, query: ListQuery, cursor: str = "") -> ListPage:
-        """Return a page of what is not asked for by symbol."""
-        if self.code is not None and query.narrowed is not None and query.narrowed[0] == "symbol":
-            raise Rejected("Bybit refused with 10001 (symbol invalid)", code=self.code)
-        return await super().page(query, cursor)
-
-
-class ShuffledMoments(MemoryLists):
-    """REST whose rows of one moment change places at every question."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._random = random.Random(3)
-
-    async def page(self, query: ListQuery, cursor: str = "") -> ListPage:
-        """Return a page of another order."""
-        for rows in self.rows.values():
-            self._random.shuffle(rows)
-            rows.sort(key=lambda row: int(row.get("execTime") or 0))
-        return await super().page(query, cursor)
-
-
-class Wallets(MemoryLists):
-    """REST with a wallet, which leaves out coins at zero unless they are asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.coins = [coin("USDT", "100")]
-        self.unknown: set[str] = set()
-
-    async def wallet(self, coins: Sequence[str] = ()) -> list[Observation]:
-        """Return it, or refuse a question that names a coin nobody knows."""
-        if self.unknown & set(coins):
-            raise Rejected("Bybit refused with 10001", code="venue_parameter_refused")
-        empty = dict.fromkeys(coin(), "")
-        told = [{**empty, "coin": name} for name in coins] or self.coins
-        raw = msgspec.Raw(msgspec.json.encode({"accountType": "UNIFIED", "coin": told}))
-        at = self.now_ms
-        return [private_fact(WALLET, raw, at, at * 1000, TRACE, source=Source.REST)]
 
 
 def rows(*numbers: int) -> list[dict[str, Any]]:

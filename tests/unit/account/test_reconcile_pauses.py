@@ -1,0 +1,122 @@
+"""What REST refuses is tried again ever more rarely; nothing else waits for that."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+from support.account_desk import NOW_MS
+from support.memory_lists import MemoryMarks
+from support.reconcile_lists import RefusedLine, SlowLists
+from support.reconcile_room import EXECUTION, ORDER, Room, execution, order, over_rest, until
+from ws_gateway.domain.private_list import Listing
+from ws_gateway.domain.subscription import SubscriptionState
+
+LONGEST = 6
+"""So many failures in a row, and the next pause is half a minute."""
+
+
+class Longest(Random):
+    """Chance that draws the longest pause each time."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """Return the upper end."""
+        return max(a, b)
+
+
+async def refused(room: Room, times: int = LONGEST) -> None:
+    """Let readings fail, each because of a reconnect, until the pause is of half a minute."""
+    for _ in range(times):
+        failed = room.counters.reconciliations["failed"]
+        room.cut(EXECUTION)
+        room.connect(EXECUTION)
+        await room.failed(failed + 1)
+
+
+async def test_a_reconnect_during_a_reading_waited_half_a_minute_for_its_own() -> None:
+    """One line is refused for ever; what the others missed is told as soon as that reading ends."""
+    lists = RefusedLine()
+    room = Room(lists, MemoryMarks(), rng=Longest())
+    async with room.running():
+        room.connect(EXECUTION)
+        await refused(room)
+        lists.may_answer.clear()
+        asked = len(lists.asked)
+        room.cut(EXECUTION)
+        room.connect(EXECUTION)
+        await until(lambda: len(lists.asked) > asked)  # it has read the page without what follows
+        room.cut(EXECUTION)
+        lists.add(Listing.EXECUTIONS, "linear", over_rest(execution(2, NOW_MS + 5)))
+        lists.now_ms += 10
+        room.connect(EXECUTION)
+        lists.may_answer.set()
+        await until(lambda: "rest e2" in room.told(EXECUTION))
+        await room.failed(LONGEST + 2)
+    assert room.counters.reconciliations["failed"] == LONGEST + 2
+    assert not any(room.completes(EXECUTION))
+
+
+async def test_a_topic_that_begins_neither_waits_for_what_is_refused_nor_hastens_it() -> None:
+    """It is read alone; before, everything that failed was asked for again with it."""
+    lists = RefusedLine()
+    room = Room(lists, MemoryMarks(), rng=Longest())
+    async with room.running():
+        room.connect(EXECUTION)
+        await refused(room)
+        before = lists.refusals
+        room.connect(ORDER)
+        await room.done()
+        room.cut(ORDER)
+        lists.add(Listing.OPEN_ORDERS, "linear", over_rest(order("o1", NOW_MS + 5)))
+        lists.now_ms += 10
+        room.connect(ORDER)
+        await room.done(2)
+    assert lists.refusals == before
+    assert room.told(ORDER)[-1] == "resumed restart"
+    assert "rest New" in room.told(ORDER)
+    assert room.completes(ORDER)[-1] is True
+
+
+async def test_what_is_refused_is_not_asked_for_again_without_a_pause() -> None:
+    """Neither after its failure, nor because its socket is lost and nothing flows."""
+    lists = RefusedLine()
+    room = Room(lists, MemoryMarks(), rng=Longest())
+    async with room.running():
+        room.connect(EXECUTION)
+        await refused(room)
+        before = len(lists.asked), lists.refusals
+        room.cut(EXECUTION)
+        await asyncio.sleep(0.3)
+        assert (len(lists.asked), lists.refusals) == before
+
+
+async def test_a_refusal_delayed_the_clock_of_what_is_healthy() -> None:
+    """The next look at everything is every 0.2 s; the next at what is refused in half a minute."""
+    lists = RefusedLine()
+    room = Room(lists, MemoryMarks(), every_seconds=0.2, rng=Longest())
+    async with room.running():
+        room.connect(EXECUTION, ORDER)
+        await refused(room)
+        before = lists.refusals
+        for number in (1, 2, 3):
+            lost = order(f"lost{number}", NOW_MS + number)
+            lists.add(Listing.OPEN_ORDERS, "linear", over_rest(lost))
+            lists.now_ms += 10
+            await until(lambda: len(room.events(ORDER)) == number)  # noqa: B023 - awaited here
+        assert lists.refusals == before
+        await until(lambda: room.counters.differing == {"order": 3})
+
+
+async def test_a_topic_dropped_while_its_reading_fails_stays_no_reason_in_health() -> None:
+    """Nobody reads it any more, so nothing would ever end the reason."""
+    lists = SlowLists()
+    room = Room(lists, MemoryMarks())
+    lists.failures = 10**9
+    lists.may_answer.clear()
+    async with room.running():
+        room.connect(EXECUTION)
+        await until(lambda: lists.asked)
+        room.front.topic_changed(EXECUTION, SubscriptionState.REMOVED, None)
+        lists.may_answer.set()
+        await room.failed()
+        assert room.reconciliation.problems() == []
