@@ -148,12 +148,22 @@ class Reconciliation:
                 self._active.discard(topic)  # until it is acknowledged anew
         self._wake.set()
 
-    def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
-        """Take note that what was told did not all arrive: a reading is due, from longer ago."""
-        lost = [topic for topic in topics if topic.channel in RECONCILED]
-        for name, at in self._book.lost(lost, since).items():
+    def facts_lost(self, topics: Iterable[Topic] | None, since: int | None = None) -> None:
+        """Take note that what was told did not all arrive: a reading is due, from longer ago.
+
+        Args:
+            topics: whose; None for all, those that only an earlier process had included.
+            since: exchange time of the oldest of it, ms, if it is known.
+        """
+        of = self.wanted() if topics is None else topics
+        lost = [topic for topic in of if topic.channel in RECONCILED]
+        for name, at in self._book.lost(lost, since, is_all=topics is None).items():
             self._set_back[name] = min(at, self._set_back.get(name, at))
         self.streams_broken(lost, GapReason.SHED)
+
+    def wanted(self) -> set[Topic]:
+        """Name the topics that somebody wants, as far as they flow or flowed."""
+        return self._active | self._broken.keys()
 
     def problems(self) -> list[AccountProblem]:
         """Tell why it does not get on."""
@@ -260,6 +270,8 @@ class Reconciliation:
         if self._recall is not None:
             await self._recall()
         lost, self._set_back = self._set_back, {}
+        for name, at in self._book.all_lost().items():
+            lost[name] = min(at, lost.get(name, at))
         for mark in restored:
             if mark.topic not in lost:  # of what is lost, some may be called seen
                 self._stage.told[f"{endpoint}{mark.topic}"].seed(mark.seen)

@@ -156,11 +156,11 @@ class LossObserver(Protocol):
     def room_again(self) -> None:
         """Announce the holes that opened while there was no room."""
 
-    def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
+    def facts_lost(self, topics: Iterable[Topic] | None, since: int | None = None) -> None:
         """Take note that private events of these were lost on disk; their markers are made.
 
         Args:
-            topics: whose.
+            topics: whose; None if nobody can tell, so that it may be any.
             since: exchange time of the oldest of them, ms, if it is known.
         """
 
@@ -168,10 +168,10 @@ class LossObserver(Protocol):
 class FactLossObserver(Protocol):
     """Told which private streams lost facts that had been taken; they may be read anew."""
 
-    def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
+    def facts_lost(self, topics: Iterable[Topic] | None, since: int | None = None) -> None:
         """Take note that what was told of these topics did not all arrive.
 
         Args:
-            topics: whose.
+            topics: whose; None if nobody can tell, so that it may be any.
             since: exchange time of the oldest of it, ms, if it is known.
         """

@@ -243,3 +243,62 @@ async def test_a_loss_of_an_account_that_is_no_longer_named_costs_no_other_its_o
         PrivateFronts({None: room.front}).facts_lost([gone, EXECUTION], since)
         await room.done(2)
     assert "rest e1" in told(room)
+
+
+async def test_what_the_end_of_the_spool_lost_is_read_again_though_nobody_knows_whose_it_was() -> (
+    None
+):
+    """It is noticed before anything flows; every stored mark goes back, and is read from there."""
+    lists, marks = MemoryLists(), MemoryMarks()
+    lists.add(Listing.EXECUTIONS, "linear", row(1, NOW_MS - 60 * HOUR_MS))
+    await through(lists, marks, NOW_MS)
+    assert marks.marks[LINE].seen
+    room = Room(lists, marks)
+    PrivateFronts({None: room.front}).facts_lost(None, NOW_MS - 60 * HOUR_MS)
+    async with room.running():
+        room.connect(EXECUTION)
+        await room.done()
+        await until(lambda: marks.marks[LINE].through == NOW_MS)
+    assert told(room) == ["rest e1", "rest e0"]
+    assert room.completes(EXECUTION) == [True]
+
+
+async def test_a_process_killed_after_it_found_the_spool_torn_leaves_marks_before_that() -> None:
+    """Also of topics that nobody had asked for in it yet; REST and the stream were away."""
+    lists, marks = MemoryLists(), MemoryMarks()
+    await through(lists, marks, NOW_MS)
+    marks.marks["order", "linear"] = Mark("order", "linear", NOW_MS)
+    room = Room(lists, marks)
+    marks.is_away = True
+    room.runner.facts_lost(None, NOW_MS - 5)
+    async with room.running():
+        await asyncio.sleep(0.05)
+        marks.is_away = False
+        wanted = {NOW_MS - 5 - LOST_MS}
+        lines = [LINE, ("order", "linear")]
+        await until(lambda: {marks.marks[line].through for line in lines} == wanted)
+    heir = Room(lists, marks)
+    async with heir.running():
+        heir.connect(EXECUTION)
+        await heir.done()
+    assert told(heir) == ["rest e0"]
+
+
+async def test_what_was_lost_of_whatever_stream_is_told_again_in_a_running_process() -> None:
+    """Files were taken away under it: all that flows is read again, and says so when it is done."""
+    lists, marks = MemoryLists(), MemoryMarks()
+    room = Room(lists, marks)
+    async with room.running():
+        room.connect(EXECUTION, ORDER)
+        await room.done()
+        room.tell(EXECUTION, execution(1))
+        room.tell(ORDER, order("o1"))
+        lists.add(Listing.EXECUTIONS, "linear", row(1, NOW_MS))
+        lists.add(Listing.OPEN_ORDERS, "linear", over_rest(order("o1")))
+        lists.now_ms += 1000
+        room.runner.facts_lost(None, NOW_MS)
+        await room.done(2)
+        await until(lambda: marks.marks[LINE].through == NOW_MS)
+    assert room.told(EXECUTION)[-2:] == ["rest e1", "resumed spool_overflow"]
+    assert room.told(ORDER)[-2:] == ["rest New", "resumed spool_overflow"]
+    assert room.completes(ORDER)[-1] is True
