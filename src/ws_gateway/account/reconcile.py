@@ -18,6 +18,7 @@ from ws_gateway.account.list_reader import ListReader
 from ws_gateway.account.mark_book import MarkBook
 from ws_gateway.account.mark_keeper import MarkKeeper
 from ws_gateway.account.missed import RECONCILED, Reading
+from ws_gateway.account.missed_orders import Unresolved
 from ws_gateway.account.recent import id_digest
 from ws_gateway.account.reconcile_plan import Row, next_mark
 from ws_gateway.account.stage import AccountStage
@@ -44,8 +45,6 @@ PATIENCE_SECONDS = 10.0
 
 GRACE_SECONDS = 1.0
 """How long the stream may take to tell what REST told first, while nothing is known to be lost."""
-
-_MOST_LOOKS = 5
 
 _LEAVING = frozenset({SubscriptionState.REMOVED, SubscriptionState.REJECTED})
 
@@ -99,8 +98,7 @@ class Reconciliation:
         self._broken: dict[Topic, float] = {}  # since when it is known to lack something
         self._unread: set[Topic] = set()  # of them, those that no reading was begun for since
         self._teller = Teller(stage, lists, unreadable, delivery)
-        self._sought: Counter[str] = Counter()  # orders in no list, by how often looked for
-        self._given_up: set[str] = set()
+        self._unresolved = Unresolved(stage.account)
         self._wake = asyncio.Event()
         self._faults: dict[Topic, str] = {}  # why what was read of it last is not complete
         self._again: dict[Topic, float] = {}  # when such a topic is tried again
@@ -245,7 +243,7 @@ class Reconciliation:
             await asyncio.sleep(GRACE_SECONDS)
         news, told_facts = await self._teller.tell(read)
         self._keep(read, told_facts)
-        self._give_up(read)
+        self._unresolved.note(read.unresolved)
         self._report(read, news, begun, is_gap=is_gap)
         failed = {topic for topic, _ in read.failed}
         done = [topic for topic in topics if topic not in failed]
@@ -284,7 +282,7 @@ class Reconciliation:
             self._book.begin(topics),
             now_ms,
             self._option_coins,
-            self._given_up,
+            self._unresolved.given_up,
             self._book.floors,
         )
         await reading.run()
@@ -360,20 +358,6 @@ class Reconciliation:
             )
             marks.append(mark)
         self._book.put(marks)
-
-    def _give_up(self, read: Reading) -> None:
-        """Look no longer for orders that no list names: cancelled ones are kept for a day only."""
-        self._sought = Counter({name: self._sought[name] + 1 for name in read.unresolved})
-        hopeless = {name for name, times in self._sought.items() if times >= _MOST_LOOKS}
-        self._given_up |= hopeless
-        if hopeless:
-            log.error(
-                "account.orders_unresolved",
-                account=self._stage.account,
-                orders=len(hopeless),
-                some=sorted(hopeless)[:5],
-                why="they lived before, and no list of REST names them any more",
-            )
 
     def _report(self, read: Reading, news: Counter[str], begun: float, *, is_gap: bool) -> None:
         account = self._stage.account
