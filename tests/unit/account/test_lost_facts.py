@@ -41,9 +41,7 @@ async def through(lists: MemoryLists, marks: MemoryMarks, at: int) -> None:
     """Let a process be done with everything up to a time, and end."""
     lists.now_ms = at - 1000
     room = Room(lists, marks)
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
+    async with room.flowing(EXECUTION):
         lists.add(Listing.EXECUTIONS, "linear", row(0, at))
         lists.now_ms = at
         room.cut(EXECUTION)
@@ -56,9 +54,7 @@ async def test_a_process_killed_after_a_loss_leaves_its_successor_a_mark_before_
     """REST is away when it is noticed; the marker goes, the process is killed."""
     lists, marks = MemoryLists(), MemoryMarks()
     room = Room(lists, marks)
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
+    async with room.flowing(EXECUTION):
         room.tell(EXECUTION, execution(1, NOW_MS + 1))
         lists.add(Listing.EXECUTIONS, "linear", row(1, NOW_MS + 1), row(2, NOW_MS + 2 * HOUR_MS))
         lists.now_ms += 2 * HOUR_MS
@@ -84,9 +80,7 @@ async def test_what_the_spool_dropped_after_days_is_read_again() -> None:
     lists.add(Listing.EXECUTIONS, "linear", row(1, NOW_MS - 60 * HOUR_MS))
     await through(lists, marks, NOW_MS)
     room = Room(lists, marks)
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
+    async with room.flowing(EXECUTION):
         room.runner.facts_lost([EXECUTION], NOW_MS - 60 * HOUR_MS)
         await room.done(2)
     assert "rest e1" in told(room)
@@ -104,9 +98,7 @@ async def test_a_lost_fill_of_an_order_that_was_made_long_before_is_told_again()
             lists.add(listing, "linear", over_rest(one))
     marks.marks["order", "linear"] = Mark("order", "linear", NOW_MS)
     room = Room(lists, marks)
-    async with room.running():
-        room.connect(ORDER)
-        await room.done()
+    async with room.flowing(ORDER):
         assert "old" not in [order_id(event) for event in room.events(ORDER)]
         room.runner.facts_lost([ORDER], filled)
         await room.done(2)
@@ -123,9 +115,7 @@ async def test_a_loss_of_unknown_age_goes_back_as_far_as_queues_keep_events_and_
     )
     await through(lists, marks, NOW_MS)
     room = Room(lists, marks)
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
+    async with room.flowing(EXECUTION):
         lists.failures = 10**9
         for times in range(1, 4):
             room.runner.facts_lost([EXECUTION])
@@ -154,9 +144,7 @@ async def test_a_reading_that_began_before_a_loss_moves_no_mark_past_it() -> Non
     lists.add(Listing.EXECUTIONS, "linear", row(5, NOW_MS - HOUR_MS))
     await through(lists, marks, NOW_MS)
     room = Room(lists, marks)
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
+    async with room.flowing(EXECUTION):
         lists.now_ms += HOUR_MS
         lists.add(Listing.EXECUTIONS, "linear", row(1, lists.now_ms))
         lists.may_answer.clear()
@@ -176,9 +164,7 @@ async def test_marks_do_not_go_back_twice_for_one_loss() -> None:
     lists, marks = MemoryLists(), MemoryMarks()
     await through(lists, marks, NOW_MS)
     room = Room(lists, marks)
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
+    async with room.flowing(EXECUTION):
         marks.is_away = True
         lists.now_ms += HOUR_MS
         lists.add(Listing.EXECUTIONS, "linear", row(1, lists.now_ms))
@@ -220,9 +206,7 @@ async def test_a_further_account_knows_again_what_an_earlier_process_told() -> N
     first, second = Room(lists, marks), Room(lists, marks)
     marks.marks[LINE] = Mark(*LINE, NOW_MS - 1000)
     for room in (first, second):
-        async with room.running():
-            room.connect(topic)
-            await room.done()
+        async with room.flowing(topic):
             await until(lambda: marks.marks[LINE].seen)
     assert len(first.events(topic)) == 1
     assert second.events(topic) == []
@@ -234,9 +218,7 @@ async def test_a_loss_of_an_account_that_is_no_longer_named_costs_no_other_its_o
     lists.add(Listing.EXECUTIONS, "linear", row(1, NOW_MS - 60 * HOUR_MS))
     await through(lists, marks, NOW_MS)
     room = Room(lists, marks)
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
+    async with room.flowing(EXECUTION):
         assert "rest e1" not in told(room)
         gone = build_topic(Channel.ORDER, account="sub1")
         since = NOW_MS - 60 * HOUR_MS
@@ -255,9 +237,7 @@ async def test_what_the_end_of_the_spool_lost_is_read_again_though_nobody_knows_
     assert marks.marks[LINE].seen
     room = Room(lists, marks)
     PrivateFronts({None: room.front}).facts_lost(None, NOW_MS - 60 * HOUR_MS)
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
+    async with room.flowing(EXECUTION):
         await until(lambda: marks.marks[LINE].through == NOW_MS)
     assert told(room) == ["rest e1", "rest e0"]
     assert room.completes(EXECUTION) == [True]
@@ -288,9 +268,7 @@ async def test_what_was_lost_of_whatever_stream_is_told_again_in_a_running_proce
     """Files were taken away under it: all that flows is read again, and says so when it is done."""
     lists, marks = MemoryLists(), MemoryMarks()
     room = Room(lists, marks)
-    async with room.running():
-        room.connect(EXECUTION, ORDER)
-        await room.done()
+    async with room.flowing(EXECUTION, ORDER):
         room.tell(EXECUTION, execution(1))
         room.tell(ORDER, order("o1"))
         lists.add(Listing.EXECUTIONS, "linear", row(1, NOW_MS))

@@ -45,10 +45,8 @@ async def test_a_reconnect_during_a_reading_waited_half_a_minute_for_its_own() -
         room.cut(EXECUTION)
         room.connect(EXECUTION)
         await until(lambda: len(lists.asked) > asked)  # it has read the page without what follows
-        room.cut(EXECUTION)
-        lists.add(Listing.EXECUTIONS, "linear", over_rest(execution(2, NOW_MS + 5)))
-        lists.now_ms += 10
-        room.connect(EXECUTION)
+        with room.away(EXECUTION, ms=10):
+            lists.add(Listing.EXECUTIONS, "linear", over_rest(execution(2, NOW_MS + 5)))
         lists.may_answer.set()
         await until(lambda: "rest e2" in room.told(EXECUTION))
         await room.failed(LONGEST + 2)
@@ -66,10 +64,8 @@ async def test_a_topic_that_begins_neither_waits_for_what_is_refused_nor_hastens
         before = lists.refusals
         room.connect(ORDER)
         await room.done()
-        room.cut(ORDER)
-        lists.add(Listing.OPEN_ORDERS, "linear", over_rest(order("o1", NOW_MS + 5)))
-        lists.now_ms += 10
-        room.connect(ORDER)
+        with room.away(ORDER, ms=10):
+            lists.add(Listing.OPEN_ORDERS, "linear", over_rest(order("o1", NOW_MS + 5)))
         await room.done(2)
     assert lists.refusals == before
     assert room.told(ORDER)[-1] == "resumed restart"
