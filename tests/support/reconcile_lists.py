@@ -55,6 +55,24 @@ class RefusedLine(SlowLists):
         return await super().page(query, cursor)
 
 
+class HangingLine(MemoryLists):
+    """REST that does not answer for one product line, until a test lets it.
+
+    Attributes:
+        may_answer: set, it answers.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_answer = asyncio.Event()
+
+    async def page(self, query: ListQuery, cursor: str = "") -> ListPage:
+        """Return a page of the others at once."""
+        if query.category is Category.OPTION:
+            await self.may_answer.wait()
+        return await super().page(query, cursor)
+
+
 class ExpiredSymbols(MemoryLists):
     """REST that knows no symbol any more, for a reason of one's choice."""
 

@@ -20,7 +20,7 @@ from ws_gateway.account.mark_keeper import MarkKeeper
 from ws_gateway.account.missed import RECONCILED, Reading
 from ws_gateway.account.missed_orders import Unresolved
 from ws_gateway.account.recent import id_digest
-from ws_gateway.account.reconcile_plan import Row, next_mark
+from ws_gateway.account.reconcile_plan import kept_at, next_mark
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.account.teller import Teller, Told
 from ws_gateway.domain.event import GapReason
@@ -228,10 +228,15 @@ class Reconciliation:
         begun = self._monotonic()
         self._unread.difference_update(topics)
         is_gap = any(topic in self._broken for topic in topics)
-        reading = asyncio.create_task(self._read(topics), name="reconcile")
+        news, told = Counter[str](), list[Told]()
+        under_way: list[Reading] = []
+        reading = asyncio.create_task(self._read(topics, under_way), name="reconcile")
         try:
-            if is_gap and not (await asyncio.wait({reading}, timeout=PATIENCE_SECONDS))[0]:
-                self._resume(topics, begun, "data flows; what was missed is still being read")
+            while not (await asyncio.wait({reading}, timeout=PATIENCE_SECONDS))[0]:
+                if is_gap:
+                    self._resume(topics, begun, "data flows; what was missed is still being read")
+                for one in under_way:  # a list that does not answer keeps back no other's rows
+                    told += await self._teller.tell(one, news)
             read = await reading
         except Retryable as exc:
             pause = exc.retry_after_seconds if isinstance(exc, VenueLost) else None
@@ -241,14 +246,16 @@ class Reconciliation:
             reading.cancel()
         if not is_gap:
             await asyncio.sleep(GRACE_SECONDS)
-        news, told_facts = await self._teller.tell(read)
-        self._keep(read, told_facts)
+        told += await self._teller.tell(read, news)
+        news = +news
+        self._keep(read, told)
         self._unresolved.note(read.unresolved)
-        self._report(read, news, begun, is_gap=is_gap)
+        rows = sum(len(found.rows) for found, _ in told)
+        self._report(read, news, rows, begun, is_gap=is_gap)
         failed = {topic for topic, _ in read.failed}
         done = [topic for topic in topics if topic not in failed]
-        told = ", ".join(f"{count} {name}" for name, count in sorted(news.items()))
-        said = f"reconciled over REST: {told or 'nothing was missing'}"
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(news.items()))
+        said = f"reconciled over REST: {counts or 'nothing was missing'}"
         self._resume(done, begun, said, is_complete=True)
         for topic in done:
             self._succeed(topic)
@@ -260,7 +267,7 @@ class Reconciliation:
         else:
             self._ended("done", begun)
 
-    async def _read(self, topics: list[Topic]) -> Reading:
+    async def _read(self, topics: list[Topic], under_way: list[Reading]) -> Reading:
         now_ms = await self._lists.time_ms()
         self._book.note_time(now_ms)
         endpoint = topics[0].key.removesuffix(topics[0].name)  # it names a further account
@@ -274,6 +281,7 @@ class Reconciliation:
             if mark.topic not in lost:  # of what is lost, some may be called seen
                 self._stage.told[f"{endpoint}{mark.topic}"].seed(mark.seen)
         self._book.set_back(lost)
+        self._stage.begin_reading(topics)
         reading = Reading(
             self._reader,
             self._wallets,
@@ -285,6 +293,7 @@ class Reconciliation:
             self._unresolved.given_up,
             self._book.floors,
         )
+        under_way.append(reading)
         await reading.run()
         return reading
 
@@ -345,7 +354,7 @@ class Reconciliation:
             told = []
             if topic.channel is not Channel.POSITION:  # their states are few, and told again
                 told = [
-                    (_kept_at(row, read.started), id_digest(fact.event_id, topic.key))
+                    (kept_at(row, read.started), id_digest(fact.event_id, topic.key))
                     for row, fact in facts
                 ]
             mark = next_mark(
@@ -359,7 +368,9 @@ class Reconciliation:
             marks.append(mark)
         self._book.put(marks)
 
-    def _report(self, read: Reading, news: Counter[str], begun: float, *, is_gap: bool) -> None:
+    def _report(
+        self, read: Reading, news: Counter[str], rows: int, begun: float, *, is_gap: bool
+    ) -> None:
         account = self._stage.account
         self._counters.reconciled.update(news)
         self._tally.reconciled.update(news)
@@ -368,7 +379,7 @@ class Reconciliation:
                 "account.reconciled",
                 account=account,
                 seconds=round(self._monotonic() - begun, 3),
-                rows=sum(len(found.rows) for found in read.found),
+                rows=rows,
                 news=dict(news),
                 failed=sorted(read.faults),
             )
@@ -385,10 +396,3 @@ class Reconciliation:
 
 def _key(topic: Topic) -> str:
     return topic.key
-
-
-def _kept_at(row: Row, started: int) -> int:
-    """Say until when a row may be read again: an order that lives always is."""
-    if row.head.order_status and row.head.is_open:
-        return started
-    return max(row.at_ms, row.head.updated_ms)

@@ -7,13 +7,22 @@ from typing import Any
 
 import msgspec
 
-from support.account_desk import NOW_MS
+from support.account_desk import NOW_MS, position
 from support.memory_lists import MemoryLists, MemoryMarks
 from support.reconcile_lists import SlowLists
-from support.reconcile_room import EXECUTION, ORDER, Room, execution, order, over_rest, until
+from support.reconcile_room import (
+    EXECUTION,
+    ORDER,
+    POSITION,
+    Room,
+    execution,
+    order,
+    over_rest,
+    until,
+)
 from ws_gateway.account.front import PrivateFronts
 from ws_gateway.account.mark_book import LOST_MS
-from ws_gateway.domain.event import Event
+from ws_gateway.domain.event import Event, GapReason, Source
 from ws_gateway.domain.mark import Mark
 from ws_gateway.domain.private_list import Listing
 from ws_gateway.domain.topic import Channel, build_topic
@@ -280,3 +289,43 @@ async def test_what_was_lost_of_whatever_stream_is_told_again_in_a_running_proce
     assert room.told(EXECUTION)[-2:] == ["rest e1", "resumed spool_overflow"]
     assert room.told(ORDER)[-2:] == ["rest New", "resumed spool_overflow"]
     assert room.completes(ORDER)[-1] is True
+
+
+async def test_facts_given_up_after_acceptance_are_told_again_by_a_reading() -> None:
+    """Though marks passed them, and the books knew them; `resumed` waits for that reading."""
+    lists = MemoryLists()
+    room = Room(lists, MemoryMarks())
+    held = position(seq=7)
+    async with room.flowing(EXECUTION, POSITION, ORDER):
+        room.tell(EXECUTION, execution(1))
+        room.tell(POSITION, held)
+        room.tell(ORDER, order("o1", orderStatus="Filled"))
+        lists.add(Listing.EXECUTIONS, "linear", over_rest(execution(1)))
+        lists.add(Listing.POSITIONS, "linear", {**over_rest(held), "avgPrice": "60000.5"})
+        closed = over_rest(order("o1", orderStatus="Filled"))
+        lists.add(Listing.ORDER_HISTORY, "linear", closed)
+        lists.now_ms += 3_600_000
+        room.front.break_streams([EXECUTION, POSITION, ORDER], GapReason.SEQUENCE, "any")
+        await room.done(2)  # the marks have passed it
+        lost = [(t, room.events(t)[-1].sequence) for t in (EXECUTION, POSITION, ORDER)]
+        room.runner.events_lost(lost, "the broker could not be made to take it")
+        await room.done(3)
+    for topic in (EXECUTION, POSITION, ORDER):
+        told, again = room.events(topic)[-2:]
+        assert told.observation.event_id == again.observation.event_id
+        assert again.observation.source is Source.REST
+        assert room.told(topic)[-1] == "resumed shed"
+
+
+async def test_what_the_spool_dropped_makes_a_reading_due() -> None:
+    """Its marker has a number of its own; the facts come again, and then `resumed` says so."""
+    lists = MemoryLists()
+    room = Room(lists, MemoryMarks())
+    async with room.flowing(EXECUTION):
+        room.tell(EXECUTION, execution(1))
+        lists.add(Listing.EXECUTIONS, "linear", over_rest(execution(1)))
+        lists.now_ms += 1000
+        room.runner.facts_lost([EXECUTION])
+        await room.done(2)
+    assert room.told(EXECUTION)[-3:] == ["stream e1", "rest e1", "resumed spool_overflow"]
+    assert room.completes(EXECUTION)[-1] is True

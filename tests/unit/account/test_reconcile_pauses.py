@@ -5,12 +5,19 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
-from support.account_desk import NOW_MS
-from support.memory_lists import MemoryMarks
-from support.reconcile_lists import RefusedLine, SlowLists
+import pytest
+
+from support.account_desk import NOW_MS, MemoryPipeline
+from support.memory_lists import MemoryLists, MemoryMarks
+from support.reconcile_lists import HangingLine, RefusedLine, SlowLists
 from support.reconcile_room import EXECUTION, ORDER, Room, execution, order, over_rest, until
-from ws_gateway.domain.private_list import Listing
+from ws_gateway.account import reconcile
+from ws_gateway.account.list_reader import ListReader
+from ws_gateway.domain.private_list import Listing, ListPage, ListQuery
 from ws_gateway.domain.subscription import SubscriptionState
+from ws_gateway.domain.topic import Category
+from ws_gateway.errors import VenueLost
+from ws_gateway.runtime.counters import Counters
 
 LONGEST = 6
 """So many failures in a row, and the next pause is half a minute."""
@@ -116,3 +123,46 @@ async def test_a_topic_dropped_while_its_reading_fails_stays_no_reason_in_health
         lists.may_answer.set()
         await room.failed()
         assert room.reconciliation.problems() == []
+
+
+async def test_a_list_that_does_not_answer_kept_back_what_the_others_had_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is told when `resumed` is no longer waited for; what comes late follows, and once."""
+    lists, marks = HangingLine(), MemoryMarks()
+    lists.may_answer.set()
+    room = Room(lists, marks)
+    async with room.flowing(EXECUTION):
+        room.tell(EXECUTION, execution(0))
+        monkeypatch.setattr(reconcile, "PATIENCE_SECONDS", 0.05)
+        lists.may_answer.clear()
+        with room.away(EXECUTION, ms=10):
+            lists.add(Listing.EXECUTIONS, "linear", over_rest(execution(1, NOW_MS + 1)))
+            late = execution(2, NOW_MS + 2, baseCoin="BTC")
+            lists.add(Listing.EXECUTIONS, "option", over_rest(late))
+        await until(lambda: "rest e1" in room.told(EXECUTION))
+        assert room.completes(EXECUTION)[-1] is False
+        lists.may_answer.set()
+        await room.done(2)
+        assert room.told(EXECUTION)[-3:] == ["rest e1", "rest e2", "resumed disconnect"]
+        assert room.completes(EXECUTION)[-1] is True
+        lines = [("execution", "linear"), ("execution", "option")]
+        await until(lambda: [marks.marks[line].through - NOW_MS for line in lines] == [1, 2])
+    assert room.counters.reconciled == {"execution": 2}
+
+
+async def test_a_page_that_hangs_is_not_tried_five_times_while_everything_else_waits() -> None:
+    """It takes ten seconds to fail once; the line is tried again in its own time."""
+    now = [0.0]
+
+    class Hanging(MemoryLists):
+        async def page(self, query: ListQuery, cursor: str = "") -> ListPage:
+            self.asked.append((query, cursor))
+            now[0] += 10.0
+            raise VenueLost("rest", "did not answer in time")
+
+    lists = Hanging()
+    reader = ListReader(lists, MemoryPipeline(Counters()), monotonic=lambda: now[0])
+    with pytest.raises(VenueLost):
+        await reader.chain(ListQuery(Listing.EXECUTIONS, Category.OPTION))
+    assert len(lists.asked) == 1
