@@ -122,6 +122,7 @@ async def test_a_position_whose_symbol_expired_meanwhile_is_told_flat(
     lists.add(Listing.POSITIONS, "option", over_rest(held))
     room = Room(lists, marks)
     async with room.flowing(POSITION):
+        await until(lambda: marks.marks[("position", "option")].living)
         room.cut(POSITION)
         lists.rows.clear()
         lists.code = "venue_parameter_refused"
