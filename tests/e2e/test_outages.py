@@ -209,7 +209,6 @@ async def _watched(gateway: Gateway) -> AsyncIterator[_Watch]:
     assert isinstance(results[0], asyncio.CancelledError), results[0]
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.xdist_group("dev_stack")
 async def test_a_stopped_broker_under_load_costs_only_what_is_announced(
     site: Site,

@@ -213,8 +213,10 @@ class Gateway(Program):
 
         await until(ready, seconds=seconds, what=lambda: f"ready, but {last}")
 
-    async def until_not_ready(self, code: str, seconds: float = 10) -> dict[str, Any]:
-        """Wait until `/readyz` answers 503 with a reason of this code; answers the reason."""
+    async def until_not_ready(
+        self, code: str, seconds: float = 10, *, says: str = ""
+    ) -> dict[str, Any]:
+        """Wait until `/readyz` answers 503 with a reason of this code that says something."""
         last = ""
 
         async def refused() -> dict[str, Any] | None:
@@ -223,9 +225,10 @@ class Gateway(Program):
             last = answer.text
             reasons = answer.json()["reasons"]
             assert (answer.status_code == 503) is bool(reasons)
-            return next((one for one in reasons if one["code"] == code), None)
+            of_code = (one for one in reasons if one["code"] == code)
+            return next((one for one in of_code if says in one["detail"]), None)
 
-        return await until(refused, seconds=seconds, what=lambda: f"{code}, but {last}")
+        return await until(refused, seconds=seconds, what=lambda: f"{code} {says}, but {last}")
 
     async def until_health(
         self, holds: Callable[[dict[str, Any]], object], seconds: float = 10
