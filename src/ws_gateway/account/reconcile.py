@@ -118,7 +118,7 @@ class Reconciliation:
             if topic not in self._active:
                 self._active.add(topic)
                 self._book.flows(topic)
-                self._broken.setdefault(topic, self._monotonic())
+                self._broken[topic] = self._monotonic()
                 self._unread.add(topic)
                 self._streams.hold([topic])
                 self._wake.set()
@@ -314,7 +314,7 @@ class Reconciliation:
     def _fail(self, topics: Iterable[Topic], begun: float, why: str, pause: float) -> None:
         """Say that these are not complete, and when they are tried again: not before a pause, s."""
         topics = [topic for topic in topics if self._is_wanted(topic)]
-        if not self._faults:
+        if topics and not self._faults:
             self._fault_since = begun
             log.warning("account.not_reconciled", account=self._stage.account, why=why)
         self._faults |= dict.fromkeys(topics, why)
