@@ -97,6 +97,7 @@ class Reconciliation:
         self._active: set[Topic] = set()
         self._broken: dict[Topic, float] = {}  # since when it is known to lack something
         self._unread: set[Topic] = set()  # of them, those that no reading was begun for since
+        self._left: set[Topic] = set()  # dropped since the present reading began
         self._teller = Teller(stage, lists, unreadable, delivery)
         self._unresolved = Unresolved(stage.account)
         self._wake = asyncio.Event()
@@ -129,6 +130,7 @@ class Reconciliation:
         elif state in _LEAVING:
             self._broken.pop(topic, None)
             self._unread.discard(topic)
+            self._left.add(topic)
             self._succeed(topic)
             self._streams.release([topic])
             if state is SubscriptionState.REMOVED:
@@ -227,6 +229,7 @@ class Reconciliation:
         """Read and tell what is missing of these."""
         begun = self._monotonic()
         self._unread.difference_update(topics)
+        self._left.clear()
         is_gap = any(topic in self._broken for topic in topics)
         news, told = Counter[str](), list[Told]()
         under_way: list[Reading] = []
@@ -250,8 +253,7 @@ class Reconciliation:
         news = +news
         self._keep(read, told)
         self._unresolved.note(read.unresolved)
-        rows = sum(len(found.rows) for found, _ in told)
-        self._report(read, news, rows, begun, is_gap=is_gap)
+        self._report(read, news, sum(len(found.rows) for found, _ in told), begun, is_gap=is_gap)
         failed = {topic for topic, _ in read.failed}
         done = [topic for topic in topics if topic not in failed]
         counts = ", ".join(f"{count} {name}" for name, count in sorted(news.items()))
@@ -349,8 +351,8 @@ class Reconciliation:
             topic, place = found.topic, (found.topic.name, str(found.category))
             if (topic, place[1]) in read.failed or not self._is_wanted(topic):
                 continue
-            if topic.name in self._set_back:
-                continue  # of what was lost meanwhile, this reading knows nothing
+            if topic in self._left or topic.name in self._set_back:
+                continue  # it begins anew; or of what was lost meanwhile, this reading knows nothing
             told = []
             if topic.channel is not Channel.POSITION:  # their states are few, and told again
                 told = [

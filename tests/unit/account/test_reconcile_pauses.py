@@ -13,6 +13,7 @@ from support.reconcile_lists import HangingLine, RefusedLine, SlowLists
 from support.reconcile_room import EXECUTION, ORDER, Room, execution, order, over_rest, until
 from ws_gateway.account import reconcile
 from ws_gateway.account.list_reader import ListReader
+from ws_gateway.account.reconcile_plan import LAG_MS
 from ws_gateway.domain.private_list import Listing, ListPage, ListQuery
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Category
@@ -166,3 +167,22 @@ async def test_a_page_that_hangs_is_not_tried_five_times_while_everything_else_w
     with pytest.raises(VenueLost):
         await reader.chain(ListQuery(Listing.EXECUTIONS, Category.OPTION))
     assert len(lists.asked) == 1
+
+
+async def test_a_reading_from_before_a_topic_was_dropped_moves_no_mark_of_who_wants_it_again() -> (
+    None
+):
+    """It ends after that: what happened while nobody wanted the topic was told."""
+    lists, marks = SlowLists(), MemoryMarks()
+    room = Room(lists, marks)
+    lists.may_answer.clear()
+    async with room.running():
+        room.connect(EXECUTION)
+        await until(lambda: lists.asked)
+        room.front.topic_changed(EXECUTION, SubscriptionState.REMOVED, None)
+        lists.add(Listing.EXECUTIONS, "linear", over_rest(execution(1, NOW_MS + LAG_MS)))
+        lists.now_ms += 2 * LAG_MS
+        room.connect(EXECUTION)
+        lists.may_answer.set()
+        await room.done(2)
+    assert room.events(EXECUTION) == []
