@@ -352,7 +352,7 @@ class Reconciliation:
             if (topic, place[1]) in read.failed or not self._is_wanted(topic):
                 continue
             if topic in self._left or topic.name in self._set_back:
-                continue  # it begins anew; or of what was lost meanwhile, this reading knows nothing
+                continue  # it begins anew; or this reading knows nothing of what was lost meanwhile
             told = []
             if topic.channel is not Channel.POSITION:  # their states are few, and told again
                 told = [
