@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import asyncpg
-import pytest
 
 from support.consumer import Consumer
 from support.programs import Gateway, until
@@ -200,15 +197,6 @@ async def test_balance_rows_left_by_another_prefix_are_told_at_the_start_with_th
         assert "WSG_AMQP_PREFIX=former" in told["detail"]
         (line,) = gateway.logged("account.balance_spool_left_behind")
         assert Path(line["folder"]).name == "balances-former"
-
-
-@pytest.fixture
-async def own_postgres() -> AsyncIterator[EmbeddedPostgres]:
-    """A PostgreSQL of the test's own; the folder's name is short for the socket's sake."""
-    with tempfile.TemporaryDirectory(prefix="wsg-", ignore_cleanup_errors=True) as folder:
-        own = EmbeddedPostgres(Path(folder))
-        yield own
-        await own.stop()
 
 
 async def test_no_balance_is_lost_while_the_database_is_away(

@@ -18,8 +18,8 @@ from support.programs import Gateway, until
 from support.prometheus import Prometheus, prometheus
 from support.proxy import TcpProxy, address, through
 from support.site import KEYS, Site
-from ws_gateway.control.health import BROKER_SILENT_SECONDS
 from ws_gateway.control.metrics.reading import LOSSES
+from ws_gateway.control.reasons import BROKER_SILENT_SECONDS
 
 VENUE: dict[str, Any] = {
     "api_key": KEYS["WSG_BYBIT_API_KEY"],

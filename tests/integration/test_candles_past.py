@@ -12,7 +12,8 @@ from ws_gateway.domain.event import Kind, Observation
 from ws_gateway.domain.topic import Category, Channel, build_topic
 from ws_gateway.errors import VenueLost
 from ws_gateway.venue.market_past import MarketPast
-from ws_gateway.venue.rest import BybitRest, RestBudget
+from ws_gateway.venue.rest import BybitRest
+from ws_gateway.venue.rest_allowance import RestBudget
 
 TOPIC = build_topic(Channel.KLINE, category=Category.LINEAR, symbol="BTCUSDT", interval="1")
 AT = 1_790_000_040_000

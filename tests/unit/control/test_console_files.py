@@ -108,7 +108,7 @@ def test_the_form_offers_every_channel_there_is() -> None:
 def test_every_reason_has_a_remedy() -> None:
     """Whatever `/health` may say, the page says what to do about it."""
     gateway = Path(__file__).resolve().parents[3] / "src" / "ws_gateway"
-    told = [gateway / "control" / name for name in ("health.py", "endpoints.py")]
+    told = [gateway / "control" / name for name in ("health.py", "reasons.py", "endpoints.py")]
     told += (gateway / "account").glob("*.py")
     sources = "".join(file.read_text() for file in told)
     codes = set(re.findall(r'(?:Reason|AccountProblem)\(\s*"(\w+)"', sources))

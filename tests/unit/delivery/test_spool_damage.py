@@ -43,7 +43,7 @@ def tell(stage: Stage, topic: Topic = ORDERS, many: int = 1) -> None:
 def die(stage: Stage) -> None:
     """End as by `kill -9`: nothing is written any more, the system lets the folder go."""
     assert stage.log is not None
-    spool_of(stage)._thread.shutdown()
+    spool_of(stage)._disk._thread.shutdown()
     if stage.log._lock is not None:
         os.close(stage.log._lock)
 
