@@ -117,3 +117,30 @@ class Wallets(MemoryLists):
         raw = msgspec.Raw(msgspec.json.encode({"accountType": "UNIFIED", "coin": told}))
         at = self.now_ms
         return [private_fact(WALLET, raw, at, at * 1000, TRACE, source=Source.REST)]
+
+
+class HangingRetries(MemoryLists):
+    """REST that refuses one list, or does not answer for it, while a test wants that.
+
+    Attributes:
+        may_answer: cleared, that list is not answered for.
+        is_refused: that list is refused, and not answered for after that.
+        hangs: it was asked for, and there is no answer yet.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.is_refused = self.hangs = False
+
+    async def page(self, query: ListQuery, cursor: str = "") -> ListPage:
+        """Return a page of the others at once."""
+        if query.category is Category.OPTION and query.listing is Listing.EXECUTIONS:
+            self.hangs = not self.may_answer.is_set()
+            await self.may_answer.wait()
+            self.hangs = False
+            if self.is_refused:
+                self.may_answer.clear()
+                raise Rejected("Bybit refused with 10005", code="venue_permission_missing")
+        return await super().page(query, cursor)

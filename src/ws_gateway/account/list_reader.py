@@ -202,11 +202,13 @@ class ListReader:
         )  # fmt: skip
 
     async def _page(self, query: ListQuery, cursor: str) -> ListPage:
-        ends_at = self._monotonic() + _PAGE_SECONDS
+        ends_at: float | None = None
         for attempt in range(1, _TRIES + 1):
             try:
                 async with self._at_once:
                     await self._wait_for_turn(query.listing)
+                    if ends_at is None:  # the wait for its turn is no answer that fails to come
+                        ends_at = self._monotonic() + _PAGE_SECONDS
                     page = await self._lists.page(query, cursor)
                     self._note_time(page.told_at)
                     return page
@@ -214,7 +216,7 @@ class ListReader:
                 pause = exc.retry_after_seconds or _RETRY_SECONDS * attempt
                 if attempt == _TRIES or pause > _LONGEST_PAUSE_SECONDS:
                     raise
-                if self._monotonic() >= ends_at:
+                if ends_at is None or self._monotonic() >= ends_at:
                     raise
                 await asyncio.sleep(pause)
         raise VenueLost("rest", "no attempt is left")

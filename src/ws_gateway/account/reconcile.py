@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from random import Random
 
 import structlog
@@ -21,6 +21,7 @@ from ws_gateway.account.missed import RECONCILED, Reading
 from ws_gateway.account.missed_orders import Unresolved
 from ws_gateway.account.recent import id_digest
 from ws_gateway.account.reconcile_plan import kept_at, next_mark
+from ws_gateway.account.retries import Retries
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.account.teller import Teller, Told
 from ws_gateway.domain.event import GapReason
@@ -35,7 +36,6 @@ from ws_gateway.ports.account import (
     WalletSource,
 )
 from ws_gateway.ports.event_path import UnreadableSink
-from ws_gateway.runtime.backoff import full_jitter
 from ws_gateway.runtime.counters import AccountTally, Counters
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -92,7 +92,6 @@ class Reconciliation:
         self._reader = ListReader(lists, unreadable)
         self._option_coins = option_coins
         self._every_seconds = every_seconds
-        self._rng = rng
         self._monotonic = monotonic
         self._active: set[Topic] = set()
         self._broken: dict[Topic, float] = {}  # since when it is known to lack something
@@ -101,10 +100,8 @@ class Reconciliation:
         self._teller = Teller(stage, lists, unreadable, delivery)
         self._unresolved = Unresolved(stage.account)
         self._wake = asyncio.Event()
-        self._faults: dict[Topic, str] = {}  # why what was read of it last is not complete
-        self._again: dict[Topic, float] = {}  # when such a topic is tried again
-        self._delays = self._fresh_delays()
-        self._fault_since = 0.0
+        self._retries = Retries(rng, monotonic)
+        self._yielding: asyncio.Task[Reading] | None = None  # it reads nothing that is unread
         self._healthy_at = 0.0  # when those that lack nothing are read again
         self._book = MarkBook(keeper, monotonic=monotonic)
         self._set_back: dict[str, int] = {}  # by topic: its marks passed what was lost since then
@@ -122,7 +119,7 @@ class Reconciliation:
                 self._broken[topic] = self._monotonic()
                 self._unread.add(topic)
                 self._streams.hold([topic])
-                self._wake.set()
+                self._hasten()
             return
         self._active.discard(topic)
         if state is SubscriptionState.PENDING:
@@ -131,7 +128,7 @@ class Reconciliation:
             self._broken.pop(topic, None)
             self._unread.discard(topic)
             self._left.add(topic)
-            self._succeed(topic)
+            self._retries.succeeded(topic)
             self._streams.release([topic])
             if state is SubscriptionState.REMOVED:
                 self._forget(topic)
@@ -146,7 +143,7 @@ class Reconciliation:
             self._unread.add(topic)
             if reason is GapReason.DISCONNECT:
                 self._active.discard(topic)  # until it is acknowledged anew
-        self._wake.set()
+        self._hasten()
 
     def facts_lost(self, topics: Iterable[Topic] | None, since: int | None = None) -> None:
         """Take note that what was told did not all arrive: a reading is due, from longer ago.
@@ -167,12 +164,12 @@ class Reconciliation:
 
     def problems(self) -> list[AccountProblem]:
         """Tell why it does not get on."""
-        if not self._faults:
+        if not self._retries:
             return []
         detail = (
             f"what the stream missed could not be read over REST for "
-            f"{self._monotonic() - self._fault_since:.0f} s; the stream flows: "
-            + "; ".join(sorted(set(self._faults.values())))
+            f"{self._monotonic() - self._retries.since:.0f} s; the stream flows: "
+            + "; ".join(self._retries.faults)
         )
         return [AccountProblem("not_reconciled", self._stage.account, detail)]
 
@@ -193,8 +190,11 @@ class Reconciliation:
             else:
                 await self._sleep(self._next_at() - self._monotonic())
 
-    def _fresh_delays(self) -> Iterator[float]:
-        return full_jitter(base_seconds=1.0, cap_seconds=30.0, rng=self._rng, first_at_once=False)
+    def _hasten(self) -> None:
+        """Let what flows and lacks something wait for no answer to a retry, or to the clock."""
+        self._wake.set()
+        if self._yielding is not None and self._active & self._unread:
+            self._yielding.cancel()
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -209,43 +209,47 @@ class Reconciliation:
         A topic that flows again, or lost something, waits for no other's pause. What failed is
         tried again in its own time, and the clock comes round for what lacks nothing.
         """
-        now = self._monotonic()
-        again = {topic for topic in self._active if self._again.get(topic, now + 1) <= now}
+        again = self._active & self._retries.due()
         if lacking := self._active & self._unread | again & self._broken.keys():
             return lacking
         if failed := again - self._broken.keys():
             return failed
-        if now < self._healthy_at:
+        if (now := self._monotonic()) < self._healthy_at:
             return set()
         self._healthy_at = now + self._every_seconds
-        return self._active - self._broken.keys() - self._again.keys()
+        return self._active - self._broken.keys() - set(self._retries.topics)
 
     def _next_at(self) -> float:
         """Say when something is to be read though nothing happens until then, our clock, s."""
-        again = (at for topic, at in self._again.items() if topic in self._active)
-        return min([self._healthy_at, *again])
+        return min(self._healthy_at, self._retries.next_at(self._active))
 
     async def _attempt(self, topics: list[Topic]) -> None:
         """Read and tell what is missing of these."""
         begun = self._monotonic()
+        is_urgent = not self._unread.isdisjoint(topics)
         self._unread.difference_update(topics)
         self._left.clear()
         is_gap = any(topic in self._broken for topic in topics)
         news, told = Counter[str](), list[Told]()
         under_way: list[Reading] = []
         reading = asyncio.create_task(self._read(topics, under_way), name="reconcile")
+        self._yielding = None if is_urgent else reading
         try:
             while not (await asyncio.wait({reading}, timeout=PATIENCE_SECONDS))[0]:
                 if is_gap:
                     self._resume(topics, begun, "data flows; what was missed is still being read")
                 for one in under_way:  # a list that does not answer keeps back no other's rows
                     told += await self._teller.tell(one, news)
+            if reading.cancelled():
+                self._give_way(topics)
+                return
             read = await reading
         except Retryable as exc:
             pause = exc.retry_after_seconds if isinstance(exc, VenueLost) else None
             self._fail(topics, begun, str(exc), pause or 0.0)
             return
         finally:
+            self._yielding = None
             reading.cancel()
         if not is_gap:
             await asyncio.sleep(GRACE_SECONDS)
@@ -260,7 +264,7 @@ class Reconciliation:
         said = f"reconciled over REST: {counts or 'nothing was missing'}"
         self._resume(done, begun, said, is_complete=True)
         for topic in done:
-            self._succeed(topic)
+            self._retries.succeeded(topic)
             if self._broken.get(topic, begun) <= begun:
                 self._broken.pop(topic, None)
         if failed:
@@ -273,9 +277,9 @@ class Reconciliation:
         now_ms = await self._lists.time_ms()
         self._book.note_time(now_ms)
         endpoint = topics[0].key.removesuffix(topics[0].name)  # it names a further account
-        restored = await self._book.restore()
         if self._recall is not None:
             await self._recall()
+        restored = await self._book.restore()  # it answers once: behind it nothing may fail
         lost, self._set_back = self._set_back, {}
         for name, at in self._book.all_lost().items():
             lost[name] = min(at, lost.get(name, at))
@@ -316,12 +320,9 @@ class Reconciliation:
     def _fail(self, topics: Iterable[Topic], begun: float, why: str, pause: float) -> None:
         """Say that these are not complete, and when they are tried again: not before a pause, s."""
         topics = [topic for topic in topics if self._is_wanted(topic)]
-        if topics and not self._faults:
-            self._fault_since = begun
+        if topics and not self._retries:
             log.warning("account.not_reconciled", account=self._stage.account, why=why)
-        self._faults |= dict.fromkeys(topics, why)
-        at = self._monotonic() + max(next(self._delays), pause)
-        self._again |= dict.fromkeys(topics, at)
+        self._retries.failed(topics, begun, why, pause)
         self._ended("failed", begun)
         self._resume(topics, begun, f"data flows; what was missed could not be read: {why}")
 
@@ -329,12 +330,11 @@ class Reconciliation:
         """Say whether somebody wants it still, whether it flows or not."""
         return topic in self._active or topic in self._broken
 
-    def _succeed(self, topic: Topic) -> None:
-        """Take note that of this topic nothing failed, or that nobody wants it any more."""
-        self._faults.pop(topic, None)
-        self._again.pop(topic, None)
-        if not self._faults:
-            self._delays = self._fresh_delays()
+    def _give_way(self, topics: Iterable[Topic]) -> None:
+        """Let what flows again be read before these: a retry in its time, the clock's turn next."""
+        if not set(self._retries.topics).issuperset(topics):
+            self._healthy_at = self._monotonic()
+        self._retries.gave_way(topics)
 
     def _ended(self, how: str, begun: float) -> None:
         self._counters.reconciliations[how] += 1

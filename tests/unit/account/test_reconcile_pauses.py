@@ -9,7 +9,7 @@ import pytest
 
 from support.account_desk import NOW_MS, MemoryPipeline
 from support.memory_lists import MemoryLists, MemoryMarks
-from support.reconcile_lists import HangingLine, RefusedLine, SlowLists
+from support.reconcile_lists import HangingLine, HangingRetries, RefusedLine, SlowLists
 from support.reconcile_room import EXECUTION, ORDER, Room, execution, order, over_rest, until
 from ws_gateway.account import reconcile
 from ws_gateway.account.list_reader import ListReader
@@ -30,6 +30,17 @@ class Longest(Random):
     def uniform(self, a: float, b: float) -> float:
         """Return the upper end."""
         return max(a, b)
+
+
+class ShortestFirst(Longest):
+    """Chance that draws no pause, and then the longest each time."""
+
+    is_first = True
+
+    def uniform(self, a: float, b: float) -> float:
+        """Return the lower end once."""
+        self.is_first, was_first = False, self.is_first
+        return min(a, b) if was_first else super().uniform(a, b)
 
 
 async def refused(room: Room, times: int = LONGEST) -> None:
@@ -186,3 +197,53 @@ async def test_a_reading_from_before_a_topic_was_dropped_moves_no_mark_of_who_wa
         lists.may_answer.set()
         await room.done(2)
     assert room.events(EXECUTION) == []
+
+
+async def test_what_a_reconnect_missed_waited_for_a_retry_that_got_no_answer() -> None:
+    """The retry gives way, and is made later."""
+    lists = HangingRetries()
+    lists.is_refused = True
+    room = Room(lists, MemoryMarks(), rng=ShortestFirst())
+    async with room.running():
+        room.connect(EXECUTION)
+        await room.failed()
+        await until(lambda: lists.hangs)  # it is tried again
+        room.connect(ORDER)
+        await room.done()
+        lists.is_refused = False
+        lists.may_answer.set()
+        await room.done(2)
+        await until(lambda: not room.reconciliation.problems())
+    assert room.counters.reconciliations["failed"] == 1
+
+
+async def test_the_clocks_reading_that_gave_way_has_its_turn_next() -> None:
+    """Else what the stream did not tell would be found a whole turn later."""
+    lists = HangingRetries()
+    room = Room(lists, MemoryMarks(), every_seconds=1.0)
+    async with room.flowing(EXECUTION):
+        lists.may_answer.clear()
+        lost = over_rest(execution(1, NOW_MS + 1))
+        lists.add(Listing.EXECUTIONS, "linear", lost)
+        lists.now_ms += 10
+        await until(lambda: lists.hangs)
+        room.connect(ORDER)
+        await room.done(2)
+        lists.may_answer.set()
+        await until(lambda: "rest e1" in room.told(EXECUTION))
+    assert room.counters.reconciliations["failed"] == 0
+
+
+async def test_a_first_failure_waited_half_a_minute_beside_what_fails_for_ever() -> None:
+    """Each has pauses of its own, which grow with its own failures."""
+    lists = RefusedLine()
+    room = Room(lists, MemoryMarks(), rng=Longest())
+    async with room.running():
+        room.connect(EXECUTION)
+        await refused(room)
+        lists.refused = frozenset(Listing)
+        room.connect(ORDER)
+        await room.failed(LONGEST + 1)
+        lists.refused = frozenset({Listing.EXECUTIONS})
+        await room.done()
+    assert room.reconciliation.problems()  # EXECUTION is refused still
