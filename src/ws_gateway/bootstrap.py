@@ -25,6 +25,7 @@ from ws_gateway.composition.outside import (
 )
 from ws_gateway.config import Settings
 from ws_gateway.control.api.server import listening
+from ws_gateway.errors import DatabaseLost
 from ws_gateway.runtime.telemetry import Telemetry
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -99,6 +100,7 @@ async def _run_rooms(
     if path.recorder is not None:
         path.recorder.start()
     await path.spool.open()
+    await or_stop(_remember_torn(path), stop)
     await or_stop(_restore(path), stop)
     async with asyncio.TaskGroup() as rooms:
         spooling = rooms.create_task(path.spool.run(), name="spool")
@@ -144,6 +146,17 @@ async def _run_rooms(
             async with asyncio.timeout(SPOOL_SECONDS):
                 await path.spool.close()
     return drained or not path.publisher.status().buffered_events
+
+
+async def _remember_torn(path: DataPath) -> None:
+    """Store what a torn end of the spool means, before a stop or a crash lets it be forgotten."""
+    try:
+        for account in path.accounts:
+            await account.marks.store_back()
+    except DatabaseLost as exc:
+        log.warning("delivery.spool_end_kept", why=str(exc))  # for the next process, if need be
+    else:
+        await path.spool.forget_torn()
 
 
 async def _restore(path: DataPath) -> None:

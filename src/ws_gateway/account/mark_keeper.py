@@ -79,6 +79,10 @@ class MarkKeeper:
         self._all_back = at if self._all_back is None else min(at, self._all_back)
         self.set_back({topic: at for topic, _ in self._marks})
 
+    async def store_back(self) -> None:
+        """Store now that marks go back, before `run` begins. Raises `DatabaseLost`."""
+        await self._write_back()
+
     async def run(self) -> None:
         """Write until cancelled; while the database is away, the newest waits."""
         while True:

@@ -106,7 +106,10 @@ class Spool:
     # ── life ──────────────────────────────────────────────────────────────────────────────────
 
     async def open(self) -> None:
-        """Take up what an earlier process left; without a usable folder there is no spool."""
+        """Take up what an earlier process left; without a usable folder there is no spool.
+
+        `forget_torn` comes after it, once it is stored what a torn end means.
+        """
         if self.left is None:
             self.left = await self._disk.left()
         found = await self._disk.open()
@@ -128,6 +131,11 @@ class Spool:
             before = found.before_torn and time_of(found.before_torn)
             self.lost(None, before or round(found.torn_at * 1000))
 
+    async def forget_torn(self) -> None:
+        """Take note that the next process need not learn of a torn end any more."""
+        if self._is_open:
+            await self._disk.cut_torn()
+
     async def run(self) -> None:
         """Move events to the disk and back until `stop`."""
         while not self._is_stopping:
@@ -136,6 +144,7 @@ class Spool:
             else:
                 self._wake.clear()
                 await self.open()  # whoever had the folder, or filled the disk, may be gone
+                await self.forget_torn()
             try:
                 async with asyncio.timeout(_TICK_SECONDS if self._is_open else _REOPEN_SECONDS):
                     await self._wake.wait()

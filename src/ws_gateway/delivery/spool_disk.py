@@ -11,6 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import structlog
+
 from ws_gateway.delivery.spool_faults import Faults, Work
 from ws_gateway.delivery.spool_left import find_left
 from ws_gateway.runtime.left_spools import Left
@@ -18,6 +20,8 @@ from ws_gateway.runtime.spool_format import Batch, Opened, Position, Record
 from ws_gateway.runtime.spool_log import SpoolLog
 
 T = TypeVar("T")
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _RETRY_SECONDS = 1.0  # after the disk refused
 
@@ -47,12 +51,19 @@ class SpoolDisk:
     async def open(self) -> Opened | None:
         """Take the folder up; None if it is not to be had."""
         try:
-            found = await self._in_thread(self._log.open)
+            found = await self._in_thread(lambda: self._log.open(keeps_torn=True))
         except OSError as exc:
             self.faults.unavailable(exc)
             return None
         self.faults.succeeded(Work.OPEN)
         return found
+
+    async def cut_torn(self) -> None:
+        """Cut off torn ends; where that is refused they are found again by the next process."""
+        try:
+            await self._in_thread(self._log.cut_torn)
+        except OSError as exc:
+            log.warning("delivery.spool_end_not_cut", why=str(exc))
 
     async def close(self) -> None:
         """Let the folder go."""

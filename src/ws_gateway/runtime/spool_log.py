@@ -81,6 +81,7 @@ class SpoolLog:
         self._tail: int | None = None  # descriptor of the newest segment
         self._lock: int | None = None
         self._synced_at = 0.0
+        self._torn: list[_Segment] = []  # whose ends could not be read, and are there still
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────
 
@@ -89,8 +90,12 @@ class SpoolLog:
         """Return where it is."""
         return self._folder
 
-    def open(self) -> Opened:
+    def open(self, *, keeps_torn: bool = False) -> Opened:
         """Take the folder and look through what is there; a torn end is cut off.
+
+        Args:
+            keeps_torn: it is left alone, though never read, so that whoever opens the log next
+                learns of it too; until `cut_torn`.
 
         Raises:
             OSError: the folder cannot be used, or another process has it.
@@ -100,6 +105,8 @@ class SpoolLog:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             found = self._look_through()
+            if not keeps_torn:
+                self.cut_torn()
         except BaseException:
             os.close(lock)
             raise
@@ -110,6 +117,7 @@ class SpoolLog:
         mark = read_mark(self._folder)
         found = Opened()
         self._segments.clear()
+        self._torn.clear()
         for path in sorted(self._folder.glob("*.seg")):
             if not (path.stem.isascii() and path.stem.isdecimal()):
                 continue  # somebody's copy
@@ -136,7 +144,7 @@ class SpoolLog:
         if end < len(data):
             if found.torn_at is None:
                 found.torn_at, found.before_torn = segment.written_at, found.newest
-            os.truncate(path, end)  # written in part when the process or the machine died
+            self._torn.append(segment)  # written in part when the process or the machine died
             segment.size = end
             batch.damaged += 1
         segment.observed = sum(record.is_observed for _, record in batch.records)
@@ -145,6 +153,17 @@ class SpoolLog:
         found.observed += segment.observed
         found.damaged += batch.damaged
         return segment
+
+    def cut_torn(self) -> None:
+        """Cut off the torn ends that were found, once nobody needs to learn of them any more.
+
+        Raises:
+            OSError: the disk refuses it; the next process finds them again.
+        """
+        for segment in self._torn:
+            if segment in self._segments:  # else all else in it was answered for, and it is gone
+                os.truncate(segment.path, segment.size)
+        self._torn.clear()
 
     def close(self) -> None:
         """Force everything to the disk and let the folder go."""

@@ -329,3 +329,14 @@ async def test_what_the_spool_dropped_makes_a_reading_due() -> None:
         await room.done(2)
     assert room.told(EXECUTION)[-3:] == ["stream e1", "rest e1", "resumed spool_overflow"]
     assert room.completes(EXECUTION)[-1] is True
+
+
+async def test_what_a_torn_spool_means_is_stored_before_anything_else_is_begun() -> None:
+    """A stop or a crash while the gateway starts must not let it be forgotten."""
+    lists, marks = MemoryLists(), MemoryMarks()
+    await through(lists, marks, NOW_MS)
+    room = Room(lists, marks)
+    PrivateFronts({None: room.front}).facts_lost(None, NOW_MS)
+    await room.keeper.store_back()
+    assert marks.marks[LINE].through == NOW_MS - LOST_MS
+    assert not marks.marks[LINE].seen

@@ -96,9 +96,30 @@ async def test_private_events_lost_at_the_end_of_the_spool_were_never_read_again
     assert again.asked == [None]
     assert again.since == [before_last["timestamp"]]
     assert spool_of(stage).damaged == 1
+    await spool_of(stage).forget_torn()
     die(stage)
     later, again = await opened(tmp_path, "E3")
     assert again.asked == []  # once is enough
+    die(later)
+
+
+async def test_a_torn_end_was_forgotten_by_a_process_that_ended_before_it_was_stored(
+    tmp_path: Path,
+) -> None:
+    """The next one finds it too, and whatever the first wrote behind it."""
+    path = await left_by_a_dead_process(tmp_path, *[ORDERS] * 10)
+    before_last = written(path)[-2]
+    os.truncate(path, path.stat().st_size - 7)
+    stage, again = await opened(tmp_path, "E2")
+    tell(stage, many=3)
+    await spool_of(stage).step()
+    die(stage)
+    later, again = await opened(tmp_path, "E3")
+    assert (again.asked, again.since) == ([None], [before_last["timestamp"]])
+    await spool_of(later).forget_torn()
+    updates = [one for one in await deliver(later) if one["kind"] == Kind.UPDATE]
+    assert len(updates) == 9 + 3
+    assert (again.asked, spool_of(later).damaged) == ([None], 1)
     die(later)
 
 
