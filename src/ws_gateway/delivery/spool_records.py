@@ -9,12 +9,13 @@ import msgspec
 
 from ws_gateway.delivery.envelope import Address, body_of
 from ws_gateway.delivery.message import Message
-from ws_gateway.domain.event import Event, GapReason, Kind, Observation, marker_payload
+from ws_gateway.domain.event import Event, GapReason, Kind, Observation, Source, marker_payload
 from ws_gateway.domain.topic import Lane, Topic, parse_topic
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.spool_format import Record
 
 _TOO_MUCH = "the broker was away for so long that the spool dropped its oldest events"
+_LONGEST_TIME = 16
 _DAMAGED = "the disk did not give back what was written"
 
 
@@ -30,6 +31,28 @@ class _Stored(msgspec.Struct):
     timestamp: int
     received_at: int
     payload: msgspec.Raw
+    source: str = ""
+
+    @property
+    def happened_at(self) -> int:
+        """Say when that happened of which it tells, exchange time, ms.
+
+        An execution that REST tells may be days older than the answer it came with.
+        """
+        if self.source != Source.REST:
+            return self.timestamp
+        try:
+            text = _read_execution(self.payload).exec_time
+        except msgspec.DecodeError:
+            return self.timestamp
+        is_time = text.isdecimal() and len(text) <= _LONGEST_TIME
+        return min(self.timestamp, int(text)) if is_time else self.timestamp
+
+
+class _Execution(msgspec.Struct, rename="camel"):
+    """What is read of an execution; of anything else nothing is."""
+
+    exec_time: str = ""
 
 
 class _Hole(msgspec.Struct):
@@ -54,6 +77,7 @@ class Loss(msgspec.Struct):
 
 
 _read_stored = msgspec.json.Decoder(_Stored).decode
+_read_execution = msgspec.json.Decoder(_Execution).decode
 _read_hole = msgspec.json.Decoder(_Hole).decode
 _read_loss = msgspec.json.Decoder(Loss).decode
 
@@ -78,7 +102,7 @@ def _loss_of(record: Record) -> Loss:
         return _read_loss(record.data)
     stored = _read_stored(body_of(record.data))
     place = (stored.topic, stored.epoch, stored.account or "")
-    return Loss(*place, _first_of(stored), stored.sequence, stored.timestamp)
+    return Loss(*place, _first_of(stored), stored.sequence, stored.happened_at)
 
 
 def time_of(record: Record) -> int | None:
@@ -168,8 +192,9 @@ class Restorer:
         place = (stored.topic, stored.epoch, stored.account or "")
         last, since = self._last.get(place, (None, 0))
         # What was held longest is written last at a stop: an older number makes no hole.
-        self._last[place] = max((stored.sequence, stored.timestamp), (last or 0, since))
-        self.newest = stored.timestamp
+        at = stored.happened_at
+        self._last[place] = max((stored.sequence, at), (last or 0, since))
+        self.newest = at
         if last is None or _first_of(stored) <= last + 1:
             return Restored([message])
         hole = Loss(*place, last + 1, stored.sequence - 1)

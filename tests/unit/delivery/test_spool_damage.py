@@ -13,7 +13,8 @@ from support.delivery_rig import ORDERS, observe
 from support.link_stage import Rereader, Stage
 from ws_gateway.delivery.envelope import body_of
 from ws_gateway.delivery.spool import Spool
-from ws_gateway.domain.event import Kind
+from ws_gateway.delivery.spool_records import condense, time_of
+from ws_gateway.domain.event import Kind, Observation, Source
 from ws_gateway.domain.topic import Channel, Topic, build_topic
 from ws_gateway.runtime.spool_format import Record, parse
 
@@ -32,6 +33,13 @@ async def opened(folder: Path, epoch: str = "E1") -> tuple[Stage, Rereader]:
     stage.runner.report_losses_to(again)
     await spool_of(stage).open()
     return stage, again
+
+
+def executed(at: int) -> Observation:
+    """Make what REST tells now of an execution of long ago."""
+    row = msgspec.json.encode({"execId": f"e{at}", "execTime": str(at)})
+    fact = observe(EXECUTIONS, kind=Kind.UPDATE, payload=row)
+    return msgspec.structs.replace(fact, source=Source.REST)
 
 
 def tell(stage: Stage, topic: Topic = ORDERS, many: int = 1) -> None:
@@ -144,6 +152,27 @@ async def test_without_any_event_before_it_the_end_is_as_old_as_its_file(tmp_pat
     stage, again = await opened(tmp_path, "E2")
     assert (again.asked, again.since) == ([None], [1_700_000_000_000])
     die(stage)
+
+
+async def test_executions_of_a_long_absence_that_the_spool_lost_were_read_again_from_now_on(
+    tmp_path: Path,
+) -> None:
+    """A gateway that was away for days reads them over REST; they are as old as they are."""
+    ago = 1_700_000_000_000
+    stage, _ = await opened(tmp_path)
+    await spool_of(stage).step()
+    for number in range(5):
+        stage.runner.accept(executed(ago + number))
+    await spool_of(stage).step()
+    die(stage)
+    (path,) = segments(tmp_path)
+    os.truncate(path, path.stat().st_size - 7)
+    stage, again = await opened(tmp_path, "E2")
+    assert (again.asked, again.since) == ([None], [ago + 3])
+    die(stage)
+    batch, _ = parse(path.read_bytes(), 1, 0)
+    (loss,) = condense([record for _, record in batch.records[-2:]])
+    assert time_of(loss) == ago + 2
 
 
 async def test_a_whole_spool_is_no_loss(tmp_path: Path) -> None:
