@@ -21,7 +21,7 @@ from support.outages import OUTAGES, small_disk
 from support.site import Site
 from ws_gateway.storage.embedded import EmbeddedPostgres
 
-pytestmark = [pytest.mark.xdist_group("own_broker"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.xdist_group("own_broker"), pytest.mark.timeout(300)]
 
 SECONDS = 2.5
 LOAD = Load(symbols=6, rate=20, trade_every=0.05, buffer_events=400)

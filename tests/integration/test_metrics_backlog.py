@@ -58,7 +58,7 @@ async def scraping(stage: BacklogStage) -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 async def test_an_alert_of_the_monitor_is_one_until_it_clears(
     amqp_url: str, amqp_prefix: str
 ) -> None:

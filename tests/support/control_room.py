@@ -71,7 +71,7 @@ class Api:
     def client(self, key: str | None) -> httpx.AsyncClient:
         """Build a client that sends this key, or none at all."""
         headers = {} if key is None else {b"X-API-Key": key.encode()}
-        return httpx.AsyncClient(base_url=self.url, headers=headers)
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30)
 
     async def make_key(self, **body: Any) -> dict[str, Any]:
         """Make a key; it may do what a service needs where nothing else is said."""
@@ -138,7 +138,7 @@ async def control_room(
     async with (
         asyncio.TaskGroup() as group,
         served(app) as url,
-        httpx.AsyncClient(base_url=url, headers=headers) as http,
+        httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as http,
     ):
         group.create_task(reconciler.run())
         hearing = group.create_task(LedgerChanges(database_url, rng=Random(1)).run(reconciler))

@@ -29,6 +29,11 @@ STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 
 
+def crowd() -> float:
+    """Say how many times more time than on a free machine things may take."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 async def until(
     probe: Callable[[], Awaitable[T | None]], *, seconds: float, what: str | Callable[[], str]
 ) -> T:
@@ -97,7 +102,8 @@ class Program:
         return [one, *one.children(recursive=True)]
 
     async def ended(self, seconds: float = STOP_SECONDS) -> int:
-        """Wait for the exit code."""
+        """Wait for the exit code; a crowded machine gets more time."""
+        seconds *= crowd()
         try:
             return await asyncio.to_thread(self.process.wait, seconds)
         except subprocess.TimeoutExpired:
@@ -115,8 +121,25 @@ class Program:
         await self.ended()
 
 
+async def until_gone(family: Sequence[psutil.Process]) -> None:
+    """Wait until none of these processes is left; one that nobody reaped has ended, too."""
+
+    def left() -> list[int]:
+        found = []
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process.pid)
+        return found
+
+    async def gone() -> bool:
+        return not left()
+
+    await until(gone, seconds=STOP_SECONDS, what=lambda: f"all gone, but {left()}")
+
+
 async def run_command(
-    arguments: Sequence[str], environ: Mapping[str, str], folder: Path, *, seconds: float = 20
+    arguments: Sequence[str], environ: Mapping[str, str], folder: Path, *, seconds: float = 60
 ) -> tuple[int, str, str]:
     """Run one command of the gateway to its end; answers exit code, output and errors."""
     program = Program("ws_gateway", arguments, environ, folder)
@@ -213,7 +236,7 @@ class Gateway(Program):
 
         await until(ready, seconds=seconds, what=lambda: f"ready, but {last}")
 
-    async def until_not_ready(self, code: str, seconds: float = 10) -> dict[str, Any]:
+    async def until_not_ready(self, code: str, seconds: float = START_SECONDS) -> dict[str, Any]:
         """Wait until `/readyz` answers 503 with a reason of this code; answers the reason."""
         last = ""
 
@@ -228,7 +251,7 @@ class Gateway(Program):
         return await until(refused, seconds=seconds, what=lambda: f"{code}, but {last}")
 
     async def until_health(
-        self, holds: Callable[[dict[str, Any]], object], seconds: float = 10
+        self, holds: Callable[[dict[str, Any]], object], seconds: float = START_SECONDS
     ) -> dict[str, Any]:
         """Wait until `/health` shows something; answers it."""
         last: dict[str, Any] = {}
@@ -280,7 +303,7 @@ async def gateway(
         async with httpx.AsyncClient(
             base_url=url,
             headers={"X-API-Key": API_KEY},
-            timeout=5,
+            timeout=START_SECONDS,
             trust_env=False,
             verify=trusted or True,
         ) as http:

@@ -179,4 +179,4 @@ def check_mutations(events: list[Event]) -> None:
 
 
 Pipeline.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
-TestPipeline = pytest.mark.timeout(60)(Pipeline.TestCase)
+TestPipeline = pytest.mark.timeout(300)(Pipeline.TestCase)
