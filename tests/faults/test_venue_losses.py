@@ -167,7 +167,7 @@ async def test_losses_of_two_sockets_overlap() -> None:
             await order(stage)
             for path in (LINEAR, PRIVATE):
                 await stage.begin("half_open", path=path, most=1)
-            await stage.begin("slow_handshake", delay_seconds=0.5, count=2)
+            await stage.begin("slow_handshake", delay_seconds=1.0, count=2)
             for path in (LINEAR, PRIVATE):
                 open_sockets(stage, path)[1].socket.transport.abort()
             heard = len(witness.heard[TRADES.name])

@@ -260,7 +260,7 @@ async def test_event_the_broker_refuses_is_counted_and_named_by_a_marker(
             rig.feed(4)  # two markers come first: at most two fit
             await eventually(lambda: rig.counters.shed["refused_by_broker"] > 0)
             rig.assert_balance()
-            assert rig.counters.nacked >= 3
+            await eventually(lambda: rig.counters.nacked >= 3)
             await channel.queue_purge(name)
             async with consuming(amqp_url, name) as consumer:
                 await rig.until_delivered()

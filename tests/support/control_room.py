@@ -92,9 +92,17 @@ class Api:
         items: list[dict[str, Any]] = answer.json()["items"]
         return items
 
+    async def until_restored(self) -> None:
+        """Wait until the ledger was read once."""
+        async with asyncio.timeout(30):
+            while True:
+                if (await self.http.get("/api/v1/connections")).json()["is_restored"]:
+                    return
+                await asyncio.sleep(0.01)
+
     async def until_state(self, subscription_id: str, state: str) -> dict[str, Any]:
-        """Read one until it has a state, at most twenty seconds."""
-        async with asyncio.timeout(20):
+        """Read one until it has a state, at most thirty seconds."""
+        async with asyncio.timeout(30):
             while True:
                 body: dict[str, Any] = (await self.http.get(f"{PATH}/{subscription_id}")).json()
                 if body["state"] == state:

@@ -205,7 +205,8 @@ class Received:
 UNKEPT_MS = 40
 """What the venue stamped so shortly before a kill may be on its way (25 ms were seen where others
 work too, and more where more do), or read and not on disk yet (6 ms were seen, beside a broker
-known to be away). Of that only a state is gone that another one replaced before the successor read REST."""
+known to be away). Of that only a state is gone that another one replaced before the successor read
+REST."""
 
 
 @dataclass
