@@ -63,7 +63,7 @@ async def test_everything_can_be_done_with_the_keyboard_alone(site: Site) -> Non
         site.gateway(venue.url) as gateway,
         browsing(site.folder) as page,
     ):
-        # With a connection there, the page need not give up waiting for the answer on a busy machine.
+        # With a connection there, the page gets the answer that it waits for in a moment.
         await gateway.add("trades", "BTCUSDT", category="linear")
         await gateway.until_ready()
         await page.go(f"{gateway.http.base_url}/console")
