@@ -22,7 +22,7 @@ from support.programs import until
 from support.site import KEYS, Site
 from ws_gateway.storage.embedded import EmbeddedPostgres
 
-pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
 
 
 async def test_a_silent_topic_and_a_socket_that_cannot_come_back_are_shown(site: Site) -> None:

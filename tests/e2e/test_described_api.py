@@ -29,7 +29,7 @@ CHECKS = (
 EXAMPLES = 15
 """Requests that are made up per operation, beside those of the examples and of every boundary."""
 
-SECONDS = 240
+SECONDS = 500
 """It takes a quarter of a minute where nothing else runs."""
 
 

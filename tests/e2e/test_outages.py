@@ -274,8 +274,19 @@ async def test_a_stopped_broker_under_load_costs_only_what_is_announced(
         came = len(consumer.events)
         async with consumer.listening(site.amqp_url):
             await consumer.until_flows(*streams, after=came)
-            final = await gateway.until_health(lambda h: h["broker"]["buffered_events"] < 100)
-            await consumer.until_now(*streams)
+            # The last that each stream tells: a busy machine's consumer may be far behind.
+            await venue.kill()
+            for category, topic in streams:
+                await consumer.until(
+                    lambda event, category=category, topic=topic: (  # type: ignore[misc]
+                        (event["category"], event["topic"]) == (category, topic)
+                        and event["kind"] == "gap"
+                        and event["payload"]["reason"] == "disconnect"
+                    ),
+                    after=came,
+                    seconds=120,
+                )
+            final = await gateway.health()
         holes = consumer.gaps("shed")
         assert {(gap["category"], gap["topic"]) for gap in holes} == set(streams)
         announced = 0

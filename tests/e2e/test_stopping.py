@@ -11,6 +11,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 import asyncpg
+import psutil
 import pytest
 
 from support.bridge import bridge_to
@@ -176,7 +177,7 @@ async def test_sigterm_with_a_silent_database_answers_the_open_requests(
             asyncio.create_task(gateway.post("ticker", f"SIM{n:04}USDT", category="linear"))
             for n in range(1, SYMBOLS + 3)
         ]
-        await asyncio.sleep(0.5)  # they hang in the pool, some for a connection, some in it
+        await _until_read(gateway, len(posts))  # they hang in the pool, or wait for a connection
         asked_at = time.monotonic()
         assert await gateway.terminate() == 0
         took = time.monotonic() - asked_at
@@ -186,6 +187,24 @@ async def test_sigterm_with_a_silent_database_answers_the_open_requests(
             assert answer.status_code == 503, answer.text
             assert "retry-after" in answer.headers
         assert bool(gateway.logged("gateway.stopped_with_loss")) is broker_too
+
+
+async def _until_read(gateway: Gateway, requests: int) -> None:
+    """Wait until so many requests at once were taken from their sockets."""
+    port = gateway.http.base_url.port
+    process = psutil.Process(gateway.process.pid)
+
+    async def are_accepted() -> bool:
+        taken = [
+            one
+            for one in process.net_connections(kind="tcp")
+            if one.status == psutil.CONN_ESTABLISHED and one.laddr.port == port
+        ]
+        return len(taken) >= requests
+
+    await until(are_accepted, seconds=30, what=f"{requests} connections are accepted")
+    for _ in range(2):  # what came before is read before
+        assert (await gateway.http.get("/livez")).status_code == 200
 
 
 async def test_sigterm_ends_the_start_too(site: Site, open_proxy: OpenProxy) -> None:
