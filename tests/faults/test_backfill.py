@@ -132,8 +132,8 @@ async def test_with_two_sockets_trades_are_filled_when_both_are_lost() -> None:
 @pytest.mark.parametrize(
     ("fault", "parameters", "reason", "words", "hold"),
     [
-        ("rest_failure", {"status": 503}, "rest", "HTTP 503", 20.0),
-        ("rest_failure", {"status": 429}, "rest", "HTTP 429", 20.0),
+        ("rest_failure", {"status": 503}, "rest", "HTTP 503", 3.0),
+        ("rest_failure", {"status": 429}, "rest", "HTTP 429", 3.0),
         ("slow_rest", {"delay_seconds": 60.0}, "slow", "REST did not answer", 0.5),
     ],
 )

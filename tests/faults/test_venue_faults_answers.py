@@ -8,7 +8,7 @@ import time
 import pytest
 
 from support.fault_stage import FaultStage, faulting
-from support.feed_stage import QUICK_SPACING
+from support.feed_stage import QUICK, QUICK_SPACING
 from support.scripted_venue import book, ticker
 from support.sim_client import LINEAR, OPTION, PRIVATE, SPOT
 from ws_gateway.domain.subscription import SubscriptionState as State
@@ -82,7 +82,7 @@ async def test_missing_acks() -> None:
         await stage.flow(*BOTH)
         await stage.begin("missing_acks")
         await stage.flow(LATER)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(QUICK.ack_deadline + 0.5)
         stage.venue.clear_faults()
         await stage.settle(*BOTH, LATER)
         assert set(stage.breaks(TICKER)) <= {"disconnect"}

@@ -317,13 +317,15 @@ async def test_killed_in_the_middle_nothing_is_lost_and_nothing_goes_back(
     await desk.publish(*events[:FIRST])
     async with desk.manager(tmp_path, "--shared") as doomed:
         await until(lambda: _stored_some(desk), seconds=40, what="something is stored")
-        if instances == 1:
-            doomed.process.send_signal(signal.SIGSTOP)  # it is not to be done before the kill
+        doomed.process.send_signal(signal.SIGSTOP)  # it is not to be done before the kill
         await desk.publish(*events[FIRST:])
         if instances == 1:
             await doomed.kill()
             assert await desk.rows() != latest(events)
         async with desk.manager(tmp_path, "--shared") as survivor:
+            if instances == 2:
+                await desk.until_read_by(2)
+                doomed.process.send_signal(signal.SIGCONT)
             await doomed.kill()
             await desk.until_rows(latest(events))
             assert await survivor.terminate() == 0, survivor.words
