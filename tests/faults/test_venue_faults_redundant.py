@@ -24,11 +24,15 @@ def sockets(stage: FaultStage, path: str = LINEAR) -> list[str]:
     ]
 
 
-def carried(stage: FaultStage) -> list[int]:
-    """Count the topics of each private connection that are active on it."""
-    return [
-        each.active_subscriptions for each in stage.feed.connections() if each.category == "private"
-    ]
+async def two_private(stage: FaultStage, *, without: str = "") -> None:
+    """Wait until two private sockets carry two topics each, none of them that one."""
+
+    def are_there() -> bool:
+        there = sockets(stage, PRIVATE)
+        active = [each.active_subscriptions for each in stage.feed.connections()]
+        return len(there) == 2 and without not in there and active == [2, 2]
+
+    await stage.until(are_there, what="two private sockets with all topics")
 
 
 async def both_carry_all(stage: FaultStage) -> None:
@@ -97,14 +101,13 @@ async def test_one_of_two_private_sockets_fails() -> None:
     """Every order is told, and told once."""
     async with faulting(redundancy=2) as stage:
         await stage.flow(ORDERS, EXECUTIONS)
-        await stage.until(lambda: carried(stage) == [2, 2])
+        await two_private(stage)
         for number in range(3):
             stage.venue.place_market_order("BTCUSDT", "Buy", "0.010")
             await stage.until(lambda n=number: len(stage.facts(ORDERS)) == 2 * n + 2)  # type: ignore[misc]
-            (oldest, _) = sockets(stage, PRIVATE)
+            oldest = sockets(stage, PRIVATE)[0]
             await stage.begin("drop", path=PRIVATE, most=1)
-            await stage.until(lambda o=oldest: o not in sockets(stage, PRIVATE))  # type: ignore[misc]
-            await stage.until(lambda: carried(stage) == [2, 2])
+            await two_private(stage, without=oldest)
         stage.assert_undisturbed([ORDERS, EXECUTIONS])
         assert len(stage.ids(ORDERS)) == len(set(stage.ids(ORDERS))) == 6
 
