@@ -72,6 +72,7 @@ async def test_one_of_two_sockets_fails(fault: str, given: dict[str, object]) ->
         for _ in range(2):
             await stage.begin(fault, path=LINEAR, most=1, **given)
             await stage.hear(*LIVELY, count=6)
+            await both_carry_all(stage)
             await stage.settle(*LIVELY)
             await both_carry_all(stage)
         assert_unnoticed(stage)

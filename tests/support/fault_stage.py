@@ -147,7 +147,7 @@ class FaultStage(FeedStage):
         """
         await self.until(lambda: self.is_whole(*topics), seconds=seconds, what="a sound state")
         await self.hear(*(each for each in topics if not each.is_private), seconds=seconds)
-        assert self.is_whole(*topics), self.picture()
+        await self.until(lambda: self.is_whole(*topics), seconds=seconds, what="a sound state")
 
     async def state(self) -> dict[str, Any]:
         """Ask the simulator for its state, as a user would."""
