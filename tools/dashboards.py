@@ -18,7 +18,7 @@ from typing import Any
 from dashboard_pages import DASHBOARDS
 from dashboard_panel import WIDE, Column, Dashboard, Panel
 
-REFRESH = "2s"
+REFRESH = "1s"
 """How often a page asks anew; with the scrapes of prometheus.yml a fault is seen within 5 s."""
 
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
-
 import dashboards
 from dashboard_bybit import WEBSOCKET_STATE
 from support.console_stage import fault, in_time
@@ -21,8 +19,7 @@ from support.prometheus import Prometheus, prometheus
 from support.proxy import TcpProxy, address, through
 from support.site import KEYS, Site
 from ws_gateway.control.metrics.reading import LOSSES
-
-pytestmark = pytest.mark.timeout(300)
+from ws_gateway.control.reasons import BROKER_SILENT_SECONDS
 
 VENUE: dict[str, Any] = {
     "api_key": KEYS["WSG_BYBIT_API_KEY"],
@@ -148,7 +145,7 @@ def _panel(title: str) -> list[str]:
 
 
 async def _shown(holds: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Wait for what a panel shows; it is asked once in two seconds, so it may be so much later."""
+    """Wait for what a panel shows; a page asks once a second, so it may be that much later."""
     began = time.monotonic()
 
     async def asked() -> bool:
@@ -206,6 +203,15 @@ async def test_faults_of_exchange_broker_and_gateway_are_on_the_dashboards_in_se
 
         await until(says_why, seconds=30, what="it says why it is not well")
 
+        (owed,) = _panel("Broker owes an answer for")
+
+        async def is_silent() -> bool:
+            return any(
+                float(each["value"][1]) >= BROKER_SILENT_SECONDS for each in await one.now(owed)
+            )
+
+        await proxy.stall()
+        await _shown(is_silent, "the broker is frozen")
         await proxy.cut()
         await _shown(stat("Broker", 0), "the broker is away")
         await gateway.kill()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ import pytest
 from rabbitmq_node import PrivateNode, find_server
 from support.consumer import MARKERS, Consumer
 from support.programs import Gateway, crowd, until
+from support.scraped import scrape
 from support.site import Site
 from ws_gateway.storage.embedded import EmbeddedPostgres
 
@@ -210,7 +210,6 @@ async def _watched(gateway: Gateway) -> AsyncIterator[_Watch]:
     assert isinstance(results[0], asyncio.CancelledError), results[0]
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.xdist_group("dev_stack")
 async def test_a_stopped_broker_under_load_costs_only_what_is_announced(
     site: Site,
@@ -223,7 +222,7 @@ async def test_a_stopped_broker_under_load_costs_only_what_is_announced(
     assert server is not None
     consumer = Consumer(("orderbook", "trade"), site.prefix)
     async with (
-        site.venue(rate=50, symbols=SYMBOLS) as venue,
+        site.venue(rate=20, symbols=SYMBOLS) as venue,
         site.gateway(venue.url, WSG_BUFFER_MAX_EVENTS=str(BUFFER_EVENTS)) as gateway,
     ):
         streams = []
@@ -255,7 +254,7 @@ async def test_a_stopped_broker_under_load_costs_only_what_is_announced(
             )
             assert at_end["broker"]["buffered_events"] <= BUFFER_EVENTS
             await asyncio.to_thread(own_broker.start, server)
-            await gateway.until_ready(60)
+            await gateway.until_ready()
 
         shed = at_end["delivery"]["shed"]
         assert "broker_lost" in seen.not_ready
@@ -271,11 +270,14 @@ async def test_a_stopped_broker_under_load_costs_only_what_is_announced(
         record_property("slowest_livez_ms", round(seen.slowest_seconds * 1000))
         record_property("rss_growth_mb", round(grown / 1024 / 1024, 1))
 
+        async def is_marked() -> bool:
+            marked = (await scrape(gateway.http)).values("ws_gateway_gaps_total", reason="shed")
+            return sum(marked.values()) >= len(streams)
+
+        await until(is_marked, seconds=60, what="a marker in each stream")
+        await venue.kill()  # a busy machine's consumer would not come to an end
         came = len(consumer.events)
         async with consumer.listening(site.amqp_url):
-            await consumer.until_flows(*streams, after=came)
-            # The last that each stream tells: a busy machine's consumer may be far behind.
-            await venue.kill()
             for category, topic in streams:
                 await consumer.until(
                     lambda event, category=category, topic=topic: (  # type: ignore[misc]
@@ -284,7 +286,7 @@ async def test_a_stopped_broker_under_load_costs_only_what_is_announced(
                         and event["payload"]["reason"] == "disconnect"
                     ),
                     after=came,
-                    seconds=120,
+                    seconds=300,
                 )
             final = await gateway.health()
         holes = consumer.gaps("shed")
@@ -299,15 +301,6 @@ async def test_a_stopped_broker_under_load_costs_only_what_is_announced(
 
 
 # ── the database ──────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-async def own_postgres() -> AsyncIterator[EmbeddedPostgres]:
-    """A PostgreSQL of the test's own; the folder's name is short for the socket's sake."""
-    with tempfile.TemporaryDirectory(prefix="wsg-", ignore_cleanup_errors=True) as folder:
-        own = EmbeddedPostgres(Path(folder))
-        yield own
-        await own.stop()
 
 
 async def test_data_flow_on_while_the_database_is_away(

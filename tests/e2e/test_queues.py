@@ -143,6 +143,12 @@ async def test_a_queue_redeclared_by_hand_is_explained_and_stops_nobody(site: Si
             await gateway.add("orderbook", "BTCUSDT", category="linear")
             await gateway.add("ticker", "BTCUSDT", category="linear")
             await consumer.until_flows(("linear", BOOK))
+
+            async def is_looked_at() -> bool:  # over a connection of its own
+                status = await queue_of(gateway, queue)
+                return status is not None and status["depth"] is not None
+
+            await until(is_looked_at, seconds=30, what="the queue is looked at")
             connections = proxy.accepted
             connection = await aiormq.connect(site.amqp_url)
             try:

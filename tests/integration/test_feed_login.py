@@ -70,3 +70,16 @@ async def test_stopping_does_not_wait_for_an_inquiry() -> None:
         async with feeding(sim.ws_url, doctor=doctor) as stage:
             stage.feed.want([ORDER])
             await eventually(lambda: bool(silent.targets))
+
+
+async def test_while_it_is_being_found_out_why_a_login_is_refused_that_is_said() -> None:
+    """Until REST answers the venue's words stand there, and that they are not all."""
+    async with running() as sim, answering(HANG) as silent, BybitRest(silent.url) as rest:
+        await sim.fault("login_refused", reason="wrong_key")
+        doctor = LoginInquiry(rest, VenueClock(rest, clock_us=clock_us))
+        async with feeding(sim.ws_url, doctor=doctor) as stage:
+            stage.feed.want([ORDER])
+            await eventually(lambda: bool(silent.targets))
+            (private,) = stage.feed.connections()
+            assert private.is_login_refused
+            assert "why is being asked over REST" in (private.last_error or "")

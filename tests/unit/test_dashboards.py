@@ -100,7 +100,7 @@ def test_the_source_that_is_provisioned_is_the_one_a_page_begins_with() -> None:
     provisioning = CHECKOUT / "deploy" / "grafana" / "provisioning" / "datasources"
     (source,) = yaml.safe_load((provisioning / "prometheus.yml").read_text("utf-8"))["datasources"]
     config = yaml.safe_load((CHECKOUT / "deploy" / "prometheus" / "prometheus.yml").read_text())
-    assert source["jsonData"]["timeInterval"] == config["global"]["scrape_interval"] == "2s"
+    assert source["jsonData"]["timeInterval"] == config["global"]["scrape_interval"] == "1s"
     assert source["uid"] == "prometheus"
     compose = yaml.safe_load((CHECKOUT / "compose.yaml").read_text("utf-8"))
     least = compose["services"]["grafana"]["environment"]["GF_DASHBOARDS_MIN_REFRESH_INTERVAL"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 
 import structlog
 
@@ -17,21 +16,21 @@ from ws_gateway.ports.event_path import FrameLine
 from ws_gateway.ports.feed import ConnectionStatus, SessionState
 from ws_gateway.venue.attempts import Attempts
 from ws_gateway.venue.auth import Credentials
+from ws_gateway.venue.condition import Condition, time_of_day
 from ws_gateway.venue.connection import VenueSocket, open_socket
 from ws_gateway.venue.context import SessionContext
 from ws_gateway.venue.entry import TopicChange
 from ws_gateway.venue.frame_lines import FrameLines
+from ws_gateway.venue.login_refusal import ask_why, is_worth_asking
 from ws_gateway.venue.observations import read_observations
 from ws_gateway.venue.owner import FactSink, SessionOwner
 from ws_gateway.venue.protocol import Conversation, Phase
 from ws_gateway.venue.refusals import explained
-from ws_gateway.venue.uptime import Uptime
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 _MOST_NAMED = 5
-_LOGIN_FAULTS = {"login": "not_diagnosed", "login_deadline": "no_answer"}
 _STREAMING = SessionState.STREAMING  # named once: it is compared with per frame
 
 
@@ -70,8 +69,8 @@ class Session:
         self._attempts = attempts
         self._owner = owner
         self._endpoint = conversation.endpoint.value
-        self._uptime = Uptime()
         self._log = log.bind(connection=name)
+        self._condition = Condition(name, context.environment, account, self._log)
         self._socket: VenueSocket | None = None
         self._recorded: FrameLine | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -79,12 +78,6 @@ class Session:
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
         self._connecting: asyncio.Timeout | None = None
-        self._state = SessionState.IDLE
-        self._retry_at: float | None = None
-        self._lives = 0
-        self._last_error: str | None = None
-        self._last_loss: str | None = None
-        self._is_login_refused = False
 
     # ── intent ────────────────────────────────────────────────────────────────────────────────
 
@@ -118,6 +111,7 @@ class Session:
     def take_credentials(self, credentials: Credentials) -> None:
         """Log in with these from the next socket on, and wait no longer if one is waited for."""
         self._conversation.credentials = credentials
+        self._condition.forget_findings()
         self._attempts.start_anew()
         self._wake.set()
 
@@ -137,7 +131,7 @@ class Session:
     @property
     def is_streaming(self) -> bool:
         """Say whether the socket is up and everything asked is answered."""
-        return self._state is _STREAMING
+        return self._condition.state is _STREAMING
 
     @property
     def answered_ping_at(self) -> float:
@@ -174,9 +168,10 @@ class Session:
                 self._attempts.failed(time.monotonic(), understood)
                 if self._conversation.credentials is not credentials:
                     self._attempts.start_anew()  # what was refused is of the past
+                    self._condition.forget_findings()
             else:
                 self._attempts.left(time.monotonic())
-        self._enter(SessionState.CLOSED)
+        self._condition.enter(SessionState.CLOSED)
 
     def stop(self) -> None:
         """Close the socket and let `run` end."""
@@ -194,13 +189,11 @@ class Session:
             now = time.monotonic()
             wait = self._attempts.wait_seconds(now)
             if wait <= 0:
-                self._retry_at = None
+                self._condition.retry_at = None
                 self._attempts.begin(now)
                 self._context.tally.attempts[self._endpoint] += 1
                 return True
-            self._retry_at = now + wait
-            self._last_error = self._attempts.obstacle(now) or self._last_error
-            self._enter(SessionState.BACKING_OFF)
+            self._condition.wait(now + wait, self._attempts.obstacle(now))
             self._wake.clear()
             try:
                 async with asyncio.timeout(wait):
@@ -211,25 +204,14 @@ class Session:
 
     async def _understand(self, exc: VenueLost) -> VenueLost:
         """Find out why a login was refused, so that it is said and mended where it can be."""
-        credentials, doctor = self._conversation.credentials, self._context.doctor
-        whose = "" if credentials is None else credentials.account or ""
-        if exc.reason != "login" or credentials is None or doctor is None:
-            if exc.reason in _LOGIN_FAULTS:
-                self._context.tally.login_failures[whose, _LOGIN_FAULTS[exc.reason]] += 1
+        credentials = self._conversation.credentials
+        if credentials is None or not is_worth_asking(exc, credentials, self._context):
             return exc
-        inquiry = asyncio.ensure_future(doctor.diagnose(exc.detail, credentials))
-        stopped = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait({inquiry, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not inquiry.done():
-                return exc
-            found = inquiry.result()
-            self._context.tally.login_failures[whose, found.fault.value] += 1
-        finally:
-            stopped.cancel()
-            inquiry.cancel()
-            await asyncio.wait({inquiry, stopped})
-        self._last_error = found.detail
+        self._condition.ask_why(exc.detail)
+        found = await ask_why(exc.detail, credentials, self._context, self._stopping)
+        if found is None:
+            return exc
+        self._condition.understand(exc.detail, found.detail)
         self._conversation.lost(found.detail)
         self._report_changes()
         self._log.warning("venue.login_diagnosed", why=found.detail, is_mended=found.is_mended)
@@ -241,8 +223,7 @@ class Session:
         Raises:
             VenueLost: always, unless the session was stopped.
         """
-        self._enter(SessionState.CONNECTING)
-        self._lives += 1
+        self._condition.begin_life()
         socket = await self._connect()
         if socket is None:
             return
@@ -302,8 +283,7 @@ class Session:
             self._connecting = None
 
     def _lose(self, exc: VenueLost) -> None:
-        self._last_error, self._last_loss = exc.detail, exc.reason
-        self._is_login_refused = exc.reason == "login"
+        self._condition.lose(exc)
         self._context.tally.losses[self._endpoint, exc.reason] += 1
         broken = self._conversation.lost(exc.detail)
         self._break(broken, GapReason.DISCONNECT, exc.detail)
@@ -348,7 +328,7 @@ class Session:
             self._lines.received(topic, len(raw), trace_id)
         if self._conversation.has_results:
             self._carry_out()
-        elif self._state is not _STREAMING:
+        elif self._condition.state is not _STREAMING:
             self._note_phase()
 
     def _quarantine(self, exc: Quarantine, topic: Topic | None, raw: bytes, trace_id: str) -> None:
@@ -437,61 +417,24 @@ class Session:
         if self._socket is None:
             return
         if self._conversation.phase is Phase.AUTHENTICATING:
-            self._enter(SessionState.AUTHENTICATING)
-        elif self._conversation.awaits_acks and self._state is not SessionState.STREAMING:
-            self._enter(SessionState.SUBSCRIBING)
+            self._condition.enter(SessionState.AUTHENTICATING)
+        elif self._conversation.awaits_acks and not self.is_streaming:
+            self._condition.enter(SessionState.SUBSCRIBING)
         elif self._conversation.made_progress:
-            self._enter(SessionState.STREAMING)
-            self._last_error = self._last_loss = None
-            self._is_login_refused = False
-
-    def _enter(self, state: SessionState) -> None:
-        if state is not self._state:
-            self._state = state
-            self._uptime.note(time.monotonic(), is_up=state is _STREAMING)
-            self._log.info("venue.session_changed", state=state.value)
+            self._condition.enter(SessionState.STREAMING)
 
     def status(self) -> ConnectionStatus:
         """Return the full `websocket_state` of this connection."""
-        now = time.monotonic()
-        wanted, active = self._conversation.counts()
-        return ConnectionStatus(
-            name=self.name,
-            connection_status=self._state,
-            environment=self._context.environment,
-            category=self._endpoint,
-            connection_duration_seconds=(
-                None if self.opened_at is None else round(now - self.opened_at, 3)
-            ),
-            last_heartbeat_at=_wall_time(self._conversation.last_pong_at, now),
-            reconnection_count=max(0, self._lives - 1),
-            last_error=self._last_error,
-            active_subscriptions=active,
-            breaker=self._attempts.breaker.state(now),
-            wanted_subscriptions=wanted,
-            last_event_at=_wall_time(self._conversation.last_data_at, now),
-            retry_at=_wall_time(self._retry_at, now),
-            is_login_refused=self._is_login_refused,
-            uptime_ratio=self._uptime.ratio(now),
-            last_loss=self._last_loss,
-            account=self._account,
-        )
+        return self._condition.status(self._conversation, self._attempts, self.opened_at)
 
 
 def _words_of(change: TopicChange) -> str | None:
     """Say what a topic's state means and what is done about it."""
     if change.error is None:
         return None
-    retry_at = _wall_time(change.retry_at, time.monotonic())
+    retry_at = time_of_day(change.retry_at, time.monotonic())
     return explained(
         change.error,
         None if retry_at is None else retry_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         is_final=change.state is SubscriptionState.REJECTED,
     )
-
-
-def _wall_time(at: float | None, now: float) -> datetime | None:
-    """Turn monotonic seconds into a time of day."""
-    if at is None:
-        return None
-    return datetime.fromtimestamp(round(time.time() + (at - now), 2), tz=UTC)

@@ -31,7 +31,7 @@ from ws_gateway.ports.delivery import (
 from ws_gateway.ports.feed import MaintenanceNotice, SessionState
 from ws_gateway.runtime.breaker import BreakerState
 from ws_gateway.venue.login import LoginFault
-from ws_gateway.venue.session import _LOGIN_FAULTS
+from ws_gateway.venue.login_refusal import UNDIAGNOSED
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 COMMITTED = CHECKOUT / "docs" / "metrics.md"
@@ -350,7 +350,7 @@ def test_the_reasons_told_as_zero_are_those_the_code_gives() -> None:
     lost = set(re.findall(r"VenueLost\(\s*\"([a-z_]+)\"", code)) - {"clock"}  # not of a socket
     lost |= set(re.findall(r"step = \"([a-z_]+)\"", code))
     assert lost == set(reading.LOSSES)
-    faults = {fault.value for fault in LoginFault} | set(_LOGIN_FAULTS.values())
+    faults = {fault.value for fault in LoginFault} | set(UNDIAGNOSED.values())
     assert faults == set(reading.LOGIN_FAULTS)
 
 
