@@ -70,7 +70,7 @@ async def test_documented_trades_fill_a_gap() -> None:
         BybitRest(stage.url) as rest,
     ):
         past = MarketPast(rest, clock_us=lambda: 1, new_trace_id=lambda: "a" * 32)
-        missed = await past.between(*around)
+        missed = await past.between(around[0], around[1:])
     (fact,) = missed.facts
     assert json.loads(fact.payload) == [
         {
@@ -89,7 +89,7 @@ async def test_documented_candles_fill_a_gap() -> None:
     around = [_told(topic, [{"start": int(rows[n][0]), "confirm": False}]) for n in (0, -1)]
     async with answering(answer(text_of(path))) as stage, BybitRest(stage.url) as rest:
         past = MarketPast(rest, clock_us=lambda: 1, new_trace_id=lambda: "a" * 32)
-        missed = await past.between(*around)
+        missed = await past.between(around[0], around[1:])
     candles = [json.loads(fact.payload)[0] for fact in missed.facts]
     assert [(one["start"], one["end"], one["close"], one["confirm"]) for one in candles] == [
         (1670601600000, 1670605199999, "17071.5", True),

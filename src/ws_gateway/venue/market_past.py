@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
 import msgspec
@@ -43,8 +43,8 @@ class MarketPast:
         except msgspec.DecodeError:
             return False  # `between` says what is wrong with them
 
-    async def between(self, last: Observation, first: Observation) -> Missed:
-        """Read what came between two frames.
+    async def between(self, last: Observation, live: Sequence[Observation]) -> Missed:
+        """Read what came between the last frame told and the first of those that came since.
 
         Raises:
             VenueLost: REST did not answer, or not so that one could read it.
@@ -53,18 +53,18 @@ class MarketPast:
         for attempt in range(_READINGS):
             if attempt:
                 await asyncio.sleep(_PAUSE_SECONDS)
-            missed = await self._read(last, first)
+            missed = await self._read(last, live)
             if not missed.is_behind:
                 break
         return missed
 
-    async def _read(self, last: Observation, first: Observation) -> Missed:
+    async def _read(self, last: Observation, live: Sequence[Observation]) -> Missed:
         topic = last.topic
         try:
             if topic.channel is Channel.TRADES:
                 answer = await self._ask(*_trades_of(topic))
-                return trades_between(last, first, answer)
-            span = span_between(last, first)
+                return trades_between(last, live[0], answer, later=live[1:])
+            span = span_between(last, live[0])
             if span is None:
                 return Missed([], 0, "")
             answer = await self._ask("/v5/market/kline", _candles_of(topic, span))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -45,9 +45,9 @@ class Past:
         """Know nothing without asking."""
         return False
 
-    async def between(self, last: Observation, first: Observation) -> Missed:
+    async def between(self, last: Observation, live: Sequence[Observation]) -> Missed:
         """Answer with one trade."""
-        self.asked.append((last.event_id, first.event_id))
+        self.asked.append((last.event_id, live[0].event_id))
         if self.refusals:
             raise self.refusals.pop(0)
         await self.may.wait()

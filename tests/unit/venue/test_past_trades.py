@@ -64,6 +64,16 @@ def test_what_is_between_the_last_told_and_the_first_live_is_missed() -> None:
     assert (fact.source, fact.timestamp, fact.received_at) == (Source.BACKFILL, AT + 4, 77)
 
 
+def test_a_trade_that_rest_has_before_the_first_live_one_is_not_told_twice() -> None:
+    """Options of one coin traded at one moment: the stream told this one a frame later."""
+    rows = (row(1), row(4, seq="3"), row(5, time=str(AT + 4), seq="7"))
+    live = [frame(5, topic=OPTION), frame(4, topic=OPTION)]
+    first = trades_between(frame(1, topic=OPTION), live[0], answer(*rows))
+    assert ids(first.facts) == [["t4"]], "else it would not be the case that is meant"
+    missed = trades_between(frame(1, topic=OPTION), live[0], answer(*rows), later=live[1:])
+    assert (missed.facts, missed.lacking) == ([], "")
+
+
 def test_nothing_between_is_nothing_missed() -> None:
     """A gap in which nobody traded."""
     missed = trades_between(frame(3), frame(4), answer(*map(row, range(1, 5))))
