@@ -200,7 +200,7 @@ class Backfill:
             if last is None:
                 return Missed([], 0, "")
             try:
-                return await self._past.between(last, stretch)
+                return await self._past.between(last, stretch, self._runner.lately(gap.topic))
             except VenueLost as exc:
                 pause = exc.retry_after_seconds
                 if pause is None or asyncio.get_running_loop().time() + pause >= ends_at:

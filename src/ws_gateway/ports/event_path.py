@@ -110,12 +110,15 @@ class MarketPast(Protocol):
     def follows(self, last: Observation, first: Observation) -> bool:
         """Say whether nothing can be missing between two facts, without asking anybody."""
 
-    async def between(self, last: Observation, live: Sequence[Observation]) -> Missed:
+    async def between(
+        self, last: Observation, live: Sequence[Observation], lately: Sequence[Observation] = ()
+    ) -> Missed:
         """Read what came between the last fact told and the first of those that came since.
 
         Args:
             last: told before the gap.
             live: what came behind it, at least one; more may be added while it is read.
+            lately: what else was told before the gap, where that is not all before the last.
 
         Raises:
             VenueLost: it could not be read now.

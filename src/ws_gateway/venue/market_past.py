@@ -43,7 +43,9 @@ class MarketPast:
         except msgspec.DecodeError:
             return False  # `between` says what is wrong with them
 
-    async def between(self, last: Observation, live: Sequence[Observation]) -> Missed:
+    async def between(
+        self, last: Observation, live: Sequence[Observation], lately: Sequence[Observation] = ()
+    ) -> Missed:
         """Read what came between the last frame told and the first of those that came since.
 
         Raises:
@@ -53,17 +55,19 @@ class MarketPast:
         for attempt in range(_READINGS):
             if attempt:
                 await asyncio.sleep(_PAUSE_SECONDS)
-            missed = await self._read(last, live)
+            missed = await self._read(last, live, lately)
             if not missed.is_behind:
                 break
         return missed
 
-    async def _read(self, last: Observation, live: Sequence[Observation]) -> Missed:
+    async def _read(
+        self, last: Observation, live: Sequence[Observation], lately: Sequence[Observation]
+    ) -> Missed:
         topic = last.topic
         try:
             if topic.channel is Channel.TRADES:
                 answer = await self._ask(*_trades_of(topic))
-                return trades_between(last, live[0], answer, later=live[1:])
+                return trades_between(last, live[0], answer, others=(*lately, *live[1:]))
             span = span_between(last, live[0])
             if span is None:
                 return Missed([], 0, "")

@@ -56,7 +56,7 @@ _decode_page = msgspec.json.Decoder(_Page, strict=False).decode
 
 
 def trades_between(
-    last: Observation, first: Observation, answer: Answer, *, later: Iterable[Observation] = ()
+    last: Observation, first: Observation, answer: Answer, *, others: Iterable[Observation] = ()
 ) -> Missed:
     """Choose the trades after one frame and before another.
 
@@ -64,8 +64,9 @@ def trades_between(
         last: frame told before the gap.
         first: frame that came after it.
         answer: newest trades of REST, as it gave them.
-        later: frames that came behind the first. What they tell is not missed, though REST may have
-            it before the first: trades of several symbols at one moment have no common order.
+        others: frames from before the last and behind the first. What they tell is not missed,
+            though REST may have it between the two: trades of several symbols at one moment have
+            no common order.
 
     Raises:
         msgspec.DecodeError: frame or answer lacks what is needed.
@@ -78,8 +79,8 @@ def trades_between(
     before, after = told[-1], live[0]
     begin = ids.index(before.i) + 1 if before.i in ids else _older(rows, before)
     end = ids.index(after.i) if after.i in ids else _older(rows, after)
-    behind = chain.from_iterable(_decode_told(each.payload) for each in later)
-    known = {each.i for each in (*told, *live, *behind)}
+    around = chain.from_iterable(_decode_told(each.payload) for each in others)
+    known = {each.i for each in (*told, *live, *around)}
     missed = [row for row in rows[begin:end] if row.i not in known]
     lacking = []
     if begin == 0:

@@ -45,7 +45,12 @@ class Past:
         """Know nothing without asking."""
         return False
 
-    async def between(self, last: Observation, live: Sequence[Observation]) -> Missed:
+    async def between(
+        self,
+        last: Observation,
+        live: Sequence[Observation],
+        lately: Sequence[Observation] = (),  # noqa: ARG002 - a port
+    ) -> Missed:
         """Answer with one trade."""
         self.asked.append((last.event_id, live[0].event_id))
         if self.refusals:
