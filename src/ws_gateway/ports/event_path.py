@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -96,12 +96,14 @@ class Missed:
         rows: how many trades or candles they hold.
         lacking: what could not be had, for people; empty if that is nothing.
         is_behind: the source does not know the second of the two facts yet.
+        reason: why something lacks, in the word by which it is counted.
     """
 
     facts: Sequence[Observation]
     rows: int
     lacking: str
     is_behind: bool = False
+    reason: str = "reach"
 
 
 class MarketPast(Protocol):
@@ -111,14 +113,20 @@ class MarketPast(Protocol):
         """Say whether nothing can be missing between two facts, without asking anybody."""
 
     async def between(
-        self, last: Observation, live: Sequence[Observation], lately: Sequence[Observation] = ()
+        self,
+        last: Observation,
+        first: Observation,
+        until: float | None = None,
+        *,
+        others: Callable[[], Sequence[Observation]] = tuple,
     ) -> Missed:
-        """Read what came between the last fact told and the first of those that came since.
+        """Read what came between two facts.
 
         Args:
-            last: told before the gap.
-            live: what came behind it, at least one; more may be added while it is read.
-            lately: what else was told before the gap, where that is not all before the last.
+            last: fact told before the gap.
+            first: fact that came after it.
+            until: when to be content with a part of it, the event loop's clock, s.
+            others: answers what else was told around the gap or is held behind it, by then.
 
         Raises:
             VenueLost: it could not be read now.
@@ -154,11 +162,11 @@ class LossObserver(Protocol):
     def room_again(self) -> None:
         """Announce the holes that opened while there was no room."""
 
-    def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
+    def facts_lost(self, topics: Iterable[Topic] | None, since: int | None = None) -> None:
         """Take note that private events of these were lost on disk; their markers are made.
 
         Args:
-            topics: whose.
+            topics: whose; None if nobody can tell, so that it may be any.
             since: exchange time of the oldest of them, ms, if it is known.
         """
 
@@ -166,10 +174,10 @@ class LossObserver(Protocol):
 class FactLossObserver(Protocol):
     """Told which private streams lost facts that had been taken; they may be read anew."""
 
-    def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
+    def facts_lost(self, topics: Iterable[Topic] | None, since: int | None = None) -> None:
         """Take note that what was told of these topics did not all arrive.
 
         Args:
-            topics: whose.
+            topics: whose; None if nobody can tell, so that it may be any.
             since: exchange time of the oldest of it, ms, if it is known.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -48,11 +48,14 @@ class Past:
     async def between(
         self,
         last: Observation,
-        live: Sequence[Observation],
-        lately: Sequence[Observation] = (),  # noqa: ARG002 - a port
+        first: Observation,
+        until: float | None = None,
+        *,
+        others: Callable[[], Sequence[Observation]] = tuple,  # noqa: ARG002 - a port
     ) -> Missed:
         """Answer with one trade."""
-        self.asked.append((last.event_id, live[0].event_id))
+        assert until is None or until > 0
+        self.asked.append((last.event_id, first.event_id))
         if self.refusals:
             raise self.refusals.pop(0)
         await self.may.wait()
