@@ -8,6 +8,7 @@ from typing import Any
 from ws_gateway import __version__
 from ws_gateway.config import QueueType
 from ws_gateway.contract.schemas import DRAFT, QUARANTINE
+from ws_gateway.delivery.envelope import RESENT
 from ws_gateway.delivery.topology import Names, queue_arguments
 from ws_gateway.domain.topic import LANE_OF, EventClass, Lane
 
@@ -204,6 +205,17 @@ def _properties(name: str) -> dict[str, Any]:
             "timestamp": {"type": "integer", "description": "Bybit's time, in seconds."},
             "content_type": {"type": "string", "const": "application/json"},
             "delivery_mode": {"type": "integer", "const": 2, "description": "Persistent."},
+            "headers": {
+                "type": "object",
+                "properties": {
+                    RESENT: {
+                        "type": "boolean",
+                        "const": True,
+                        "description": "Sent once more, with the event_id it had: it may have "
+                        "arrived before. Not there on a first sending.",
+                    }
+                },
+            },
         },
         "required": ["message_id", "correlation_id", "type", "app_id", "timestamp", "content_type"],
     }

@@ -145,6 +145,7 @@ class Flight(ABC):
     def _wait_again(self, again: list[Message]) -> None:
         for message in reversed(again):
             message.returned = False
+            message.is_again = True
             self._of_lane[message.lane].waiting.appendleft(message)
 
 

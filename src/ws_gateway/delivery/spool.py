@@ -102,6 +102,7 @@ class Spool:
         self._held: deque[Position] = deque()
         self._done: set[Position] = set()
         self._acknowledged: Position | None = None
+        self._found_through = 0  # the last segment of an earlier process, which may have sent it
         self._ahead: set[Position] = set()  # records not read yet, of messages in memory
         self.is_well: Callable[[], bool] = lambda: False
         self.flush: Callable[[], None] = lambda: None
@@ -126,6 +127,7 @@ class Spool:
         self._is_open = True
         self.observed = found.observed
         self.damaged = found.damaged
+        self._found_through = found.newest
         self._counters.received += found.observed
         self._counters.restored = found.observed
         if found.records:
@@ -424,6 +426,7 @@ class Spool:
         messages[-1].record = position
         self._held.append(position)
         for message in messages:
+            message.is_again = position[0] <= self._found_through
             self._outbox.put(message)
         # A loss has a marker only; a marker before a message is of damage.
         lost = messages if record.is_loss else messages[:-1]

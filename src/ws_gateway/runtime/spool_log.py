@@ -56,11 +56,13 @@ class Opened:
     Attributes:
         observed: records with an observation that are still to be delivered.
         damaged: stretches that could not be read.
+        newest: number of the last segment; what is written from now on has a later one.
     """
 
     records: int = 0
     observed: int = 0
     damaged: int = 0
+    newest: int = 0
 
 
 class SpoolLog:
@@ -132,6 +134,7 @@ class SpoolLog:
                 continue
             start = mark[1] if number == mark[0] else 0
             segment = self._survey(path, number, start, found)
+            found.newest = number
             self._segments.append(segment)
         if self._segments:
             first = self._segments[0].number
