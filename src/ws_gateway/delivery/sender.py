@@ -13,13 +13,14 @@ from collections.abc import Callable
 
 import structlog
 
+from ws_gateway.delivery.envelope import as_resent
 from ws_gateway.delivery.flight import Flight
 from ws_gateway.delivery.hop_times import HopTimes
 from ws_gateway.delivery.link import Link
 from ws_gateway.delivery.message import Message
 from ws_gateway.delivery.news import News
 from ws_gateway.delivery.outbox import Outbox
-from ws_gateway.delivery.refusals import Refusals
+from ws_gateway.delivery.refusals import UNROUTABLE, Refusals
 from ws_gateway.delivery.spool import Spool
 from ws_gateway.domain.topic import Topic
 from ws_gateway.ports.event_path import LossObserver
@@ -86,6 +87,7 @@ class Sender:
         self._news = News()
         self._link: Link | None = None
         self._flush_due = False
+        self._has_resends = False  # among what waits of public ones, maybe
         self._sent: deque[tuple[int, float]] = deque()  # (last tag, monotonic time) per batch
         self._answered_tag = 0  # oldest unanswered one, and since when it is the oldest
         self._answered_at = 0.0
@@ -106,6 +108,7 @@ class Sender:
         """Write to this link; answers how many messages go out once more."""
         again = self._flight.rewind()
         self._counters.resent += again
+        self._has_resends |= again > 0
         again += self.take_back()  # older than what was unconfirmed
         self.topology_suspect = self.is_blocked = False
         self._answered_tag, self._answered_at = self._flight.first_tag, time.monotonic()
@@ -205,9 +208,18 @@ class Sender:
             batch = flight.next_batch(min(room, _BATCH_MOST))
             if not batch:
                 return  # all that waited is of streams a queue refuses
-            link.write(b"".join([message.data for message in batch]))
+            link.write(self._frames_of(batch))
             self._sent.append((flight.next_tag - 1, time.monotonic()))
             self._times.sent(batch, self._clock_us())
+
+    def _frames_of(self, batch: list[Message]) -> bytes:
+        """Join the frames of these, with the resends among them flagged."""
+        if not (self._is_private or self._has_resends):
+            return b"".join([message.data for message in batch])
+        self._has_resends = self._flight.has_waiting
+        return b"".join(
+            [as_resent(message.data) if message.is_again else message.data for message in batch]
+        )
 
     def _look_again(self) -> None:
         """Write later; nothing tells when the others are through."""
@@ -223,6 +235,7 @@ class Sender:
         """Let what was set aside go on, before all others; answers how many."""
         again = self._flight.take_back()
         self._counters.resent += again
+        self._has_resends |= again > 0
         return again
 
     # ── what the broker answers (LinkListener) ────────────────────────────────────────────────
@@ -232,7 +245,7 @@ class Sender:
         self.made_progress = True
         self._now_us = self._clock_us()
         self._flight.settle(tag, multiple=multiple, take=self._confirmed)
-        self._announce_losses("no queue took it")
+        self._announce_losses(UNROUTABLE)
         self._after_answer()
 
     def on_nack(self, tag: int, *, multiple: bool) -> None:
@@ -347,9 +360,14 @@ class Sender:
         self._tell_given_up(message, tally, reason)
         if message.topic is None:
             self._counters.quarantined["not_kept"] += 1
+            return
+        now = time.monotonic()
+        if self.refusals.is_any:
+            self.refusals.taken(message, message.topic, now)
+        if not message.is_observed:  # with all that it named; soon told by one marker for all
+            self.refusals.refused_public(message, message.topic, now, UNROUTABLE)
+            self._mind_refusals()
         else:
-            if self.refusals.is_any:
-                self.refusals.taken(message, message.topic, time.monotonic())
             first = message.sequence - message.conflated
             self._lost += [(message.topic, number) for number in range(first, message.sequence + 1)]
 

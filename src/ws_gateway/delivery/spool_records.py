@@ -8,6 +8,7 @@ import msgspec
 
 from ws_gateway.delivery.envelope import Address, body_of
 from ws_gateway.delivery.message import Message
+from ws_gateway.delivery.numbering import first_of
 from ws_gateway.domain.event import Event, GapReason, Kind, Observation, marker_payload
 from ws_gateway.domain.topic import Lane, Topic, parse_topic
 from ws_gateway.runtime.counters import Counters
@@ -31,12 +32,6 @@ class _Stored(msgspec.Struct):
     payload: msgspec.Raw
 
 
-class _Hole(msgspec.Struct):
-    """What is read of the payload of a gap marker."""
-
-    from_sequence: int | None = None
-
-
 class Loss(msgspec.Struct):
     """Numbers of one stream and epoch that the spool had to drop.
 
@@ -53,7 +48,6 @@ class Loss(msgspec.Struct):
 
 
 _read_stored = msgspec.json.Decoder(_Stored).decode
-_read_hole = msgspec.json.Decoder(_Hole).decode
 _read_loss = msgspec.json.Decoder(Loss).decode
 
 
@@ -77,7 +71,8 @@ def _loss_of(record: Record) -> Loss:
         return _read_loss(record.data)
     stored = _read_stored(body_of(record.data))
     place = (stored.topic, stored.epoch, stored.account or "")
-    return Loss(*place, _first_of(stored), stored.sequence, stored.timestamp)
+    first = first_of(stored.kind, stored.payload, stored.sequence)
+    return Loss(*place, first, stored.sequence, stored.timestamp)
 
 
 def lost_since(record: Record) -> int | None:
@@ -87,14 +82,6 @@ def lost_since(record: Record) -> int | None:
         msgspec.DecodeError: nobody can read it.
     """
     return (_read_loss(record.data).since or None) if record.is_loss else None
-
-
-def _first_of(stored: _Stored) -> int:
-    """Return the first number an envelope accounts for: a gap marker those of its hole, too."""
-    if stored.kind != Kind.GAP:
-        return stored.sequence
-    first = _read_hole(stored.payload).from_sequence
-    return stored.sequence if first is None else min(first, stored.sequence)
 
 
 class Restorer:
@@ -147,7 +134,7 @@ class Restorer:
         last = self._last.get(place)
         # What was held longest is written last at a stop: an older number makes no hole.
         self._last[place] = max(stored.sequence, last or 0)
-        if last is None or _first_of(stored) <= last + 1:
+        if last is None or first_of(stored.kind, stored.payload, stored.sequence) <= last + 1:
             return [message]
         hole = Loss(*place, last + 1, stored.sequence - 1)
         return [self._marker(hole, _DAMAGED), message]
