@@ -185,8 +185,8 @@ def events() -> str:
     lines = [_EVENTS, "## The envelope", "", *_table(schema["definitions"]["AnyEvent"], schema)]
     lines += [
         "",
-        "AMQP: `message_id` is `event_id`, `correlation_id` is `trace_id`, `type` the class. What is sent"
-        " once more has the header `resent: true`.",
+        "AMQP: `message_id` is `event_id`, `correlation_id` is `trace_id`, `type` the class.",
+        "What is sent once more has the header `resent: true`.",
     ]
     lines += ["", "## Markers", "", "They come in every class, in their stream's order.", ""]
     any_class = schema_of(EventClass.TRADE)
