@@ -279,6 +279,35 @@ async def test_a_hole_is_named_in_full_although_its_marker_came_back_too(
         assert rig.counters.markers < 12, "one marker for all of them"
 
 
+async def test_a_queue_nobody_can_bind_costs_its_own_class_only(
+    amqp_url: str, amqp_prefix: str
+) -> None:
+    """Somebody has it for himself: its events are given up and named; the others wait for none."""
+    name = Names(amqp_prefix).queue("trade")
+    somebody = await aiormq.connect(amqp_url)
+    await (await somebody.channel()).queue_declare(name, exclusive=True)
+    async with delivering(amqp_url, amqp_prefix) as rig:
+        await rig.until_ready()
+        async with consuming(amqp_url, rig.names.queue("ticker")) as tickers:
+            for _ in range(100):
+                rig.feed(1, TICKER)
+                rig.feed(1, TRADES)
+                await asyncio.sleep(0.01)
+            await eventually(lambda: len(tickers.facts) == 100)
+        await eventually(lambda: rig.counters.rejected["unroutable"] == 100)
+        rig.assert_balance()
+        assert rig.counters.resent == 0, "nothing is held up and tried in vain"
+        assert rig.counters.markers < 20, "one marker names many"
+        await somebody.close()
+        rig.publisher.doubt_queues()
+        await until_it_stands(amqp_url, name)
+        rig.feed(3, TRADES)
+        async with consuming(amqp_url, name) as late:
+            await eventually(lambda: len(late.facts) == 3)
+            await eventually(lambda: late.checked().problems == [])
+            await eventually(lambda: 1 in [one["payload"]["from_sequence"] for one in late.markers])
+
+
 async def until_it_stands(url: str, queue: str) -> None:
     """Wait until somebody has declared a queue."""
     connection = await aiormq.connect(url)

@@ -66,6 +66,10 @@ class Refusals:
         """Say whether `due` has anything to mind."""
         return bool(self._holes or self._pauses)
 
+    def has_hole(self, topic: Topic) -> bool:
+        """Say whether more was lost of this public stream of late: then one marker names it all."""
+        return topic.key in self._holes
+
     # ── what the broker says ──────────────────────────────────────────────────────────────────
 
     def refused_public(

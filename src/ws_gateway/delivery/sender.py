@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import structlog
 
@@ -57,6 +57,9 @@ class Sender:
         topology_suspect: a message came back. Nothing is sent then, for it would overtake what
             came back; whoever mends the queues resets it.
         is_blocked: the broker takes no more for the time being.
+        unbound: event classes whose queue cannot be bound, so that what comes back of them would
+            come back again: public events are given up at once, private ones tried all the same.
+        may_be_mended: something else came back; whoever mends the queues resets it.
     """
 
     def __init__(
@@ -101,6 +104,8 @@ class Sender:
         self.made_progress = False
         self.topology_suspect = False
         self.is_blocked = False
+        self.unbound: Collection[str] = ()
+        self.may_be_mended = False
 
     # ── the link ──────────────────────────────────────────────────────────────────────────────
 
@@ -260,10 +265,18 @@ class Sender:
         self._counters.returned += 1
         if message is not None:
             message.returned = True
-        self.topology_suspect = True
-        self.attention.set()
+        is_hopeless = message is not None and self._is_unbound(message)
+        if message is not None and is_hopeless and not self._is_private:
+            message.attempts = _MAX_ATTEMPTS  # the others need not wait for it
+        else:
+            self.topology_suspect = True
+            self.may_be_mended |= not is_hopeless
+            self.attention.set()
         if self._news.is_due("returned"):
             log.error("delivery.message_returned", reply=reply, event_id=message_id)
+
+    def _is_unbound(self, message: Message) -> bool:
+        return message.topic is not None and message.topic.event_class in self.unbound
 
     def on_blocked(self, *, blocked: bool) -> None:
         """Stop or go on writing; a blocked broker is alive, so no deadline runs."""
@@ -364,7 +377,9 @@ class Sender:
         now = time.monotonic()
         if self.refusals.is_any:
             self.refusals.taken(message, message.topic, now)
-        if not message.is_observed:  # with all that it named; soon told by one marker for all
+        is_fact = message.is_observed
+        if not is_fact or (not self._is_private and self.refusals.has_hole(message.topic)):
+            # A marker with all that it named; one marker soon tells of all that was lost.
             self.refusals.refused_public(message, message.topic, now, UNROUTABLE)
             self._mind_refusals()
         else:
