@@ -30,6 +30,7 @@ from ws_gateway.domain.topic import Category, parse_topic
 from ws_gateway.ports.delivery import BrokerState
 
 BOOK = parse_topic("orderbook.50.BTCUSDT", Category.LINEAR)
+EXECUTIONS = parse_topic("execution", None)
 
 
 @asynccontextmanager
@@ -306,6 +307,32 @@ async def test_a_queue_nobody_can_bind_costs_its_own_class_only(
             await eventually(lambda: len(late.facts) == 3)
             await eventually(lambda: late.checked().problems == [])
             await eventually(lambda: 1 in [one["payload"]["from_sequence"] for one in late.markers])
+
+
+async def test_private_events_wait_for_a_queue_nobody_can_bind_and_the_others_do_not(
+    amqp_url: str, amqp_prefix: str
+) -> None:
+    """They are tried ever more rarely, never given up, and arrive in order once it stands."""
+    name = Names(amqp_prefix).queue("order")
+    somebody = await aiormq.connect(amqp_url)
+    await (await somebody.channel()).queue_declare(name, exclusive=True)
+    async with delivering(amqp_url, amqp_prefix) as rig:
+        await rig.until_ready()
+        async with consuming(amqp_url, rig.names.queue("execution")) as executions:
+            for _ in range(50):
+                rig.feed(1, ORDERS)
+                rig.feed(1, EXECUTIONS)
+                await asyncio.sleep(0.02)
+            await eventually(lambda: len(executions.facts) == 50)
+        assert rig.counters.returned < 20
+        assert rig.outbox.private.held == 52
+        await somebody.close()
+        rig.publisher.doubt_queues()
+        await rig.until_delivered()
+        async with consuming(amqp_url, name) as late:
+            await eventually(lambda: len(late.facts) == 50)
+        assert [one["sequence"] for one in late.envelopes[:52]] == list(range(1, 53))
+        assert (rig.counters.confirmed, rig.counters.rejected.total()) == (100, 0)
 
 
 async def until_it_stands(url: str, queue: str) -> None:

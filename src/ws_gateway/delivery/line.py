@@ -29,7 +29,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 _CONNECT_DEADLINE_SECONDS = 10.0
 _RETRY_SECONDS = 0.2  # what was refused or came back is set aside so long: causes need time
 _CHECK_QUEUES_SECONDS = 30.0
-_DECLARE_AGAIN_SECONDS = 5.0  # what cannot be bound is not tried to be more often
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,6 @@ class Line:
         self._last_error: str | None = None
         self.problems: tuple[QueueProblem, ...] = ()
         self._checked_at = 0.0
-        self._declared_at = 0.0
         self.has_declared = False
         self._vanished: set[str] = set()  # kept over a loss of the link: nobody was told yet
         self._closing = asyncio.Event()
@@ -146,7 +144,6 @@ class Line:
             if problem not in self.problems:
                 log.error("delivery.topology_drifted", problem=problem.detail)
         self.problems = problems
-        self._declared_at = time.monotonic()
         self._sender.unbound = self._unbound()
         self._tell_vanished()
 
@@ -193,7 +190,6 @@ class Line:
             await self._declare(link)
             return
         self._note_vanished(missing)
-        self._sender.may_be_mended = True
         self.problems += tuple(QueueProblem(one, f"queue {one} was deleted") for one in missing)
         self._sender.topology_suspect = True
         self._sender.attention.set()
@@ -208,10 +204,7 @@ class Line:
             sender.quiet.clear()
             if self._flight.unconfirmed:
                 await lost_or(sender.quiet, link, self._settings.deadline_seconds)
-            is_long_ago = time.monotonic() - self._declared_at > _DECLARE_AGAIN_SECONDS
-            if sender.may_be_mended or is_long_ago:
-                sender.may_be_mended = False
-                await self._declare(link)
+            await self._declare(link)
             sender.topology_suspect = False
         sender.take_back()
         sender.flush()

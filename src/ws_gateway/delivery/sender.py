@@ -58,8 +58,7 @@ class Sender:
             came back; whoever mends the queues resets it.
         is_blocked: the broker takes no more for the time being.
         unbound: event classes whose queue cannot be bound, so that what comes back of them would
-            come back again: public events are given up at once, private ones tried all the same.
-        may_be_mended: something else came back; whoever mends the queues resets it.
+            come back again: public events are given up at once, private streams are held.
     """
 
     def __init__(
@@ -105,7 +104,6 @@ class Sender:
         self.topology_suspect = False
         self.is_blocked = False
         self.unbound: Collection[str] = ()
-        self.may_be_mended = False
 
     # ── the link ──────────────────────────────────────────────────────────────────────────────
 
@@ -265,12 +263,8 @@ class Sender:
         self._counters.returned += 1
         if message is not None:
             message.returned = True
-        is_hopeless = message is not None and self._is_unbound(message)
-        if message is not None and is_hopeless and not self._is_private:
-            message.attempts = _MAX_ATTEMPTS  # the others need not wait for it
-        else:
+        if message is None or not self._is_unbound(message):  # else the others need not wait for it
             self.topology_suspect = True
-            self.may_be_mended |= not is_hopeless
             self.attention.set()
         if self._news.is_due("returned"):
             log.error("delivery.message_returned", reply=reply, event_id=message_id)
@@ -310,12 +304,24 @@ class Sender:
                 counters.latencies_us.append(self._now_us - message.received_at)
                 if message.stands_for:
                     self._times.confirmed(message, self._now_us)
-        elif message.record is not None or message.attempts + 1 < _MAX_ATTEMPTS:
-            # What is on disk is tried until a queue takes it; it may be of a former epoch, whose
-            # holes nobody here could announce.
+        elif self._is_private:
+            self._returned_private(message)
+        elif message.attempts + 1 < _MAX_ATTEMPTS and not self._is_unbound(message):
             self._retry(message)
         else:
             self._give_up(message, counters.rejected, "unroutable")
+
+    def _returned_private(self, message: Message) -> None:
+        """Keep a private message until a queue takes it: such are never given up.
+
+        It may be of a former epoch, too, whose holes nobody here could announce.
+        """
+        if message.topic is None or not self._is_unbound(message):
+            self._retry(message)
+            return
+        message.returned = False
+        self.refusals.refused_private(message, message.topic, time.monotonic())
+        self._mind_refusals()
 
     def _refused(self, message: Message) -> None:
         """Decide about a nack: some queue refused it, and the others have it."""
