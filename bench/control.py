@@ -13,7 +13,6 @@ import asyncio
 import json
 import os
 import secrets
-import socket
 import statistics
 import sys
 import tempfile
@@ -30,7 +29,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from ws_gateway.delivery.topology import Names
+from stand import free_port, remove_topology
 from ws_gateway.storage.database import migrate
 from ws_gateway.storage.embedded import EmbeddedPostgres
 
@@ -96,7 +95,7 @@ async def stage(
 ) -> AsyncIterator[tuple[Stage, asyncio.subprocess.Process, float]]:
     """Open database, venue and gateway; also answers when the gateway was started."""
     prefix, key = f"bench-{secrets.token_hex(4)}", secrets.token_hex(8)
-    venue_port, http_port = _free_port(), _free_port()
+    venue_port, http_port = free_port(), free_port()
     amqp_url = os.environ["WSG_AMQP_URL"]
     bare = {name: value for name, value in os.environ.items() if not name.startswith("WSG_")}
     with tempfile.TemporaryDirectory(prefix="wsg-bench-") as folder:
@@ -136,7 +135,7 @@ async def stage(
                     yield Stage(http, url, prefix), venue_process, began
         finally:
             await postgres.stop()
-            await _remove(amqp_url, prefix)
+            await remove_topology(amqp_url, prefix)
 
 
 # ── the parts ─────────────────────────────────────────────────────────────────────────────────
@@ -357,23 +356,6 @@ async def _listens(port: int) -> None:
                 continue
             writer.close()
             return
-
-
-async def _remove(amqp_url: str, prefix: str) -> None:
-    names = Names(prefix)
-    connection = await aio_pika.connect(amqp_url)
-    async with connection:
-        channel = await connection.channel()
-        for queue in names.queues():
-            await channel.queue_delete(queue)
-        await channel.exchange_delete(names.exchange)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _p99(times: list[float]) -> float:

@@ -27,7 +27,6 @@ import structlog
 import uvloop
 
 from ws_gateway.client.continuity import ContinuityChecker
-from ws_gateway.config import BybitEnvironment
 from ws_gateway.delivery.envelope import Addresses
 from ws_gateway.domain.event import Event
 from ws_gateway.domain.subscription import SubscriptionState
@@ -45,6 +44,7 @@ from ws_gateway.venue.login import LoginInquiry
 from ws_gateway.venue.maintenance import Maintenance
 from ws_gateway.venue.messages import args_chars
 from ws_gateway.venue.rest import BybitRest
+from ws_gateway.venue_hosts import BybitEnvironment
 
 HERE = Path(__file__).parent
 PATIENCE_SECONDS = 60.0

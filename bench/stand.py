@@ -157,7 +157,7 @@ def stage(amqp_url: str, queue_type: str) -> Iterator[Stage]:
     try:
         yield Stage(amqp_url, prefix, queue_type, _broker_process(amqp_url))
     finally:
-        asyncio.run(_remove(amqp_url, prefix))
+        asyncio.run(remove_topology(amqp_url, prefix))
 
 
 async def _declare(amqp_url: str, prefix: str, queue_type: str) -> None:
@@ -166,7 +166,8 @@ async def _declare(amqp_url: str, prefix: str, queue_type: str) -> None:
     await link.close(1)
 
 
-async def _remove(amqp_url: str, prefix: str) -> None:
+async def remove_topology(amqp_url: str, prefix: str) -> None:
+    """Delete what a gateway with that prefix declared."""
     names = Names(prefix)
     connection = await aio_pika.connect(amqp_url)
     async with connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
@@ -20,6 +21,7 @@ from support.amqp_names import delete_topology
 from support.databases import Databases, shared_server
 from support.leftovers import leftover_tasks, leftovers, own_children, own_threads
 from support.proxy import TcpProxy
+from ws_gateway.storage.embedded import EmbeddedPostgres
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DEV = CHECKOUT / ".dev"
@@ -122,6 +124,21 @@ def empty_database_url(_databases: Databases) -> Iterator[str]:
     url = _databases.create(migrated=False)
     yield url
     _databases.drop(url)
+
+
+@pytest.fixture
+def postgres_folder() -> Iterator[Path]:
+    """A folder for `own_postgres`, whose name is short for the socket's sake."""
+    with tempfile.TemporaryDirectory(prefix="wsg-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+async def own_postgres(postgres_folder: Path) -> AsyncIterator[EmbeddedPostgres]:
+    """A PostgreSQL of the test's own, to be started and stopped; stopped after the test."""
+    own = EmbeddedPostgres(postgres_folder)
+    yield own
+    await own.stop()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -52,72 +52,6 @@ async def serve_until_signalled(config: SimulatorConfig, *, host: str, port: int
         await simulator.stop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-
-
-def run(
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8899,
-    seed: int = 1,
-    rate: float = 20.0,
-    linger_seconds: float = 0.0,
-    api_key: str | None = None,
-    api_secret: str | None = None,
-    accounts: Sequence[str] = (),
-    symbols: int = 0,
-    trade_every_seconds: float | None = None,
-    orders: int = 0,
-    order_rate: float = 100.0,
-    funding_every_seconds: float | None = None,
-    recording: tuple[Path, ...] = (),
-    speed: float = 1.0,
-    patience_seconds: float = 10.0,
-) -> int:
-    """Run a simulator in the foreground; for this command and for another program's.
-
-    Args:
-        host: address to listen on.
-        port: 0 takes any free one.
-        seed: as in `SimulatorConfig`, like all that follow.
-        rate: ticks per second of each watched symbol.
-        linger_seconds: how long a symbol goes on after its last subscriber left.
-        api_key: the one valid key.
-        api_secret: its secret.
-        accounts: further accounts, each `name:key:secret`.
-        symbols: extra synthetic linear symbols.
-        trade_every_seconds: pace of the background trader, None for none.
-        orders: of a busy trader, 0 for none.
-        order_rate: how many of those a second.
-        funding_every_seconds: pace of funding, None for none.
-        recording: files or folders to play instead of a market.
-        speed: of that, 0 for as fast as the client reads.
-        patience_seconds: how long it waits for the client to subscribe.
-
-    Returns:
-        0 after SIGTERM or SIGINT; 2, with one sentence on stderr, if it could not start.
-    """
-    try:
-        config = SimulatorConfig(
-            seed=seed,
-            rate=rate,
-            linger_seconds=linger_seconds,
-            api_key=api_key,
-            api_secret=api_secret,
-            accounts=tuple(read_account(each) for each in accounts),
-            symbols=symbols,
-            trade_every_seconds=trade_every_seconds,
-            orders=orders,
-            order_rate=order_rate,
-            funding_every_seconds=funding_every_seconds,
-            recording=recording,
-            recording_speed=speed,
-            recording_patience_seconds=patience_seconds,
-        )
-        asyncio.run(serve_until_signalled(config, host=host, port=port))
-    except SimulatorError as exc:
-        sys.stderr.write(f"bybit-sim: {exc}\n")
-        return _REFUSED
-    return 0
 
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -174,25 +108,24 @@ def command(  # noqa: PLR0917 - typer reads options from parameters
     """Serve a local Bybit: sockets, REST and the control endpoint on one port."""
     if context.invoked_subcommand is not None:
         return
-    code = run(
-        host=host,
-        port=port,
-        seed=seed,
-        rate=rate,
-        linger_seconds=linger,
-        api_key=api_key,
-        api_secret=api_secret,
-        accounts=account or (),
-        symbols=symbols,
-        trade_every_seconds=trade_every,
-        orders=orders,
-        order_rate=order_rate,
-        funding_every_seconds=funding_every,
-        recording=tuple(recording or ()),
-        speed=speed,
-        patience_seconds=patience,
-    )
-    raise typer.Exit(code)
+    with _refusing():
+        config = SimulatorConfig(
+            seed=seed,
+            rate=rate,
+            linger_seconds=linger,
+            api_key=api_key,
+            api_secret=api_secret,
+            accounts=tuple(read_account(each) for each in account or ()),
+            symbols=symbols,
+            trade_every_seconds=trade_every,
+            orders=orders,
+            order_rate=order_rate,
+            funding_every_seconds=funding_every,
+            recording=tuple(recording or ()),
+            recording_speed=speed,
+            recording_patience_seconds=patience,
+        )
+        asyncio.run(serve_until_signalled(config, host=host, port=port))
 
 
 @app.command("fault")

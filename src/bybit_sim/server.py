@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs
 
 from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
@@ -28,6 +27,7 @@ from bybit_sim.cuts import Cuts
 from bybit_sim.door import Door
 from bybit_sim.fault import LONGEST_HANDSHAKE_SECONDS, Fault, Hook
 from bybit_sim.faults import Faults
+from bybit_sim.idle import cut_silent, longest_silence
 from bybit_sim.instruments import listing
 from bybit_sim.ledger import Ledger
 from bybit_sim.market import Market
@@ -40,7 +40,7 @@ from bybit_sim.rest import RestDesk
 from bybit_sim.rest_market import MarketDesk
 from bybit_sim.rest_private import PrivateDesk
 from bybit_sim.status import StatusBoard
-from bybit_sim.topics import PRIVATE_PATH, SOCKET_KINDS
+from bybit_sim.topics import SOCKET_KINDS
 from bybit_sim.trader import Trader
 from bybit_sim.trading import Trading
 from bybit_sim.venue_socket import VenueSocket
@@ -50,7 +50,6 @@ logger = logging.getLogger(__name__)
 _CLOSE_SECONDS = 1.0
 _SEED_STEP = 1_000_003
 _OPEN_SECONDS = LONGEST_HANDSHAKE_SECONDS + 10.0
-_ACTIVE_TIME_RANGE = (30.0, 600.0)
 
 
 class ClientRequest(NamedTuple):
@@ -225,7 +224,10 @@ class Simulator:
         if self.playback is not None:
             self._playing = asyncio.create_task(self.playback.run(), name="bybit-sim-playback")
             self._playing.add_done_callback(_report_death)
-        self._schedule(self.config.idle_scan_seconds, self._cut_idle)
+        self._schedule(
+            self.config.idle_scan_seconds,
+            lambda: cut_silent(self.connections, self.pulse.now_ms()),
+        )
         if self.config.trade_every_seconds is not None:
             for party in self.parties:
                 self._schedule(self.config.trade_every_seconds, party.trader.act)
@@ -383,20 +385,6 @@ class Simulator:
 
         self.pulse.at(self.pulse.now_ms() + every_seconds * 1000.0, act)
 
-    def _cut_idle(self) -> None:
-        """Abort connections with neither client ping nor server data for too long."""
-        now = self.pulse.now_ms()
-        for each in list(self.connections):
-            data = (
-                stream.last_push_ms if stream else _last_told_ms(each, topic)
-                for topic, stream in each.topics.items()
-            )
-            if each.socket.is_deaf:
-                continue
-            quiet_ms = now - max([each.last_ping_ms, *data])
-            if quiet_ms > each.max_idle_seconds * 1000.0:
-                each.socket.transport.abort()
-
     async def _converse(self, socket: ServerConnection) -> None:
         assert isinstance(socket, VenueSocket)  # noqa: S101 - `create_connection` says so
         target = socket.request.path if socket.request else ""
@@ -406,7 +394,7 @@ class Simulator:
             path=path,
             kind=SOCKET_KINDS[path],
             socket=socket,
-            max_idle_seconds=self._max_idle(path, query),
+            max_idle_seconds=longest_silence(path, query, self.config.idle_timeout_seconds),
             last_ping_ms=self.pulse.now_ms(),
         )
         conversation = Conversation(self, connection)
@@ -424,20 +412,6 @@ class Simulator:
         finally:
             self.connections.remove(connection)
             conversation.close()
-
-    def _max_idle(self, path: str, query: str) -> float:
-        """Read `max_active_time` (`45s`, `2m`) of the private socket; nonsense is ignored."""
-        text = parse_qs(query).get("max_active_time", [""])[0]
-        unit = {"s": 1.0, "m": 60.0}.get(text[-1:], 0.0)
-        if path == PRIVATE_PATH and unit and text[:-1].isdecimal():
-            shortest, longest = _ACTIVE_TIME_RANGE
-            return min(max(float(text[:-1]) * unit, shortest), longest)
-        return self.config.idle_timeout_seconds
-
-
-def _last_told_ms(connection: LiveConnection, topic: str) -> float:
-    party = connection.party
-    return 0.0 if party is None else party.stage.last_told_ms.get(topic, 0.0)
 
 
 def _report_death(task: asyncio.Task[None]) -> None:

@@ -22,16 +22,9 @@ from ws_gateway.settings_values import (
     is_host,
     is_network,
 )
+from ws_gateway.venue_hosts import PRIVATE_WS, PUBLIC_WS, REST, BybitEnvironment, rest_beside
 
 PREFIX = "WSG_"
-
-
-class BybitEnvironment(StrEnum):
-    """Which of the venue's environments to talk to."""
-
-    MAINNET = "mainnet"
-    TESTNET = "testnet"
-    DEMO = "demo"
 
 
 class ConnectionStrategy(StrEnum):
@@ -63,25 +56,6 @@ class LogFormat(StrEnum):
 
     JSON = "json"
     CONSOLE = "console"
-
-
-# Public hosts of each environment (Bybit v5 docs, Connect). Demo has private data only; its
-# public data is mainnet's.
-_PUBLIC_WS = {
-    BybitEnvironment.MAINNET: "wss://stream.bybit.com",
-    BybitEnvironment.TESTNET: "wss://stream-testnet.bybit.com",
-    BybitEnvironment.DEMO: "wss://stream.bybit.com",
-}
-_PRIVATE_WS = {
-    BybitEnvironment.MAINNET: "wss://stream.bybit.com",
-    BybitEnvironment.TESTNET: "wss://stream-testnet.bybit.com",
-    BybitEnvironment.DEMO: "wss://stream-demo.bybit.com",
-}
-_REST = {
-    BybitEnvironment.MAINNET: "https://api.bybit.com",
-    BybitEnvironment.TESTNET: "https://api-testnet.bybit.com",
-    BybitEnvironment.DEMO: "https://api-demo.bybit.com",
-}
 
 
 class Settings(BaseSettings):
@@ -379,35 +353,28 @@ class Settings(BaseSettings):
     @property
     def public_ws_url(self) -> str:
         """Host of the public sockets; `/v5/public/{category}` is appended."""
-        return self.bybit_ws_url or _PUBLIC_WS[self.bybit_environment]
+        return self.bybit_ws_url or PUBLIC_WS[self.bybit_environment]
 
     @property
     def private_ws_url(self) -> str:
         """Host of the private socket; `/v5/private` is appended."""
-        return self.bybit_ws_url or _PRIVATE_WS[self.bybit_environment]
+        return self.bybit_ws_url or PRIVATE_WS[self.bybit_environment]
 
     @property
     def rest_url(self) -> str:
-        """Host of the REST API.
-
-        It goes with the sockets' host if that was given alone: a simulator serves both on one
-        port, and Bybit's regional hosts are pairs like `stream.bybit.tr` and `api.bybit.tr`.
-        """
+        """Host of the REST API; it goes with the sockets' host if that was given alone."""
         if self.bybit_rest_url is not None:
             return self.bybit_rest_url
         if self.bybit_ws_url is not None:
-            scheme, _, rest = self.bybit_ws_url.partition("://")
-            return f"http{scheme[2:]}://{re.sub(r'^stream(?=[.-])', 'api', rest)}"
-        return _REST[self.bybit_environment]
+            return rest_beside(self.bybit_ws_url)
+        return REST[self.bybit_environment]
 
     @property
     def other_rest_urls(self) -> Mapping[str, str]:
         """REST hosts of the other environments by name; none beside a host that was given."""
-        if self.rest_url != _REST[self.bybit_environment]:
+        if self.rest_url != REST[self.bybit_environment]:
             return {}
-        return {
-            name.value: url for name, url in _REST.items() if name is not self.bybit_environment
-        }
+        return {name.value: url for name, url in REST.items() if name is not self.bybit_environment}
 
     @property
     def has_credentials(self) -> bool:

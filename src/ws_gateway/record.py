@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import SystemRandom
 
-from ws_gateway.composition.data_path import credentials_of
+from ws_gateway.composition.credentials import credentials_of
 from ws_gateway.composition.recording import recorder_into
 from ws_gateway.config import Settings
 from ws_gateway.domain.event import Event

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from ws_gateway.client.consumer import binding_keys
+from ws_gateway.client.choice import binding_keys
 from ws_gateway.client.link import Message, Position
 from ws_gateway.client.messages import own_queue, read_messages
 from ws_gateway.config import Settings

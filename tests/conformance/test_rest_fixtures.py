@@ -9,7 +9,6 @@ import pytest
 
 from support.http_stage import answer, answering
 from support.needs import needing
-from ws_gateway.config import BybitEnvironment
 from ws_gateway.domain.category import detect_category
 from ws_gateway.domain.event import Kind, Observation
 from ws_gateway.domain.topic import Category, Channel, Topic, build_topic
@@ -17,6 +16,7 @@ from ws_gateway.venue.auth import Credentials
 from ws_gateway.venue.maintenance import read_notice
 from ws_gateway.venue.market_past import MarketPast
 from ws_gateway.venue.rest import BybitRest, RestRefused
+from ws_gateway.venue_hosts import BybitEnvironment
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 FIXTURES = SHARED / "fixtures"

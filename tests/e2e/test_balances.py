@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import re
-import tempfile
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import asyncpg
-import pytest
 
 from support.consumer import Consumer
-from support.programs import API_KEY, Gateway, until
+from support.programs import Gateway, until
 from support.scraped import scrape
 from support.site import KEYS, Site
 from ws_gateway.account.balance_log import condense
@@ -29,7 +23,6 @@ VENUE_KEYS: dict[str, Any] = {
     "api_key": KEYS["WSG_BYBIT_API_KEY"],
     "api_secret": KEYS["WSG_BYBIT_API_SECRET"],
 }
-README = Path(__file__).resolve().parents[2] / "README.md"
 BALANCES = "/api/v1/balances"
 
 
@@ -129,8 +122,6 @@ async def test_a_wallet_push_becomes_rows_and_the_latest_balance(site: Site) -> 
         await consumer.until(lambda event: event["source"] == "rest")
 
         await check_what_is_served(gateway, sorted(coins))
-        for answer in await as_in_the_readme(gateway):
-            assert "coins" in answer or answer["items"], answer
         await check_what_is_measured(gateway)
 
 
@@ -163,21 +154,6 @@ async def check_what_is_measured(gateway: Gateway) -> None:
     assert told.value("ws_gateway_balance_rows_stored_total", kind="coin") >= 20
     assert told.value("ws_gateway_reconciliations_total", result="done") >= 1
     assert set(told.values("ws_gateway_stream_differences_total").values()) == {0}
-
-
-async def as_in_the_readme(gateway: Gateway) -> list[dict[str, Any]]:
-    """Run the README's commands as they stand, but for address and key; answers what each said."""
-    text = README.read_text(encoding="utf-8")
-    (script,) = re.findall(r"```bash\n(balances=.*?)```", text, re.DOTALL)
-    here = script.replace("http://localhost:8080", str(gateway.http.base_url).rstrip("/"))
-    here = here.replace("choose-a-key", API_KEY).replace("curl -s", "echo; curl -s")
-    shell = await asyncio.create_subprocess_exec(
-        "bash", "-euc", here, stdout=asyncio.subprocess.PIPE
-    )
-    said, _ = await asyncio.wait_for(shell.communicate(), 20)
-    answers = [json.loads(line) for line in said.splitlines() if line.strip()]
-    assert len(answers) == script.count("curl -s")
-    return answers
 
 
 async def test_a_sync_that_bybit_refuses_is_told_with_what_to_do(site: Site) -> None:
@@ -221,15 +197,6 @@ async def test_balance_rows_left_by_another_prefix_are_told_at_the_start_with_th
         assert "WSG_AMQP_PREFIX=former" in told["detail"]
         (line,) = gateway.logged("account.balance_spool_left_behind")
         assert Path(line["folder"]).name == "balances-former"
-
-
-@pytest.fixture
-async def own_postgres() -> AsyncIterator[EmbeddedPostgres]:
-    """A PostgreSQL of the test's own; the folder's name is short for the socket's sake."""
-    with tempfile.TemporaryDirectory(prefix="wsg-", ignore_cleanup_errors=True) as folder:
-        own = EmbeddedPostgres(Path(folder))
-        yield own
-        await own.stop()
 
 
 async def test_no_balance_is_lost_while_the_database_is_away(

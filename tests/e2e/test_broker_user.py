@@ -53,7 +53,6 @@ async def is_refused(url: str, exchange: str | None = None, queue: str | None = 
         await connection.close()
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.xdist_group("own_broker")
 async def test_the_gateways_user_may_do_what_it_must_and_nothing_else(
     site: Site, own_broker: PrivateNode, tmp_path: Path

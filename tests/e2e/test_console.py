@@ -11,7 +11,7 @@ from support.console_stage import fault, looking, shoot, verdict
 from support.programs import API_KEY
 from support.site import Site
 
-pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.xdist_group("browser")
 
 
 async def test_a_page_just_opened_does_not_show_a_long_flow_as_if_it_had_just_begun(

@@ -20,7 +20,7 @@ from support.proxy import TcpProxy, address
 from support.site import Site
 from ws_gateway.ports.feed import SessionState
 
-pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.xdist_group("browser")
 
 HOUR_MS = 3_600_000
 NOW = """(() => ({

@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import tempfile
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +19,7 @@ from support.programs import until
 from support.site import KEYS, Site
 from ws_gateway.storage.embedded import EmbeddedPostgres
 
-pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.xdist_group("browser")
 
 
 async def test_a_silent_topic_and_a_socket_that_cannot_come_back_are_shown(site: Site) -> None:
@@ -191,15 +188,6 @@ async def test_a_slow_consumer_is_shown_with_its_backlog_and_its_service(site: S
             await shoot(page, "slow-consumer")
             depth = "document.querySelector('#queues tr').children[2].innerText.replace(',', '')"
             await page.until(f"Number({depth}) > 100")
-
-
-@pytest.fixture
-async def own_postgres() -> AsyncIterator[EmbeddedPostgres]:
-    """A PostgreSQL of the test's own; the folder's name is short for the socket's sake."""
-    with tempfile.TemporaryDirectory(prefix="wsg-", ignore_cleanup_errors=True) as folder:
-        own = EmbeddedPostgres(Path(folder))
-        yield own
-        await own.stop()
 
 
 async def test_a_lost_database_and_a_refused_login_are_shown_side_by_side(

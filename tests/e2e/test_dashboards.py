@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
-
 import dashboards
 from dashboard_bybit import WEBSOCKET_STATE
 from support.console_stage import fault, in_time
@@ -20,10 +18,8 @@ from support.programs import Gateway, until
 from support.prometheus import Prometheus, prometheus
 from support.proxy import TcpProxy, address, through
 from support.site import KEYS, Site
-from ws_gateway.control.health import BROKER_SILENT_SECONDS
 from ws_gateway.control.metrics.reading import LOSSES
-
-pytestmark = pytest.mark.timeout(180)
+from ws_gateway.control.reasons import BROKER_SILENT_SECONDS
 
 VENUE: dict[str, Any] = {
     "api_key": KEYS["WSG_BYBIT_API_KEY"],

@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from support.programs import API_KEY
 from support.site import KEYS, Site
 
@@ -27,7 +29,10 @@ CHECKS = (
 EXAMPLES = 15
 """Requests that are made up per operation, beside those of the examples and of every boundary."""
 
-SECONDS = 75
+SECONDS = 240
+"""How long it may take; on a free machine it takes a tenth of that."""
+
+pytestmark = pytest.mark.timeout(SECONDS + 60)
 
 
 async def test_schemathesis_finds_no_answer_that_is_not_described(

@@ -120,7 +120,6 @@ async def test_a_lost_exchange_shows_in_attempts_losses_and_the_time_to_come_bac
                 )
 
 
-@pytest.mark.timeout(150)
 @pytest.mark.xdist_group("dev_stack")
 async def test_every_scrape_adds_up_while_the_broker_is_away(
     site: Site, own_broker: PrivateNode

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -209,7 +208,6 @@ async def _watched(gateway: Gateway) -> AsyncIterator[_Watch]:
     assert isinstance(results[0], asyncio.CancelledError), results[0]
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.xdist_group("dev_stack")
 async def test_a_stopped_broker_under_load_costs_only_what_is_announced(
     site: Site,
@@ -283,15 +281,6 @@ async def test_a_stopped_broker_under_load_costs_only_what_is_announced(
 
 
 # ── the database ──────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-async def own_postgres() -> AsyncIterator[EmbeddedPostgres]:
-    """A PostgreSQL of the test's own; the folder's name is short for the socket's sake."""
-    with tempfile.TemporaryDirectory(prefix="wsg-", ignore_cleanup_errors=True) as folder:
-        own = EmbeddedPostgres(Path(folder))
-        yield own
-        await own.stop()
 
 
 async def test_data_flow_on_while_the_database_is_away(

@@ -146,6 +146,7 @@ async def test_from_a_clone_to_the_first_event_by_the_quickstart_alone(
     assert words.count('"freshness"') == 2, words
     assert words.count("event: picture") == 1, words
     assert words.count('"channel":"trades"') >= 1
+    assert re.search(r"strategy-1.*revoked|revoked.*strategy-1", words), words
     assert '"event":"gateway.stopped"' in told["gateway"].replace(": ", ":"), told["gateway"]
 
 

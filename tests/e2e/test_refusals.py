@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import tempfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -142,21 +140,16 @@ async def test_a_database_that_is_not_there_is_named(site: Site, command: str) -
 
 
 @pytest.fixture
-async def strict_postgres() -> AsyncIterator[str]:
+async def strict_postgres(own_postgres: EmbeddedPostgres, postgres_folder: Path) -> str:
     """Query part of the URL of a PostgreSQL that asks the role `locked` for a password."""
-    with tempfile.TemporaryDirectory(prefix="wsg-", ignore_cleanup_errors=True) as folder:
-        own = EmbeddedPostgres(Path(folder))
-        url = await own.start()
-        try:
-            rules = Path(folder) / "postgres" / "pg_hba.conf"
-            rules.write_text("local all locked scram-sha-256\n" + rules.read_text())
-            connection = await asyncpg.connect(url)
-            await connection.execute("CREATE ROLE locked LOGIN PASSWORD 'right'")
-            await connection.execute("SELECT pg_reload_conf()")
-            await connection.close()
-            yield urlsplit(url).query
-        finally:
-            await own.stop()
+    url = await own_postgres.start()
+    rules = postgres_folder / "postgres" / "pg_hba.conf"
+    rules.write_text("local all locked scram-sha-256\n" + rules.read_text())
+    connection = await asyncpg.connect(url)
+    await connection.execute("CREATE ROLE locked LOGIN PASSWORD 'right'")
+    await connection.execute("SELECT pg_reload_conf()")
+    await connection.close()
+    return urlsplit(url).query
 
 
 async def test_a_database_that_refuses_the_login_is_named(site: Site, strict_postgres: str) -> None:

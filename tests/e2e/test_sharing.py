@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import tempfile
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from support.delivery_rig import consuming, eventually
 from support.programs import Gateway, Venue, until
@@ -118,21 +115,6 @@ async def test_wait_answers_with_bybits_own_words(site: Site) -> None:
 
 
 # ── the database is killed ────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-async def postgres_folder() -> AsyncIterator[Path]:
-    """A folder whose name is short for the socket's sake."""
-    with tempfile.TemporaryDirectory(prefix="wsg-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
-
-
-@pytest.fixture
-async def own_postgres(postgres_folder: Path) -> AsyncIterator[EmbeddedPostgres]:
-    """A PostgreSQL of the test's own."""
-    own = EmbeddedPostgres(postgres_folder)
-    yield own
-    await own.stop()
 
 
 async def test_a_killed_database_costs_no_event_and_no_subscription(

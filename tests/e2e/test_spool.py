@@ -16,7 +16,6 @@ CHANNELS = ("order", "execution", "position", "balance")
 TOPICS = ("order", "execution", "position", "wallet")
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.xdist_group("dev_stack")
 async def test_a_gateway_killed_while_the_broker_is_away_loses_no_private_event(
     site: Site, own_broker: PrivateNode

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from support.bridge import bridge_to
 from support.programs import STOP_SECONDS, Gateway, Program, until
 from support.proxy import TcpProxy, address, through
+from support.relay import relay_to, to_postgres
 from support.site import Site
 
 OpenProxy = Callable[[str, int], Awaitable[TcpProxy]]
@@ -155,7 +155,7 @@ async def test_sigterm_with_a_silent_database_answers_the_open_requests(
     """Eight posts hang in a database that swallows every byte: each gets 503, all ends in time."""
     assert site.database_url is not None
     async with AsyncExitStack() as stack:
-        port = await stack.enter_async_context(bridge_to(site.database_url))
+        port = await stack.enter_async_context(relay_to(to_postgres(site.database_url)))
         database = await open_proxy("127.0.0.1", port)
         broker = await open_proxy(*address(site.amqp_url, 5672))
         venue = await stack.enter_async_context(site.venue(rate=50, symbols=SYMBOLS + 2))

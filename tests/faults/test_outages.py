@@ -6,8 +6,7 @@ counters add up at every look, no answer is missing, and everything flows again 
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,7 @@ from support.outages import OUTAGES, small_disk
 from support.site import Site
 from ws_gateway.storage.embedded import EmbeddedPostgres
 
-pytestmark = [pytest.mark.xdist_group("own_broker"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.xdist_group("own_broker")
 
 SECONDS = 2.5
 LOAD = Load(symbols=6, rate=20, trade_every=0.05, buffer_events=400)
@@ -33,15 +32,6 @@ TRIED = (
     "disk full, black hole",
 )
 """Those that no other test has in another form."""
-
-
-@pytest.fixture
-async def own_postgres() -> AsyncIterator[EmbeddedPostgres]:
-    """A PostgreSQL of the test's own; the folder's name is short for the socket's sake."""
-    with tempfile.TemporaryDirectory(prefix="wsg-", ignore_cleanup_errors=True) as folder:
-        own = EmbeddedPostgres(Path(folder))
-        yield own
-        await own.stop()
 
 
 @pytest.mark.parametrize("name", TRIED)

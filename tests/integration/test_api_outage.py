@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 
-from support.bridge import bridge_to
 from support.control_room import PATH, control_room, is_problem
 from support.proxy import TcpProxy
+from support.relay import relay_to, to_postgres
 from ws_gateway.control.health import PING_AGE_SECONDS, PING_SECONDS
 from ws_gateway.control.key_words import make_key
 from ws_gateway.domain.subscription import SubscriptionState
@@ -24,23 +22,14 @@ from ws_gateway.storage.embedded import EmbeddedPostgres
 OpenProxy = Callable[[str, int], Awaitable[TcpProxy]]
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[EmbeddedPostgres]:
-    """A PostgreSQL of the test's own; the folder's name is short for the socket's sake."""
-    with tempfile.TemporaryDirectory(prefix="wsg-", ignore_cleanup_errors=True) as folder:
-        own = EmbeddedPostgres(Path(folder))
-        yield own
-        await own.stop()
-
-
-async def test_an_outage_costs_no_topic_and_ends_by_itself(server: EmbeddedPostgres) -> None:
+async def test_an_outage_costs_no_topic_and_ends_by_itself(own_postgres: EmbeddedPostgres) -> None:
     """Topics stay, requests are told to come again, and afterwards all works without a hand."""
-    url = await server.start()
+    url = await own_postgres.start()
     await migrate(url)
     async with control_room(url) as api:
         wish = (await api.add()).json()
         await api.until_state(wish["id"], "pending")
-        await server.stop()
+        await own_postgres.stop()
 
         answer = await api.add(symbol="ETHUSDT")
         is_problem(answer, 503, "database_lost")
@@ -51,7 +40,7 @@ async def test_an_outage_costs_no_topic_and_ends_by_itself(server: EmbeddedPostg
         assert [topic.symbol for topic in api.feed.wanted()] == ["BTCUSDT"]
         assert [name for name, _ in api.feed.calls] == ["want"]
 
-        await server.start()
+        await own_postgres.start()
         async with asyncio.timeout(20):
             while (await api.add(symbol="ETHUSDT")).status_code == 503:  # noqa: ASYNC110 - a retry
                 await asyncio.sleep(0.1)
@@ -62,17 +51,17 @@ async def test_an_outage_costs_no_topic_and_ends_by_itself(server: EmbeddedPostg
 
 
 async def test_reads_are_answered_from_memory_while_the_database_is_away(
-    server: EmbeddedPostgres,
+    own_postgres: EmbeddedPostgres,
 ) -> None:
     """What was stored is shown with the states of now, and it is said where it comes from."""
-    url = await server.start()
+    url = await own_postgres.start()
     await migrate(url)
     async with control_room(url) as api:
         btc, eth = (await api.add()).json(), (await api.add(symbol="ETHUSDT")).json()
         await api.until_state(eth["id"], "pending")
         before = await api.http.get(PATH)
         assert "x-served-from" not in before.headers
-        await server.stop()
+        await own_postgres.stop()
 
         listed = await api.http.get(PATH)
         assert (listed.status_code, listed.headers["x-served-from"]) == (200, "memory")
@@ -113,7 +102,7 @@ async def test_a_silent_database_does_not_hold_up_the_probes(
     database_url: str, open_proxy: OpenProxy
 ) -> None:
     """They answer when their own wait is over, not when the driver has given up too."""
-    async with bridge_to(database_url) as port:
+    async with relay_to(to_postgres(database_url)) as port:
         proxy = await open_proxy("127.0.0.1", port)
         url = f"postgresql://postgres@127.0.0.1:{proxy.port}{urlsplit(database_url).path}"
         async with control_room(url) as api:
@@ -130,18 +119,18 @@ async def test_a_silent_database_does_not_hold_up_the_probes(
 
 
 async def test_keys_that_are_known_go_on_reading_while_the_database_is_away(
-    server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+    own_postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An unknown key is told to come again, not that it is wrong; changes stop, then go on."""
     monkeypatch.setattr("ws_gateway.control.guard.FRESH_SECONDS", 0.0)
-    url = await server.start()
+    url = await own_postgres.start()
     await migrate(url)
     async with control_room(url) as api:
         known = await api.make_key(scopes=["subscriptions:read", "admin"])
         unknown = make_key()[1].get_secret_value()
         async with api.client(known["key"]) as http:
             assert (await http.get("/api/v1/queues")).status_code == 200
-            await server.stop()
+            await own_postgres.stop()
             assert (await http.get("/api/v1/queues")).status_code == 200
             assert (await http.get("/api/v1/connections")).status_code == 200
             is_problem(
@@ -155,7 +144,7 @@ async def test_keys_that_are_known_go_on_reading_while_the_database_is_away(
         is_problem(
             await api.http.post("/api/v1/connections/x/replacement"), 404, "connection_not_found"
         )
-        await server.start()
+        await own_postgres.start()
         async with api.client(unknown) as http, asyncio.timeout(20):
             while (await http.get("/api/v1/queues")).status_code == 503:  # noqa: ASYNC110 - a retry
                 await asyncio.sleep(0.1)

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
-import pytest
 
 from support.backlog_stage import BacklogStage, slow_consumer, watching
 from support.callers import guarded
@@ -58,7 +57,6 @@ async def scraping(stage: BacklogStage) -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
-@pytest.mark.timeout(60)
 async def test_an_alert_of_the_monitor_is_one_until_it_clears(
     amqp_url: str, amqp_prefix: str
 ) -> None:

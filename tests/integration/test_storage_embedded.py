@@ -7,10 +7,12 @@ import contextlib
 import os
 import shlex
 import signal
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -19,7 +21,7 @@ from structlog.testing import capture_logs
 from devstack import database_line
 from ws_gateway.errors import ConfigError, DatabaseLost
 from ws_gateway.storage.database import migrate, open_pool
-from ws_gateway.storage.embedded import EmbeddedPostgres, embedded_folder
+from ws_gateway.storage.embedded import EmbeddedPostgres, embedded_folder, load_server_class
 from ws_gateway.storage.subscriptions import PostgresSubscriptions
 
 GATEWAY_THAT_HANGS = """
@@ -181,6 +183,32 @@ async def test_a_server_that_another_process_uses_is_not_told_to_have_stopped(
     await gateway.wait()
     await server.start()
     await server.stop()
+    assert not is_running(data_dir)
+
+
+async def test_a_machine_on_which_the_server_takes_its_time_does_not_end_the_start(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package gives up after 10 s and reads a log that is not there yet.
+
+    That `pg_ctl` did not even begin in its time is the one thing put in: no machine here is so
+    slow when asked to be. All else, the second attempt too, is the real server.
+    """
+    package: Any = sys.modules[load_server_class().__module__]
+    given_up: list[str] = []
+    real = package.pgexec
+
+    def slow_once(program: str, words: Sequence[str], **more: Any) -> object:
+        if program == "pg_ctl" and not given_up:
+            given_up.append(program)
+            raise subprocess.TimeoutExpired(program, 10)
+        return real(program, words, **more)
+
+    monkeypatch.setattr(package, "pgexec", slow_once)
+    server = EmbeddedPostgres(data_dir)
+    await migrate(await server.start())
+    await server.stop()
+    assert given_up == ["pg_ctl"]
     assert not is_running(data_dir)
 
 

@@ -17,10 +17,10 @@ from ws_gateway.venue.rest import (
     BybitRest,
     KeyInformation,
     RestAway,
-    RestBudget,
     RestDeadlines,
     RestRefused,
 )
+from ws_gateway.venue.rest_allowance import RestBudget
 
 OWN = Credentials(KEY, SECRET)
 TIME = '{"retCode":0,"retMsg":"OK","result":{"timeSecond":"1","timeNano":"1688639403423213947"}}'

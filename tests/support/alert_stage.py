@@ -18,9 +18,9 @@ import httpx
 from support import programs
 from support.alert_proof import Proof
 from support.alert_thresholds import THRESHOLDS
-from support.bridge import bridge_to
 from support.programs import Gateway, Venue, until
 from support.proxy import TcpProxy, address, through
+from support.relay import relay_to, to_postgres
 from support.scraped import Scraped, scrape
 from support.site import KEYS, Site
 from support.tls import Authority
@@ -149,7 +149,7 @@ async def machine_fails(site: Site, proof: Proof) -> None:
     (site.folder / "data" / f"spool-{site.prefix}").write_text("where a folder should be")
     database = urlsplit(site.database_url).path
     async with (
-        bridge_to(site.database_url) as port,
+        relay_to(to_postgres(site.database_url)) as port,
         TcpProxy("127.0.0.1", port) as proxy,
         site.venue(trade_every=0.3, **_account()) as venue,
         site.gateway(

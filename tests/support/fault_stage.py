@@ -24,7 +24,6 @@ from support.feed_stage import PATIENCE_SECONDS, QUICK, STOP_SECONDS, FeedStage,
 from support.memory_outlet import MemoryOutlet
 from support.sim_client import KEY, SECRET, running
 from ws_gateway.client.continuity import ContinuityChecker
-from ws_gateway.config import BybitEnvironment
 from ws_gateway.delivery.envelope import Addresses
 from ws_gateway.domain.event import Event
 from ws_gateway.domain.subscription import SubscriptionState
@@ -38,6 +37,7 @@ from ws_gateway.venue.maintenance import Maintenance
 from ws_gateway.venue.market_past import MarketPast
 from ws_gateway.venue.protocol import Timing
 from ws_gateway.venue.rest import BybitRest
+from ws_gateway.venue_hosts import BybitEnvironment
 
 _POLL_SECONDS = 0.01
 _NOTICES_SECONDS = 0.5

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
 
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-_CHUNK_BYTES = 64 * 1024
-_SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"  # PostgreSQL docs, Message Formats
+from support.relay import relay_to, to_postgres
 
-Opener = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+_SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"  # PostgreSQL docs, Message Formats
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ def encrypted_key(plain: Path, file: Path) -> Path:
 @asynccontextmanager
 async def tls_before(host: str, port: int, shown: ssl.SSLContext) -> AsyncIterator[int]:
     """Speak TLS on a free port and forward what is inside; answers the port."""
-    async with _serving(lambda: asyncio.open_connection(host, port), shown) as taken:
+    async with relay_to(lambda: asyncio.open_connection(host, port), shown=shown) as taken:
         yield taken
 
 
@@ -88,52 +86,16 @@ async def tls_before_postgres(url: str, shown: ssl.SSLContext) -> AsyncIterator[
 
     A client that does not ask is turned away.
     """
-    path = dict(parse_qsl(urlsplit(url).query))["host"] + "/.s.PGSQL.5432"
-    async with _serving(lambda: asyncio.open_unix_connection(path), shown, asks=True) as taken:
+
+    async def greeting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        try:
+            if await reader.readexactly(len(_SSL_REQUEST)) != _SSL_REQUEST:
+                return False
+            writer.write(b"S")
+            await writer.start_tls(shown)
+        except (OSError, EOFError):
+            return False
+        return True
+
+    async with relay_to(to_postgres(url), greeting=greeting) as taken:
         yield taken
-
-
-@asynccontextmanager
-async def _serving(
-    opened: Opener, shown: ssl.SSLContext, *, asks: bool = False
-) -> AsyncIterator[int]:
-    carrying: set[asyncio.Task[None]] = set()
-
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if asks:
-            try:
-                if await reader.readexactly(len(_SSL_REQUEST)) != _SSL_REQUEST:
-                    raise ConnectionError("no TLS was asked for")
-                writer.write(b"S")
-                await writer.start_tls(shown)
-            except (OSError, EOFError):
-                writer.transport.abort()
-                return
-        back_reader, back_writer = await opened()
-        pumps = {
-            asyncio.create_task(_pump(reader, back_writer)),
-            asyncio.create_task(_pump(back_reader, writer)),
-        }
-        carrying.update(pumps)
-        await asyncio.wait(pumps)
-        carrying.difference_update(pumps)
-
-    server = await asyncio.start_server(carry, "127.0.0.1", 0, ssl=None if asks else shown)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for pump in carrying:
-            pump.cancel()
-        if carrying:
-            await asyncio.wait(carrying)
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        with suppress(OSError, asyncio.CancelledError):
-            while chunk := await reader.read(_CHUNK_BYTES):
-                writer.write(chunk)
-                await writer.drain()
-    finally:
-        writer.transport.abort()

@@ -9,7 +9,6 @@ import pytest
 
 from ws_gateway.config import (
     SECRETS,
-    BybitEnvironment,
     ConnectionStrategy,
     LogFormat,
     LogLevel,
@@ -20,6 +19,7 @@ from ws_gateway.control.api.server import listening
 from ws_gateway.domain.topic import Category
 from ws_gateway.errors import ConfigError
 from ws_gateway.settings_source import load_settings
+from ws_gateway.venue_hosts import BybitEnvironment
 
 WORD = "s3cr3t-w0rd"
 

@@ -71,7 +71,7 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
 @pytest.mark.parametrize(
     ("link", "leads"),
     [
-        ("README.md#keys", True),
+        ("docs/http-api.md#keys", True),
         ("docs/decisions/README.md", True),
         ("#in-60-seconds", True),
         ("README.md#no-such-heading", False),

@@ -6,16 +6,15 @@ is told by the gateway's markers, or found by the continuity of its numbers.
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
-from ws_gateway.client.continuity import ContinuityChecker
+from ws_gateway.client.choice import Choice, own_keys
 from ws_gateway.client.event import (
     EXPIRED,
     UNEXPLAINED,
@@ -23,20 +22,19 @@ from ws_gateway.client.event import (
     Event,
     Gap,
     OnGap,
+    fields_of,
     read_envelope,
 )
 from ws_gateway.client.link import Message, Position, Source
 from ws_gateway.client.messages import own_queue, read_messages
-from ws_gateway.domain.routing import ABSENT, routing_word
-from ws_gateway.domain.topic import LANE_OF, EventClass, Lane
+from ws_gateway.client.watch import Watch
+from ws_gateway.domain.topic import EventClass
 
 log = logging.getLogger(__name__)  # the consumer's process decides where this goes
 
 Acknowledge = Literal["after", "manual"]
 
-_US = 1_000_000
 _SAMPLE = 200
-_MOST_PROBLEMS = 1_000
 
 
 def consume(
@@ -107,12 +105,12 @@ def consume(
     if event_class not in set(EventClass):
         raise ValueError(f"{event_class!r} is no event class; use one of {', '.join(EventClass)}")
     if queue is None:
-        keys = _own_keys(EventClass(event_class), category, symbol)
+        keys = own_keys(EventClass(event_class), category, symbol)
         source = own_queue(prefix, keys, prefetch, kept_seconds, kept_events)
     else:
         source = Source(queue, prefetch)
     position = Position(None if since is None else since.astimezone(UTC))
-    watch = _Watch(on_gap, follows_numbers=not is_shared)
+    watch = Watch(on_gap, follows_numbers=not is_shared)
 
     async def on_lost_queue() -> None:
         detail = f"queue {source.queue} was gone when the consumer came back"
@@ -128,128 +126,12 @@ def consume(
     )
     reader = _Reader(
         position,
-        choice=_Choice(event_class, category, symbol, since, account),
+        choice=Choice(event_class, category, symbol, since, account),
         watch=watch,
         most_remembered=remembered_ids,
         is_manual=acknowledge == "manual",
     )
     return reader.events(messages)
-
-
-def binding_keys(event_class: str, category: str | None, symbol: str | None) -> list[str]:
-    """Return the routing keys that bring the wanted events and the markers about them.
-
-    Markers of private streams name no symbol, and no category either unless their topic is of
-    one, for they are about all of them; a filter must not hide that something is missing.
-    """
-    if category is None and symbol is None:
-        return [f"{event_class}.#"]
-    where = "*" if category is None else routing_word(category)
-    wanted = "*" if symbol is None else routing_word(symbol)
-    keys = [f"{event_class}.{where}.{wanted}", f"{event_class}.{ABSENT}.{ABSENT}"]
-    return keys if wanted == "*" else [*keys, f"{event_class}.{where}.{ABSENT}"]
-
-
-def _own_keys(event_class: EventClass, category: str | None, symbol: str | None) -> list[str]:
-    """Return what the own queue is bound by: whole streams, whose numbers can be followed."""
-    if LANE_OF[event_class] is Lane.PRIVATE:
-        return binding_keys(event_class, None, None)
-    return binding_keys(event_class, category, symbol)
-
-
-class _Choice:
-    """What of a queue's messages is wanted."""
-
-    def __init__(
-        self,
-        event_class: str,
-        category: str | None,
-        symbol: str | None,
-        since: datetime | None,
-        account: str | None = None,
-    ) -> None:
-        self._event_class = event_class
-        self._category = category
-        self._symbol = symbol
-        self._account = account
-        self._since_us = None if since is None else since.timestamp() * _US
-
-    def is_early(self, envelope: Envelope) -> bool:
-        """Say whether the replay has not begun: a stream gives whole chunks of messages."""
-        if self._since_us is None:
-            return False
-        if envelope.received_at < self._since_us:
-            return True
-        self._since_us = None
-        return False
-
-    def takes(self, envelope: Envelope) -> bool:
-        """Say whether it passes the filter."""
-        return (
-            envelope.event_type == self._event_class
-            and self._account in (None, envelope.account)
-            and self._fits(self._category, envelope.category, envelope)
-            and self._fits(self._symbol, envelope.symbol, envelope)
-        )
-
-    def concerns(self, envelope: Envelope) -> bool:
-        """Say whether what is missing before an event may be wanted.
-
-        A private stream has all symbols, and all categories unless its topic names one.
-        """
-        if envelope.account is None or envelope.event_type != self._event_class:
-            return self.takes(envelope)
-        if self._account not in (None, envelope.account):
-            return False
-        one = envelope.topic.rpartition(".")[2]
-        return self._category in (None, envelope.category) or one != envelope.category
-
-    @staticmethod
-    def _fits(wanted: str | None, found: str | None, envelope: Envelope) -> bool:
-        return wanted is None or wanted == found or (found is None and envelope.is_marker)
-
-
-class _Watch:
-    """Finds what is missing, and tells the consumer."""
-
-    def __init__(self, on_gap: OnGap | None, *, follows_numbers: bool) -> None:
-        self._on_gap = on_gap
-        self._follows_numbers = follows_numbers
-        self._checker = ContinuityChecker()
-
-    def look_at(self, envelope: Envelope) -> Gap | None:
-        """Follow the numbers; answers what is missing before this event, or what it says is."""
-        if envelope.kind == "gap":
-            self._follow(envelope)
-            said = envelope.payload
-            hole = (said["from_sequence"], said["to_sequence"])
-            return _gap(envelope, str(said["reason"]), hole, str(said["detail"]))
-        return self._follow(envelope)
-
-    async def tell(self, gap: Gap) -> None:
-        """Call the consumer back."""
-        if self._on_gap is not None:
-            answer = self._on_gap(gap)
-            if inspect.isawaitable(answer):
-                await answer
-
-    def _follow(self, envelope: Envelope) -> Gap | None:
-        if not self._follows_numbers:
-            return None
-        fields = _fields(envelope)
-        before = self._checker.newest(fields)
-        problem = self._checker.check(fields)
-        if len(self._checker.problems) > _MOST_PROBLEMS:
-            self._checker.forget_problems()  # each was told; they must not pile up
-        if problem is None:
-            return None
-        first = before[1] + 1 if before is not None and before[0] == envelope.epoch else 1
-        return _gap(envelope, UNEXPLAINED, (first, envelope.sequence - 1), problem)
-
-
-def _gap(envelope: Envelope, reason: str, hole: tuple[int | None, int | None], detail: str) -> Gap:
-    place = (envelope.topic, envelope.category, envelope.account)
-    return Gap(*place, reason, *hole, detail, envelope)
 
 
 def _identity(one: Envelope | Event) -> str:
@@ -260,10 +142,6 @@ def _identity(one: Envelope | Event) -> str:
     if one.kind == "snapshot":
         return f"{one.event_id}@{one.epoch}:{one.sequence}"
     return one.event_id
-
-
-def _fields(envelope: Envelope) -> dict[str, Any]:
-    return {name: getattr(envelope, name) for name in Envelope.__struct_fields__}
 
 
 class _Settlement:
@@ -316,8 +194,8 @@ class _Reader:
         self,
         position: Position,
         *,
-        choice: _Choice,
-        watch: _Watch,
+        choice: Choice,
+        watch: Watch,
         most_remembered: int,
         is_manual: bool,
     ) -> None:
@@ -377,7 +255,7 @@ class _Reader:
             return None
         settlement = self._open[identity] = _Settlement(self, identity, message)
         return Event(
-            **_fields(envelope),
+            **fields_of(envelope),
             body=message.body,
             redelivered=message.is_redelivered,
             resent=message.is_resent,

@@ -112,6 +112,11 @@ def _insist_on_version(found: int) -> None:
         )
 
 
+def fields_of(envelope: Envelope) -> dict[str, Any]:
+    """Return an envelope's fields by name."""
+    return {name: getattr(envelope, name) for name in Envelope.__struct_fields__}
+
+
 class Settlement(Protocol):
     """What becomes of an event at the broker."""
 

@@ -1,4 +1,4 @@
-"""The side door, joined: subscriptions, health, metrics, console and the HTTP API over them."""
+"""The side door, joined: subscriptions, keys, balances, and the HTTP API over all of control."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from ws_gateway.composition.certificates import certificates_of
 from ws_gateway.composition.data_path import DataPath
 from ws_gateway.composition.desk import Desk
-from ws_gateway.composition.outside import places_of
 from ws_gateway.composition.queue_care import QueueCare, build_queue_care
+from ws_gateway.composition.self_report import build_self_report
 from ws_gateway.config import Settings
 from ws_gateway.contract.asyncapi import Site
 from ws_gateway.contract.files import render
@@ -22,13 +21,10 @@ from ws_gateway.control.api.server import HttpServer
 from ws_gateway.control.balances import BalanceService
 from ws_gateway.control.certificates import CertificateWatch
 from ws_gateway.control.console.audience import Audience
-from ws_gateway.control.console.pictures import Pictures, Sources
 from ws_gateway.control.figures import Figures
 from ws_gateway.control.guard import Guard, Limits
-from ws_gateway.control.health import HealthReporter
 from ws_gateway.control.keyring import KeyRing
 from ws_gateway.control.keys import KeyService
-from ws_gateway.control.metrics.metric import Meters
 from ws_gateway.control.metrics.scrape import Scrape
 from ws_gateway.control.operations import Operations
 from ws_gateway.control.policy import Policy
@@ -36,7 +32,6 @@ from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.service import SubscriptionService
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Topic
-from ws_gateway.runtime.counters import RecordingTally
 from ws_gateway.runtime.loop_lag import LoopLag
 from ws_gateway.runtime.telemetry import Telemetry
 from ws_gateway.storage.audit import PostgresAudit
@@ -110,41 +105,27 @@ async def build_control(
     reconciler = observer.reconciler = Reconciler(
         store, path.feed, Policy.of(settings), care.steward
     )
-    figures = Figures(path.counters, lambda: path.publisher.in_flight, lambda: path.spool.observed)
-    requests = OpenRequests()
-    certificates = CertificateWatch(certificates_of(settings, shown))
-    meters = _meters(settings, path, desk, reconciler, certificates)
-    reporter = HealthReporter(
-        store=store,
-        feed=path.feed,
-        delivery=path.publisher,
-        reconciler=reconciler,
-        counters=figures.now,
-        epoch=path.epoch,
-        notices=desk.maintenance,
-        backlog=care.monitor,
-        accounts=path.accounts,
-        recording=None if path.recorder is None else path.recorder.tally,
-        places=places_of(settings),
-    )
-    audience = _audience(
+    report = build_self_report(
         settings,
+        store=store,
         path=path,
-        telemetry=telemetry,
-        reporter=reporter,
+        desk=desk,
+        care=care,
         reconciler=reconciler,
-        meters=meters,
+        telemetry=telemetry,
+        shown=shown,
     )
+    requests = OpenRequests()
     app = create_app(
         subscriptions=_subscriptions(
             settings, store=store, path=path, desk=desk, care=care, reconciler=reconciler
         ),
-        health=reporter,
-        scrape=Scrape(reporter, meters),
-        operations=Operations(reporter, trail, telemetry.levels),
+        health=report.reporter,
+        scrape=Scrape(report.reporter, report.meters),
+        operations=Operations(report.reporter, trail, telemetry.levels),
         keys=KeyService(PostgresKeys(store.statements), ring),
         guard=Guard(settings.api_key, ring, _limits(settings)),
-        audience=audience,
+        audience=report.audience,
         requests=requests,
         contract=render(_site(settings)),
         balances=BalanceService(path.accounts, trail, path.is_followed),
@@ -153,40 +134,19 @@ async def build_control(
         app, settings.http_trusted_proxies, None if shown is None else shown.context
     )
     return Control(
-        store,
-        changes,
-        reconciler,
-        ring,
-        care,
-        meters.loop,
-        audience,
-        requests,
-        server,
-        figures,
-        shown,
-        certificates,
+        store=store,
+        changes=changes,
+        reconciler=reconciler,
+        ring=ring,
+        care=care,
+        loop=report.meters.loop,
+        audience=report.audience,
+        requests=requests,
+        http=server,
+        figures=report.figures,
+        shown=shown,
+        certificates=report.certificates,
     )
-
-
-def _audience(
-    settings: Settings,
-    *,
-    path: DataPath,
-    telemetry: Telemetry,
-    reporter: HealthReporter,
-    reconciler: Reconciler,
-    meters: Meters,
-) -> Audience:
-    sources = Sources(
-        health=reporter,
-        topics=reconciler,
-        streams=path.runner,
-        markers=path.runner.marks,
-        troubles=telemetry.troubles,
-        meters=meters,
-        has_key=settings.has_credentials,
-    )
-    return Audience(Pictures(sources))
 
 
 def _subscriptions(
@@ -208,28 +168,6 @@ def _subscriptions(
         quota=settings.quota_subscriptions,
         asked_by=path.asked_by,
         queue_prefix=settings.amqp_prefix,
-    )
-
-
-def _meters(
-    settings: Settings,
-    path: DataPath,
-    desk: Desk,
-    reconciler: Reconciler,
-    certificates: CertificateWatch,
-) -> Meters:
-    return Meters(
-        counters=path.counters,
-        tally=path.tally,
-        hops=path.times.latency,
-        deliveries=path.times.whole,
-        topics=reconciler.times,
-        clock=desk.clock,
-        spool_max_bytes=settings.spool_max_bytes,
-        accounts=path.accounts,
-        filling=path.filling,
-        recording=path.recorder.tally if path.recorder else RecordingTally(),
-        certificates=certificates.ends,
     )
 
 

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from random import SystemRandom
 
 import structlog
 
 from ws_gateway.account.front import PrivateFronts
 from ws_gateway.composition.account import Account
+from ws_gateway.composition.credentials import credential_files, credentials_of
 from ws_gateway.composition.desk import Desk
+from ws_gateway.composition.downstream import Downstream, build_downstream
 from ws_gateway.composition.recording import build_recorder
 from ws_gateway.config import Settings
 from ws_gateway.delivery.hop_times import HopTimes
-from ws_gateway.delivery.line import PublisherSettings
-from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.publisher import Publisher
-from ws_gateway.delivery.quarantine import Quarantine
-from ws_gateway.delivery.receipt import Receipts
 from ws_gateway.delivery.spool import Spool
-from ws_gateway.delivery.spool_records import condense
-from ws_gateway.delivery.topology import Names
 from ws_gateway.domain.subscription import SubscriptionState
-from ws_gateway.domain.topic import Channel, Topic, build_topic
+from ws_gateway.domain.topic import Channel, build_topic
 from ws_gateway.pipeline.backfill import Backfill
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.ports.feed import TopicObserver
 from ws_gateway.recording.recorder import Recorder
 from ws_gateway.runtime.clock import clock_us
 from ws_gateway.runtime.counters import BackfillTally, Counters, VenueTally
-from ws_gateway.runtime.epochs import next_epoch
-from ws_gateway.runtime.identity import TraceIds
-from ws_gateway.runtime.spool_log import SpoolLog
 from ws_gateway.runtime.telemetry import Telemetry
 from ws_gateway.storage.statements import Statements
 from ws_gateway.venue.auth import Credentials
@@ -95,78 +87,35 @@ def build_data_path(
     statements: Statements,
 ) -> DataPath:
     """Join venue → pipeline → delivery; nothing connects until the parts are run."""
-    counters, tally = Counters(), VenueTally()
-    new_trace_id = TraceIds()
-    epoch = next_epoch(
-        settings.data_dir.expanduser().resolve() / f"epoch-{settings.amqp_prefix}",
-        clock_us() // 1000,
-    )
-    rng = SystemRandom()
-    times = HopTimes(lambda: desk.clock.offset_ms)
-    out = _build_outlet(settings, counters, times, rng, new_trace_id)
-    publisher = out.publisher
+    down = build_downstream(settings, HopTimes(lambda: desk.clock.offset_ms))
     credentials = credentials_of(settings)
     _say_what_is_served(settings)
-    resync, asked_by = _LateResync(), AskedBy()
-    runner = Runner(
-        outlet=publisher,
-        resync=resync,
-        counters=counters,
-        epoch=epoch,
-        clock_us=clock_us,
-        new_trace_id=new_trace_id,
-    )
-    publisher.report_losses_to(runner)
-    unreadable = Quarantine(publisher, counters=counters, clock_us=clock_us)
-    accounts = tuple(
-        Account(
-            settings,
-            statements,
-            desk,
-            each,
-            sink=runner,
-            receipts=Receipts(out.outbox, out.spool),
-            observer=observer,
-            unreadable=Quarantine(publisher, counters=counters, clock_us=clock_us, is_private=True),
-            counters=counters,
-            new_trace_id=new_trace_id,
-        )
-        for each in credentials or (None,)
+    accounts = _build_accounts(
+        settings, credentials, observer=observer, desk=desk, statements=statements, down=down
     )
     fronts = PrivateFronts({each.key: each.front for each in accounts})
-    runner.report_losses_to(fronts)
+    down.runner.report_losses_to(fronts)
     filling = BackfillTally()
-    backfill = None
-    if settings.backfill:
-        past = MarketPast(desk.rest, clock_us=clock_us, new_trace_id=new_trace_id)
-        backfill = Backfill(runner, past, tally=filling)
+    backfill = _build_backfill(desk, down, filling) if settings.backfill else None
     recorder = build_recorder(
-        settings, lambda: out.spool.size_bytes + sum(one.writer.spool_bytes for one in accounts)
+        settings, lambda: down.spool.size_bytes + sum(one.writer.spool_bytes for one in accounts)
     )
-    feed = BybitFeed(
-        Endpoints(settings.public_ws_url, settings.private_ws_url),
-        SessionContext(
-            # Not to be taken for the real thing by whoever reads /health.
-            environment=settings.bybit_ws_url or settings.bybit_environment.value,
-            sink=backfill or runner,
-            unreadable=unreadable,
-            observer=fronts,
-            rng=rng,
-            clock_us=clock_us,
-            new_trace_id=new_trace_id,
-            doctor=desk.inquiry,
-            notices=desk.maintenance,
-            tally=tally,
-            sampling=telemetry.sampling,
-            asked_by=asked_by,
-            private_sink=fronts,
-            recorder=recorder,
-        ),
-        credentials=credentials,
-        redundancy=settings.redundancy,
-        replacing=Replacing(max_age=settings.connection_max_age_hours * 3600),
+    context = SessionContext(
+        # Not to be taken for the real thing by whoever reads /health.
+        environment=settings.bybit_ws_url or settings.bybit_environment.value,
+        sink=backfill or down.runner,
+        unreadable=down.quarantine(),
+        observer=fronts,
+        rng=SystemRandom(),
+        clock_us=clock_us,
+        new_trace_id=down.new_trace_id,
+        doctor=desk.inquiry,
+        notices=desk.maintenance,
+        sampling=telemetry.sampling,
+        private_sink=fronts,
+        recorder=recorder,
     )
-    resync.feed = feed
+    feed = down.resync.feed = _build_feed(settings, context, credentials)
 
     def renew(fresh: Credentials) -> None:
         telemetry.secrets.add(fresh.key, fresh.secret)
@@ -174,92 +123,65 @@ def build_data_path(
         next(one for one in accounts if one.key == fresh.account).renew_credentials(fresh)
 
     return DataPath(
-        feed,
-        publisher,
-        out.spool,
-        counters,
-        tally,
-        times,
-        runner,
-        epoch,
-        _credential_files(settings, credentials, renew),
-        asked_by,
-        accounts,
-        backfill,
-        filling,
-        recorder,
+        feed=feed,
+        publisher=down.publisher,
+        spool=down.spool,
+        counters=down.counters,
+        tally=context.tally,
+        times=down.times,
+        runner=down.runner,
+        epoch=down.epoch,
+        credential_files=credential_files(settings, credentials, renew),
+        asked_by=context.asked_by,
+        accounts=accounts,
+        backfill=backfill,
+        filling=filling,
+        recorder=recorder,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Outlet:
-    """What delivers: in memory, on disk, to the broker."""
-
-    outbox: Outbox
-    spool: Spool
-    publisher: Publisher
-
-
-def _build_outlet(
+def _build_accounts(
     settings: Settings,
-    counters: Counters,
-    times: HopTimes,
-    rng: SystemRandom,
-    new_trace_id: TraceIds,
-) -> _Outlet:
-    outbox = Outbox(max_events=settings.buffer_max_events, max_bytes=settings.buffer_max_bytes)
-    names = Names(settings.amqp_prefix)
-    spool = Spool(
-        SpoolLog(
-            settings.data_dir.expanduser().resolve() / f"spool-{settings.amqp_prefix}",
-            max_bytes=settings.spool_max_bytes,
-            max_age_seconds=settings.spool_max_age_hours * 3600,
-            condense=condense,
-        ),
-        outbox,
-        counters,
-        exchange=names.exchange,
-        account=settings.account_name,
-        clock_us=clock_us,
-        new_trace_id=new_trace_id,
+    credentials: Sequence[Credentials],
+    *,
+    observer: TopicObserver,
+    desk: Desk,
+    statements: Statements,
+    down: Downstream,
+) -> tuple[Account, ...]:
+    """Join an account per pair, the first one even without."""
+    return tuple(
+        Account(
+            settings,
+            statements,
+            desk,
+            each,
+            sink=down.runner,
+            receipts=down.receipts(),
+            observer=observer,
+            unreadable=down.quarantine(is_private=True),
+            counters=down.counters,
+            new_trace_id=down.new_trace_id,
+        )
+        for each in credentials or (None,)
     )
-    publisher = Publisher(
-        PublisherSettings(
-            url=settings.amqp_url.get_secret_value(),
-            names=names,
-            queue_type=settings.queue_type,
-            account=settings.account_name,
-            window=settings.publish_window,
-            deadline_seconds=settings.publish_deadline_seconds,
-        ),
-        outbox=outbox,
-        counters=counters,
-        rng=rng,
-        clock_us=clock_us,
-        spool=spool,
-        times=times,
+
+
+def _build_backfill(desk: Desk, down: Downstream, tally: BackfillTally) -> Backfill:
+    past = MarketPast(desk.rest, clock_us=clock_us, new_trace_id=down.new_trace_id)
+    return Backfill(down.runner, past, tally=tally)
+
+
+def _build_feed(
+    settings: Settings, context: SessionContext, credentials: tuple[Credentials, ...]
+) -> BybitFeed:
+    return BybitFeed(
+        Endpoints(settings.public_ws_url, settings.private_ws_url),
+        context,
+        credentials=credentials,
+        redundancy=settings.redundancy,
+        replacing=Replacing(max_age=settings.connection_max_age_hours * 3600),
     )
-    return _Outlet(outbox, spool, publisher)
-
-
-class _LateResync:
-    """Closes the ring pipeline → venue: the feed exists only after the runner it feeds."""
-
-    feed: BybitFeed
-
-    def resync(self, topic: Topic) -> None:
-        self.feed.resync(topic)
-
-
-def credentials_of(settings: Settings) -> tuple[Credentials, ...]:
-    """Return a pair per account, the first one first."""
-    if settings.bybit_api_key is None or settings.bybit_api_secret is None:
-        return ()
-    first = Credentials(
-        settings.bybit_api_key.get_secret_value(), settings.bybit_api_secret.get_secret_value()
-    )
-    further = (Credentials(one.key, one.secret, one.name) for one in settings.further_accounts)
-    return (first, *further)
 
 
 def _say_what_is_served(settings: Settings) -> None:
@@ -267,21 +189,3 @@ def _say_what_is_served(settings: Settings) -> None:
         log.info("gateway.public_only", why="WSG_BYBIT_API_KEY and WSG_BYBIT_API_SECRET are unset")
     elif not settings.serves_public:
         log.info("gateway.private_only", why="WSG_CONNECTION_STRATEGY is single, and a key is set")
-
-
-def _credential_files(
-    settings: Settings, credentials: Sequence[Credentials], renew: Callable[[Credentials], None]
-) -> tuple[CredentialFiles, ...]:
-    files: dict[str | None, tuple[Path | None, Path | None]] = {
-        None: (settings.file_of("bybit_api_key"), settings.file_of("bybit_api_secret")),
-        **{one.name: (one.key_file, one.secret_file) for one in settings.further_accounts},
-    }
-    return tuple(
-        CredentialFiles(
-            key_file=files[each.account][0],
-            secret_file=files[each.account][1],
-            current=each,
-            renew=renew,
-        )
-        for each in credentials
-    )

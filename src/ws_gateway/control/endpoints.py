@@ -9,6 +9,7 @@ from datetime import datetime
 from heapq import nsmallest
 
 from ws_gateway.control.board import ByState
+from ws_gateway.control.reasons import Reason
 from ws_gateway.control.topic_states import TopicStatus
 from ws_gateway.domain.subscription import SubscriptionState
 from ws_gateway.domain.topic import Endpoint
@@ -26,24 +27,6 @@ _ONGOING = "ongoing"
 _NAMED_TOPICS = 5  # how many topics a reason names
 
 _WORST_FIRST = (BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED)
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One thing that keeps data from flowing, or could soon.
-
-    Attributes:
-        code: stable word for programs.
-        subject: what it is about: a connection, an endpoint, the broker, the database.
-        is_blocking: data are missing; False where others still bring them.
-        is_announced: the venue announced the maintenance that explains it.
-    """
-
-    code: str
-    subject: str
-    detail: str
-    is_blocking: bool = True
-    is_announced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

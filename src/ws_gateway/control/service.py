@@ -16,16 +16,17 @@ from ws_gateway.control.board import TopicBoard
 from ws_gateway.control.live import QUEUE_PREFIX, LiveSubscription, LiveView, TopicReport
 from ws_gateway.control.policy import Policy
 from ws_gateway.control.register import Register
+from ws_gateway.control.resolution import Resolution
 from ws_gateway.control.state_pages import page_in_state
 from ws_gateway.control.topic_states import StateNews
-from ws_gateway.control.wishes import EXPLICIT, MOST_FAULTS, TopicChoice, Wish, together, way_of
+from ws_gateway.control.wishes import TopicChoice, Wish
 from ws_gateway.domain.caller import Caller, Scope
 from ws_gateway.domain.subscription import Delivery, Subscription, UnreadableRow
 from ws_gateway.domain.topic import Topic
-from ws_gateway.errors import Contradiction, DatabaseLost, Rejected, Throttled
+from ws_gateway.errors import DatabaseLost, Throttled
 from ws_gateway.ports.delivery import DedicatedQueues
 from ws_gateway.ports.feed import InstrumentList
-from ws_gateway.ports.store import SubscriptionFilter, SubscriptionStore, Wanted
+from ws_gateway.ports.store import SetChange, SubscriptionFilter, SubscriptionStore
 from ws_gateway.ports.streams import StreamReport
 from ws_gateway.runtime.slices import one_by_one, slices
 from ws_gateway.runtime.tracing import note
@@ -136,7 +137,7 @@ class SubscriptionService:
         self._store = store
         self._policy = policy
         self._listener = listener
-        self._choice = TopicChoice(policy, instruments)
+        self._resolution = Resolution(TopicChoice(policy, instruments), listener.register)
         self._queues = queues
         self._view = LiveView(
             listener, streams, queue_prefix=queue_prefix, account_of=policy.account_of
@@ -166,7 +167,7 @@ class SubscriptionService:
         """
         require(caller, Scope.SUBSCRIPTIONS_WRITE)
         require_service(caller, wish.requesting_service)
-        wanted = await self._wanted(wish)
+        wanted = await self._resolution.of(wish)
         row, is_new = await self._store.add(
             wanted.topic,
             wish.requesting_service,
@@ -213,7 +214,7 @@ class SubscriptionService:
         """
         require(caller, Scope.SUBSCRIPTIONS_WRITE)
         require_service(caller, requesting_service)
-        wanted = await self._distinct(wishes)
+        wanted = await self._resolution.of_set(wishes)
         if self._quota is not None and len(wanted) > self._quota:
             raise Throttled(
                 f"{requesting_service} may have {self._quota} subscriptions; these are "
@@ -223,15 +224,8 @@ class SubscriptionService:
             )
         change = await self._store.replace(requesting_service, wanted, by=caller)
         removed = await self._live(change.removed)
-        fresh = [*change.added, *change.changed]
-        if fresh or change.removed:
-            await self._settle_queues(fresh)
-            self._queues_changed()
-            self._note_trace(caller, fresh)
-            async for gone in slices(change.removed):
-                self._listener.wishes_removed(gone)
-            async for rows in slices(fresh):
-                self._listener.wishes_added(rows)
+        if change.added or change.changed or change.removed:
+            await self._act_on(change, caller)
             _log.info(
                 "control.service_set_replaced",
                 requesting_service=requesting_service,
@@ -354,51 +348,17 @@ class SubscriptionService:
             )
         return gone
 
-    # ── topics and queues ────────────────────────────────────────────────────────────────────
+    # ── who else is told ─────────────────────────────────────────────────────────────────────
 
-    async def _wanted(self, wish: Wish) -> Wanted:
-        """Find the topic of a wish; one that stands keeps the category it was given.
-
-        Else the same wish would become another one when the lists of instruments change.
-        """
-        topic, chosen_by = await self._choice.topic_of(wish)
-        if wish.category is None:
-            standing = self._listener.register.standing(wish.requesting_service, topic)
-            if (
-                standing is not None
-                and standing.chosen_by != EXPLICIT
-                and self._choice.is_served(standing.topic)
-            ):
-                topic, chosen_by = standing.topic, standing.chosen_by
-        return Wanted(topic, chosen_by, wish.delivery, wish.ttl_seconds)
-
-    async def _distinct(self, wishes: Sequence[Wish]) -> list[Wanted]:
-        """Find the topics of a whole set; the same wish twice is one."""
-        found: dict[Topic, tuple[int, Wanted]] = {}
-        refused: list[tuple[int, Rejected]] = []
-        async for place, wish in one_by_one(list(enumerate(wishes))):
-            try:
-                wanted = await self._wanted(wish)
-            except Rejected as exc:
-                refused.append((place, exc))
-                if len(refused) > MOST_FAULTS:
-                    break
-                continue
-            if refused:
-                continue
-            before, other = found.setdefault(wanted.topic, (place, wanted))
-            ways = [(one.delivery or Delivery.SHARED, one.ttl_seconds) for one in (other, wanted)]
-            if ways[0] != ways[1]:
-                raise Contradiction(
-                    f"subscriptions {before} and {place} both want {wanted.topic.name}: one with "
-                    f"{way_of(*ways[0])}, one with {way_of(*ways[1])}",
-                    code="subscriptions_contradict",
-                    field=f"subscriptions.{place}",
-                    found=wanted.topic.name,
-                )
-        if refused:
-            raise together(refused)
-        return [wanted for _, wanted in found.values()]
+    async def _act_on(self, change: SetChange, caller: Caller) -> None:
+        fresh = [*change.added, *change.changed]
+        await self._settle_queues(fresh)
+        self._queues_changed()
+        self._note_trace(caller, fresh)
+        async for gone in slices(change.removed):
+            self._listener.wishes_removed(gone)
+        async for rows in slices(fresh):
+            self._listener.wishes_added(rows)
 
     async def _settle_queues(self, rows: Sequence[Subscription]) -> None:
         if self._queues is not None and any(row.delivery is Delivery.DEDICATED for row in rows):

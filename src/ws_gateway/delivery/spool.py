@@ -5,8 +5,7 @@ copied to the log, and later ones go there alone until the log was read to its e
 again, oldest first, as the private lane empties. So the lane's order stays what it was. A record
 is done when the broker confirmed its message, or when that was given up with a marker.
 
-Files are touched in one thread only. If the disk refuses, events wait in memory within the lane's
-bound, as they would without a spool.
+If the disk refuses, events wait in memory within the lane's bound, as they would without a spool.
 """
 
 from __future__ import annotations
@@ -15,16 +14,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import msgspec
 import structlog
 
 from ws_gateway.delivery.message import Message
 from ws_gateway.delivery.outbox import Outbox
-from ws_gateway.delivery.spool_faults import Faults, Work
-from ws_gateway.delivery.spool_left import find_left
+from ws_gateway.delivery.spool_disk import SpoolDisk
 from ws_gateway.delivery.spool_records import Restorer, lost_since
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import Rejected
@@ -35,10 +31,7 @@ from ws_gateway.runtime.spool_log import SpoolLog
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-T = TypeVar("T")
-
 _TICK_SECONDS = 0.025
-_RETRY_SECONDS = 1.0  # after the disk refused
 _REOPEN_SECONDS = 3.0  # after the folder was not to be had
 _WRITE_MOST = 1000  # records in one write
 _LOAD_MOST = 1000  # records in one read
@@ -76,7 +69,8 @@ class Spool:
         clock_us: Callable[[], int],
         new_trace_id: Callable[[], str],
     ) -> None:
-        self._log = log_
+        self._disk = SpoolDisk(log_)
+        self._faults = self._disk.faults
         self._outbox = outbox
         self._counters = counters
         self._restorer = Restorer(
@@ -86,14 +80,11 @@ class Spool:
             clock_us=clock_us,
             new_trace_id=new_trace_id,
         )
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
-        self._faults = Faults()
         self._wake = asyncio.Event()
         self._copying: deque[Message] = deque()  # in memory, to be on disk too
         self._pending: deque[Message] = deque()  # accepted, to be on disk alone
         self._is_open = self._is_stopping = False
         self._is_read = True  # nothing on disk that is not in memory
-        self._refused_at: float | None = None
         # Small beside what memory may hold, for public events may have taken most of that.
         self._load_most = max(_LOAD_LEAST, min(_LOAD_MOST, outbox.private_reserve))
         self._copied_at = 0.0  # when nothing was refused last, or what is was copied
@@ -117,13 +108,10 @@ class Spool:
     async def open(self) -> None:
         """Take up what an earlier process left; without a usable folder there is no spool."""
         if self.left is None:
-            self.left = await self._in_thread(lambda: find_left(self._log.folder))
-        try:
-            found = await self._in_thread(self._log.open)
-        except OSError as exc:
-            self._faults.unavailable(exc)
+            self.left = await self._disk.left()
+        found = await self._disk.open()
+        if found is None:
             return
-        self._faults.succeeded(Work.OPEN)
         self._is_open = True
         self.observed = found.observed
         self.damaged = found.damaged
@@ -164,17 +152,14 @@ class Spool:
         """
         if self._is_open:
             self._is_stopping = True
-            self._refused_at = None  # the last chance
+            self._disk.give_a_last_chance()
             self._copy_held()
             await self._write()
             await self._acknowledge()
             self.observed += self._outbox.private.forget_recorded()
             self._is_open = self.is_taking = False
-            try:
-                await self._in_thread(self._log.close)
-            except OSError as exc:
-                self._faults.refused(Work.WRITE, exc)
-        self._thread.shutdown(wait=False)
+            await self._disk.close()
+        self._disk.end()
 
     # ── what is told ──────────────────────────────────────────────────────────────────────────
 
@@ -236,7 +221,7 @@ class Spool:
     @property
     def size_bytes(self) -> int:
         """Sum the bytes on disk, those of events already done included until they are freed."""
-        return self._log.size_bytes
+        return self._disk.size_bytes
 
     @property
     def is_empty(self) -> bool:
@@ -260,7 +245,7 @@ class Spool:
             if self.is_taking and self.is_empty and not self._copying:
                 self.is_taking = False
         if self._is_read:
-            self._faults.succeeded(Work.DROP)  # nothing is to be dropped
+            self._disk.needs_no_bounds()
         else:  # also while a slow broker takes less than comes
             await self._keep_bounds()
 
@@ -300,16 +285,15 @@ class Spool:
     # ── to the disk ───────────────────────────────────────────────────────────────────────────
 
     async def _write(self) -> None:
-        refused_at = self._refused_at
-        if refused_at is not None and time.monotonic() - refused_at < _RETRY_SECONDS:
+        if not self._disk.may_be_written:
             return
         while self._copying and await self._write_batch(self._copying, is_held=True):
             pass
         while not self._copying and self._pending:
             if not await self._write_batch(self._pending, is_held=False):
                 return
-        if Work.WRITE in self._faults and not self._copying:
-            await self._probe()
+        if not self._copying:
+            await self._disk.probe()
 
     async def _write_batch(self, waiting: deque[Message], *, is_held: bool) -> bool:
         batch = [waiting[place] for place in range(min(_WRITE_MOST, len(waiting)))]
@@ -317,12 +301,9 @@ class Spool:
         # What memory counts is not counted on disk too, where the bound may drop it.
         is_counted = is_read or not is_held or self._is_stopping
         records = [Record(one.data, one.is_observed and is_counted) for one in batch]
-        try:
-            positions = await self._in_thread(lambda: self._log.append(records, is_read=is_read))
-        except OSError as exc:
-            self._refuse_write(exc)
+        positions = await self._disk.append(records, is_read=is_read)
+        if positions is None:
             return False
-        self._accept_write()
         for message, position in zip(batch, positions, strict=True):
             waiting.popleft()
             if is_held:
@@ -344,23 +325,6 @@ class Spool:
         else:
             message.record = position
 
-    async def _probe(self) -> None:
-        """Find out whether a disk that refused takes something again, with nothing to write."""
-        try:
-            await self._in_thread(self._log.probe)
-        except OSError as exc:
-            self._refuse_write(exc)
-        else:
-            self._accept_write()
-
-    def _refuse_write(self, exc: OSError) -> None:
-        self._refused_at = time.monotonic()
-        self._faults.refused(Work.WRITE, exc)
-
-    def _accept_write(self) -> None:
-        self._refused_at = None
-        self._faults.succeeded(Work.WRITE)
-
     # ── from the disk ─────────────────────────────────────────────────────────────────────────
 
     async def _load(self) -> None:
@@ -374,12 +338,9 @@ class Spool:
             if self._is_read:
                 self._load_pending()
                 return
-            try:
-                batch = await self._in_thread(lambda: self._log.read(most))
-            except OSError as exc:
-                self._faults.refused(Work.READ, exc)
+            batch = await self._disk.read(most)
+            if batch is None:
                 return
-            self._faults.succeeded(Work.READ)
             self._moved_at = time.monotonic()
             if batch.damaged:
                 self.damaged += batch.damaged
@@ -436,7 +397,7 @@ class Spool:
 
     def _load_pending(self) -> None:
         """Let what the disk refused go on without it: everything older was loaded."""
-        if self._refused_at is not None:
+        if self._disk.refuses_to_write:
             self._copying.clear()  # they are in memory
             while self._pending:
                 message = self._pending.popleft()
@@ -460,30 +421,12 @@ class Spool:
             self._done.discard(last)
         if last is not None:
             self._acknowledged = last
-        if self._acknowledged is not None:
-            position = self._acknowledged
-            try:
-                await self._in_thread(lambda: self._log.acknowledge(position))
-            except OSError as exc:
-                self._faults.refused(Work.NOTE, exc)
-                return
+        if self._acknowledged is not None and await self._disk.acknowledge(self._acknowledged):
             self._acknowledged = None
-            self._faults.succeeded(Work.NOTE)
 
     async def _keep_bounds(self) -> None:
-        if not self._log.may_be_beyond:  # a turn in the thread is one that a write waits for
-            self._faults.succeeded(Work.DROP)
-            return
-        try:
-            dropped = await self._in_thread(self._log.drop_oldest)
-        except OSError as exc:
-            self._faults.refused(Work.DROP, exc)
-            return
-        self._faults.succeeded(Work.DROP)
+        dropped = await self._disk.keep_bounds()
         if dropped:
             self.observed -= dropped
             self._counters.shed["spool_overflow"] += dropped
             log.error("delivery.spool_overflow", dropped=dropped, so_far=self._counters.shed)
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -1,20 +1,18 @@
-"""From facts to events in their places: continuity, numbering, and a marker for every hole."""
+"""From facts to events in their places: which may go on, under which number."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-from ws_gateway.domain.event import Event, GapReason, Kind, Observation, marker_payload
-from ws_gateway.domain.topic import Channel, Lane, Topic
-from ws_gateway.pipeline.marks import RecentMarks
+from ws_gateway.domain.event import Event, GapReason, Kind, Observation
+from ws_gateway.domain.topic import Channel, Topic
+from ws_gateway.pipeline.breaks import Breaks
 from ws_gateway.pipeline.sequence import BookContinuity, Verdict
+from ws_gateway.pipeline.snapshots import Snapshots
 from ws_gateway.pipeline.stream import Stream
 from ws_gateway.ports.event_path import EventOutlet, FactLossObserver, Resync
 from ws_gateway.ports.streams import StreamStatus
 from ws_gateway.runtime.counters import Counters
-
-_SNAPSHOT_PATIENCE_US = 5_000_000
-"""How long a snapshot that was asked for may take before it is asked for again."""
 
 # Named once: looking a member up costs, and these are needed per frame.
 _SNAPSHOT, _CONTINUES = Kind.SNAPSHOT, Verdict.CONTINUES
@@ -39,15 +37,21 @@ class Runner:
         clock_us: Callable[[], int],
         new_trace_id: Callable[[], str],
     ) -> None:
-        self.marks = RecentMarks()
         self._outlet = outlet
-        self._resync = resync
         self._counters = counters
         self._epoch = epoch
         self._clock_us = clock_us
-        self._new_trace_id = new_trace_id
+        self._snapshots = Snapshots(resync, counters, clock_us)
+        self._breaks = Breaks(
+            outlet=outlet,
+            snapshots=self._snapshots,
+            counters=counters,
+            epoch=epoch,
+            clock_us=clock_us,
+            new_trace_id=new_trace_id,
+        )
+        self.marks = self._breaks.marks
         self._streams: dict[str, Stream] = {}
-        self._holed: dict[str, Stream] = {}
         # Streams whose breaks are ended by `resume`, not by the next fact.
         self._held: set[str] = set()
         # Streams that lacked nothing when they were read, before they told anything.
@@ -73,8 +77,10 @@ class Runner:
             self._counters.suppressed[repeat] += 1
             return
         has_snapshot = observation.kind is _SNAPSHOT
-        if stream.hole is not None and not self._close_hole(stream, has_snapshot=has_snapshot):
-            self._shed(stream)
+        if stream.hole is not None and not self._breaks.close_hole(
+            stream, has_snapshot=has_snapshot
+        ):
+            self._breaks.shed(stream)
             return
         if stream.broken is not None and not self._flows(stream, observation):
             return
@@ -82,7 +88,7 @@ class Runner:
         stream.last_at_us = observation.received_at
         if not self._outlet.offer(Event(observation, self._epoch, stream.sequence)):
             stream.sequence -= 1
-            self._shed(stream)
+            self._breaks.shed(stream)
         elif stream.book is None:
             stream.remember(observation)  # not if it was shed: it may come again
 
@@ -121,14 +127,14 @@ class Runner:
                 stream = self._open(topic)
                 stream.detail = f"{stream.detail}; {detail}"
                 self._whole.discard(topic.key)
-            self._break(stream, reason, detail)
+            self._breaks.begin(stream, reason, detail)
             if is_announced:
-                self._announce(stream)
+                self._breaks.announce(stream)
             else:
                 stream.newest = None  # nobody asks for what comes until somebody does again
             if reason is GapReason.SEQUENCE and stream.book is not None:
                 stream.book.forget()
-                self._ask_snapshot(stream)
+                self._snapshots.ask(stream)
 
     # ── from delivery ─────────────────────────────────────────────────────────────────────────
 
@@ -140,7 +146,7 @@ class Runner:
         for key, sequences in numbers.items():
             stream = self._streams.get(key)
             if stream is not None:  # a former process's numbers are not of this one's streams
-                self._announce_lost(stream, list(_runs(sorted(sequences))), detail)
+                self._breaks.lose(stream, list(_runs(sorted(sequences))), detail)
         self.facts_lost({topic for topic, _ in lost})
 
     def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
@@ -165,9 +171,9 @@ class Runner:
         now_us = self._clock_us()
         if is_whole and not stream.patience.allows(now_us):
             return False  # its other readers would be without a book until a snapshot may come
-        self._announce_lost(stream, [(first, last)], detail, is_asked=is_whole)
+        self._breaks.lose(stream, [(first, last)], detail, is_asked=is_whole)
         if is_whole:
-            self._request(stream, now_us)
+            self._snapshots.request(stream, now_us)
         return True
 
     def queue_emptied(self, event_class: str, keys: Collection[str], detail: str) -> None:
@@ -178,34 +184,11 @@ class Runner:
                 stream.lost = stream.gave_up = True
                 self.facts_lost([stream.topic])
                 if stream.book is not None or stream.topic.channel is Channel.TICKER:
-                    self._ask_snapshot(stream)  # deltas are of no use without one
-
-    def _announce_lost(
-        self, stream: Stream, runs: list[tuple[int, int]], detail: str, *, is_asked: bool = False
-    ) -> None:
-        """Name each run of numbers by a marker of its own; without room they join the hole."""
-        stream.lost = stream.gave_up = True
-        if stream.hole is not None or not self._outlet.has_room(stream.topic):
-            for first, last in runs:
-                self._widen(stream, first, detail)
-                self._widen(stream, last, detail)
-            self._close_hole(stream)
-            return
-        self._break(stream, GapReason.SHED, detail)
-        stream.announced = True  # by the markers that follow
-        for run in runs:
-            self._mark(stream, Kind.GAP, GapReason.SHED, run, detail)
-        if stream.book is not None:
-            stream.book.forget()
-            if not is_asked:
-                self._ask_snapshot(stream)
+                    self._snapshots.ask(stream)  # deltas are of no use without one
 
     def room_again(self) -> None:
         """Announce the holes that opened while there was no room."""
-        full: set[Lane] = set()
-        for stream in list(self._holed.values()):
-            if stream.topic.lane not in full and not self._close_hole(stream):
-                full.add(stream.topic.lane)
+        self._breaks.room_again()
 
     # ── from whoever reads what was missed ────────────────────────────────────────────────────
 
@@ -240,10 +223,9 @@ class Runner:
                 continue
             is_whole = is_complete and not stream.lost
             if stream.broken is not None:
-                self._resume(stream, None, detail, is_complete=is_whole)
-            elif is_whole and stream.lacking is not None:
-                reason, stream.lacking = stream.lacking, None
-                self._mark(stream, Kind.RESUMED, reason, None, detail, is_complete=True)
+                self._breaks.end(stream, None, detail, is_complete=is_whole)
+            elif is_whole:
+                self._breaks.complete(stream, detail)
 
     # ── from whoever fills gaps of market data ────────────────────────────────────────────────
 
@@ -293,17 +275,17 @@ class Runner:
             return False
         if verdict is Verdict.MISSES:
             if stream.broken is None:
-                self._break(
+                self._breaks.begin(
                     stream,
                     GapReason.SEQUENCE,
                     f"update id {fact.update_id} after {before}; a fresh snapshot was asked for",
                 )
-                self._announce(stream, fact.trace_id)
+                self._breaks.announce(stream, fact.trace_id)
             self._withhold(stream)
             return False
         if verdict is Verdict.RESETS and stream.broken is None:
             restart = "the venue's service restarted" if fact.update_id == 1 else "a new snapshot"
-            self._break(
+            self._breaks.begin(
                 stream, GapReason.SEQUENCE, f"{restart}: update id {fact.update_id} after {before}"
             )
         return True
@@ -314,48 +296,13 @@ class Runner:
             stream.book.forget()
         # Told apart, because only what we gave up is held against delivery.
         self._counters.shed["awaiting_snapshot" if stream.gave_up else "venue_hole"] += 1
-        if stream.hole is None or self._close_hole(stream):
-            self._ask_snapshot(stream)  # without room a snapshot would be lost too
-
-    def _ask_snapshot(self, stream: Stream) -> None:
-        """Ask for a fresh snapshot, unless one may be on its way or too many were asked for."""
-        now_us, asked_at = self._clock_us(), stream.asked_at
-        if asked_at is not None and 0 <= now_us - asked_at < _SNAPSHOT_PATIENCE_US:
-            return
-        if not stream.patience.allows(now_us):
-            return  # every further delta asks again whether the pause is over
-        self._request(stream, now_us)
-
-    def _request(self, stream: Stream, now_us: int) -> None:
-        stream.asked_at = now_us
-        self._counters.resyncs += 1
-        self._resync.resync(stream.topic)
-
-    # ── holes and markers ─────────────────────────────────────────────────────────────────────
+        if stream.hole is None or self._breaks.close_hole(stream):
+            self._snapshots.ask(stream)  # without room a snapshot would be lost too
 
     def _open(self, topic: Topic) -> Stream:
         stream = Stream(topic, f"numbering of epoch {self._epoch} begins")
         self._streams[topic.key] = stream
         return stream
-
-    def _break(self, stream: Stream, reason: GapReason, detail: str) -> None:
-        if stream.book is not None and reason is not GapReason.SEQUENCE:
-            stream.book.forget()
-        stream.last_update_id = None
-        if stream.broken is None:
-            stream.broken, stream.detail, stream.announced = reason, detail, False
-
-    def _announce(self, stream: Stream, trace_id: str | None = None) -> None:
-        """Put the gap marker of the present break into the stream, once.
-
-        It bears the trace of the frame that showed the break, if one did.
-        """
-        if stream.announced or stream.broken is None:
-            return
-        stream.announced = True
-        if stream.hole is not None:
-            self._close_hole(stream)  # no marker may stand before the one that names the hole
-        self._mark(stream, Kind.GAP, stream.broken, None, stream.detail, trace_id=trace_id)
 
     def _flows(self, stream: Stream, fact: Observation) -> bool:
         """Let facts flow again if this one may; `resumed` is left to a reading that is awaited."""
@@ -367,98 +314,15 @@ class Runner:
             stream.detour(fact)
             return False
         if stream.topic.key in self._held:
-            self._announce(stream, fact.trace_id)
+            self._breaks.announce(stream, fact.trace_id)
         else:
             topic = stream.topic
             is_whole = fact.kind is _SNAPSHOT or topic.channel is Channel.PRICE_LIMIT
             if topic.key in self._whole:
                 self._whole.discard(topic.key)
                 is_whole = True
-            self._resume(stream, fact.trace_id, is_complete=is_whole)
+            self._breaks.end(stream, fact.trace_id, is_complete=is_whole)
         return True
-
-    def _resume(
-        self,
-        stream: Stream,
-        trace_id: str | None,
-        detail: str = "data flows",
-        *,
-        is_complete: bool,
-    ) -> None:
-        self._announce(stream, trace_id)
-        reason = stream.broken
-        if reason is not None:
-            stream.broken = stream.asked_at = None
-            stream.gave_up = False
-            stream.lacking = None if is_complete else reason
-            if not stream.topic.is_private:
-                stream.lost = False
-            self._mark(
-                stream, Kind.RESUMED, reason, None, detail,
-                trace_id=trace_id, is_complete=is_complete,
-            )  # fmt: skip
-
-    def _shed(self, stream: Stream) -> None:
-        """Give an event that found no room its number, and remember the hole."""
-        self._counters.shed["no_room"] += 1
-        stream.sequence += 1
-        self._widen(stream, stream.sequence, "the broker was away or slow and the buffer was full")
-
-    def _widen(self, stream: Stream, sequence: int, detail: str) -> None:
-        first, last = stream.hole or (sequence, sequence)
-        stream.hole = (min(first, sequence), max(last, sequence))
-        stream.gave_up = (
-            True  # also where the venue broke it first: its snapshot may be in the hole
-        )
-        self._holed[stream.topic.key] = stream
-        if stream.broken is None:
-            self._break(stream, GapReason.SHED, detail)
-            stream.announced = True  # by the marker that names the hole
-
-    def _close_hole(self, stream: Stream, *, has_snapshot: bool = False) -> bool:
-        """Announce a stream's hole if there is room; a book then needs a snapshot."""
-        if stream.hole is None:
-            return True
-        if not self._outlet.has_room(stream.topic):
-            return False
-        hole, stream.hole = stream.hole, None
-        del self._holed[stream.topic.key]
-        self._mark(stream, Kind.GAP, GapReason.SHED, hole, stream.detail)
-        if stream.book is not None and not has_snapshot:
-            stream.book.forget()
-            stream.asked_at = None  # what came while there was no room is gone
-            self._ask_snapshot(stream)
-        return True
-
-    def _mark(
-        self,
-        stream: Stream,
-        kind: Kind,
-        reason: GapReason,
-        hole: tuple[int, int] | None,
-        detail: str,
-        *,
-        trace_id: str | None = None,
-        is_complete: bool = False,
-    ) -> None:
-        """Put a marker at the stream's next place; without room it becomes part of the hole."""
-        now_us = self._clock_us()
-        stream.sequence += 1
-        stream.markers += 1
-        self._counters.markers += 1
-        topic = stream.topic
-        self.marks.note(topic, kind, reason, detail, now_us)
-        marker = Observation(
-            topic, kind, f"{topic.key}:{self._epoch}:{stream.sequence}:{kind}",
-            topic.category, topic.symbol, now_us // 1000, None, now_us,
-            trace_id or self._new_trace_id(), None,
-            marker_payload(kind, reason.value, hole, detail, is_complete=is_complete),
-        )  # fmt: skip
-        if not self._outlet.offer(Event(marker, self._epoch, stream.sequence)):
-            self._counters.markers -= 1
-            self._widen(stream, stream.sequence, detail)
-        elif kind is Kind.GAP:
-            self._counters.gaps[reason.value] += 1
 
 
 def _runs(sequences: list[int]) -> Iterator[tuple[int, int]]:

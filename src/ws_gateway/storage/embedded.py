@@ -131,9 +131,9 @@ class EmbeddedPostgres:
                 try:
                     server = server_class(self._folder)
                     server.start()
-                except subprocess.TimeoutExpired:
+                except (subprocess.TimeoutExpired, FileNotFoundError) as exc:
                     # The package waits 10 s; a server in recovery goes on behind its back.
-                    if time.monotonic() > deadline:
+                    if not _is_slow(exc) or time.monotonic() > deadline:
                         raise
                 else:
                     return server
@@ -229,6 +229,14 @@ def load_server_class() -> type[PostgresServer]:
 def _is_postgres(pid: int) -> bool:
     process = _living(pid)
     return process is not None and "postgres" in process.name()
+
+
+def _is_slow(exc: Exception) -> bool:
+    """Say whether a server is merely not up yet.
+
+    The package then reads the server's log, which may not be there yet either.
+    """
+    return any(isinstance(one, subprocess.TimeoutExpired) for one in (exc, exc.__context__))
 
 
 def _living(pid: int) -> psutil.Process | None:

@@ -1,9 +1,12 @@
-"""Login to the private socket (Bybit v5 docs, WebSocket authentication)."""
+"""Who we are to the venue, and how that is signed: at a login, and with a call over REST."""
 
 from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass, field
+
+RECV_WINDOW_MS = 10_000
+"""How old a signed call may be when it arrives (Bybit v5 docs, Integration Guidance)."""
 
 _SHOWN = 4
 
@@ -36,5 +39,20 @@ def where_it_is_set(remedy: str, account: str | None) -> str:
 
 
 def signature(secret: str, expires_ms: int) -> str:
-    """Return the lowercase hex HMAC-SHA256 of `GET/realtime` followed by the expiry in ms."""
+    """Sign a login to the private socket (Bybit v5 docs, WebSocket authentication).
+
+    It is the lowercase hex HMAC-SHA256 of `GET/realtime` followed by the expiry in ms.
+    """
     return hmac.digest(secret.encode(), f"GET/realtime{expires_ms}".encode(), "sha256").hex()
+
+
+def signed_headers(credentials: Credentials, query: str, at_ms: int) -> dict[str, str]:
+    """Sign a GET: HMAC-SHA256 over time, key, window and query (v5 reference 11.1)."""
+    text = f"{at_ms}{credentials.key}{RECV_WINDOW_MS}{query}"
+    return {
+        "X-BAPI-API-KEY": credentials.key,
+        "X-BAPI-TIMESTAMP": str(at_ms),
+        "X-BAPI-RECV-WINDOW": str(RECV_WINDOW_MS),
+        "X-BAPI-SIGN": hmac.digest(credentials.secret.encode(), text.encode(), "sha256").hex(),
+        "X-BAPI-SIGN-TYPE": "2",
+    }

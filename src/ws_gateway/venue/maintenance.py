@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 import structlog
 
-from ws_gateway.config import BybitEnvironment
 from ws_gateway.domain.topic import Endpoint
 from ws_gateway.errors import Rejected, VenueLost
 from ws_gateway.ports.feed import MaintenanceNotice
 from ws_gateway.runtime.backoff import full_jitter
+from ws_gateway.venue_hosts import BybitEnvironment
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

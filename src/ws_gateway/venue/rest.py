@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import re
 import ssl
 import time
@@ -21,12 +20,10 @@ from ws_gateway import __version__
 from ws_gateway.domain.topic import Category
 from ws_gateway.errors import Rejected, VenueLost
 from ws_gateway.runtime.budget import AttemptBudget
-from ws_gateway.venue.auth import Credentials
+from ws_gateway.venue.auth import Credentials, signed_headers
+from ws_gateway.venue.rest_allowance import Allowance, Pause, RestBudget
 
 T = TypeVar("T")
-
-RECV_WINDOW_MS = 10_000
-"""How old a signed call may be when it arrives (Bybit v5 docs, Integration Guidance)."""
 
 _PAGE = {Category.SPREAD: 500}
 _LARGEST_PAGE = 1_000
@@ -81,30 +78,6 @@ class RestDeadlines:
 
     connect_seconds: float = 5.0
     answer_seconds: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class RestBudget:
-    """What is asked of REST at most, over everybody in this process who asks.
-
-    Attributes:
-        calls, window_seconds: so many within so long; Bybit cuts an address off for 10 minutes
-            that sends 600 in 5 seconds, and other programs may share the address.
-        signed_calls, signed_seconds: the same for signed calls, which read an account's lists
-            after a lost connection; the venue takes 50 in a second of each list.
-        past_calls, past_seconds: the same for what fills gaps of trades and candles.
-        banned_seconds: pause after HTTP 403 without `Retry-After`.
-        overloaded_seconds: pause after HTTP 429 and "too many visits" without a time.
-    """
-
-    calls: int = 120
-    window_seconds: float = 60.0
-    signed_calls: int = 300
-    signed_seconds: float = 5.0
-    past_calls: int = 150
-    past_seconds: float = 5.0
-    banned_seconds: float = 600.0
-    overloaded_seconds: float = 5.0
 
 
 class Instrument(msgspec.Struct, frozen=True, rename="camel"):
@@ -187,14 +160,7 @@ class BybitRest:
     ) -> None:
         self.url = url
         self._deadlines = deadlines or RestDeadlines()
-        self._budget = budget or RestBudget()
-        self._monotonic = monotonic
-        of = self._budget
-        self._calls = AttemptBudget(most=of.calls, window_seconds=of.window_seconds)
-        self._signed_calls = AttemptBudget(most=of.signed_calls, window_seconds=of.signed_seconds)
-        self._past_calls = AttemptBudget(most=of.past_calls, window_seconds=of.past_seconds)
-        self._shut_until = 0.0
-        self._shut_why = ""
+        self._allowance = Allowance(budget or RestBudget(), monotonic)
         self._client: httpx.AsyncClient | None = None
 
     async def __aenter__(self) -> Self:
@@ -274,7 +240,7 @@ class BybitRest:
 
     async def market_past(self, path: str, query: str) -> msgspec.Raw:
         """Ask for market data of late; answers the result."""
-        return (await self._ask(path, query, calls=self._past_calls)).result
+        return (await self._ask(path, query, calls=self._allowance.past_calls)).result
 
     # ── one call ──────────────────────────────────────────────────────────────────────────────
 
@@ -287,8 +253,11 @@ class BybitRest:
         at_ms: int = 0,
         calls: AttemptBudget | None = None,
     ) -> _Envelope:
-        self._spend(calls or (self._calls if credentials is None else self._signed_calls))
-        headers = {} if credentials is None else _signed(credentials, query, at_ms)
+        allowance = self._allowance
+        calls = calls or (allowance.calls if credentials is None else allowance.signed_calls)
+        if (pause := allowance.take(calls)) is not None:
+            raise _away(pause)
+        headers = {} if credentials is None else signed_headers(credentials, query, at_ms)
         with _mapped(self.url, path):
             async with asyncio.timeout(self._deadlines.answer_seconds):
                 url = f"{self.url}{path}?{query}" if query else f"{self.url}{path}"
@@ -312,38 +281,16 @@ class BybitRest:
         async with self._client.stream("GET", url, headers=headers) as response:
             yield response
 
-    def _spend(self, calls: AttemptBudget) -> None:
-        """Take one call out of a budget.
-
-        Raises:
-            RestAway: there is none left, or the venue asked to be left alone.
-        """
-        now = self._monotonic()
-        if now < self._shut_until:
-            raise RestAway(self._shut_why, retry_after_seconds=self._shut_until - now)
-        if wait := calls.wait_seconds(now):
-            why = f"the budget of {calls} is spent"
-            raise RestAway(why, retry_after_seconds=wait, reason="budget")
-        calls.take(now)
-
-    def _shut(self, seconds: float, why: str) -> RestAway:
-        """Ask nothing for a while."""
-        self._shut_until = max(self._shut_until, self._monotonic() + seconds)
-        self._shut_why = why
-        return RestAway(why, retry_after_seconds=seconds)
-
     def _read(
         self, path: str, response: httpx.Response, body: bytes, credentials: Credentials | None
     ) -> _Envelope:
-        status = response.status_code
+        status, allowance = response.status_code, self._allowance
         if status in (_FORBIDDEN, httpx.codes.TOO_MANY_REQUESTS):
             # 403 is an address that asked too much, or one of a country that is not served.
-            is_ban = status == _FORBIDDEN
-            budget = self._budget
-            default = budget.banned_seconds if is_ban else budget.overloaded_seconds
-            pause = _retry_after(response, default)
+            pause = allowance.seconds_after_status(response.headers, is_ban=status == _FORBIDDEN)
             said = fit_to_show(body.decode(errors="replace"), credentials)
-            raise self._shut(pause, f"HTTP {status} ({said}); asking nothing for {pause:.0f} s")
+            why = f"HTTP {status} ({said}); asking nothing for {pause:.0f} s"
+            raise _away(allowance.shut(pause, why))
         try:
             answer = msgspec.json.decode(body, type=_Envelope)
         except msgspec.MsgspecError:
@@ -354,31 +301,22 @@ class BybitRest:
             return answer
         words = fit_to_show(answer.ret_msg, credentials) or "without words"
         if answer.ret_code == _SPENT:
-            pause = _until_reset(response, answer.time, self._budget.overloaded_seconds)
-            raise self._shut(
-                pause, f"{words} ({answer.ret_code}); asking nothing for {pause:.1f} s"
-            )
+            pause = allowance.seconds_until_reset(response.headers, answer.time)
+            why = f"{words} ({answer.ret_code}); asking nothing for {pause:.1f} s"
+            raise _away(allowance.shut(pause, why))
         if answer.ret_code in _OVERLOADED:
             raise RestAway(f"{words} ({answer.ret_code})")
         raise RestRefused(answer.ret_code, words)
+
+
+def _away(pause: Pause) -> RestAway:
+    return RestAway(pause.why, retry_after_seconds=pause.seconds, reason=pause.reason)
 
 
 def _certificates(url: str) -> ssl.SSLContext:
     """Load the system's, as for the sockets; not where none are shown, for it takes a while."""
     is_plain = url.startswith("http://")
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if is_plain else ssl.create_default_context()
-
-
-def _signed(credentials: Credentials, query: str, at_ms: int) -> dict[str, str]:
-    """Sign a GET: HMAC-SHA256 over time, key, window and query (v5 reference 11.1)."""
-    text = f"{at_ms}{credentials.key}{RECV_WINDOW_MS}{query}"
-    return {
-        "X-BAPI-API-KEY": credentials.key,
-        "X-BAPI-TIMESTAMP": str(at_ms),
-        "X-BAPI-RECV-WINDOW": str(RECV_WINDOW_MS),
-        "X-BAPI-SIGN": hmac.digest(credentials.secret.encode(), text.encode(), "sha256").hex(),
-        "X-BAPI-SIGN-TYPE": "2",
-    }
 
 
 @contextmanager
@@ -408,19 +346,6 @@ def _decoded(raw: msgspec.Raw, kind: type[T]) -> T:
         return msgspec.json.decode(raw, type=kind)
     except msgspec.MsgspecError as exc:
         raise RestAway(f"an answer that cannot be read ({exc})") from exc
-
-
-def _retry_after(response: httpx.Response, default: float) -> float:
-    text = response.headers.get("Retry-After", "")
-    return max(1.0, float(text)) if text.isdecimal() else default
-
-
-def _until_reset(response: httpx.Response, server_ms: int, default: float) -> float:
-    """Return how long the venue's own clock has to run until calls are taken again."""
-    text = response.headers.get("X-Bapi-Limit-Reset-Timestamp", "")
-    if not text.isdecimal() or not server_ms:
-        return default
-    return min(60.0, max(0.1, (int(text) - server_ms) / 1000))
 
 
 def fit_to_show(text: str, credentials: Credentials | None) -> str:

@@ -108,7 +108,7 @@ def test_the_form_offers_every_channel_there_is() -> None:
 def test_every_reason_has_a_remedy() -> None:
     """Whatever `/health` may say, the page says what to do about it."""
     gateway = Path(__file__).resolve().parents[3] / "src" / "ws_gateway"
-    told = [gateway / "control" / name for name in ("health.py", "endpoints.py")]
+    told = [gateway / "control" / name for name in ("health.py", "reasons.py", "endpoints.py")]
     told += (gateway / "account").glob("*.py")
     sources = "".join(file.read_text() for file in told)
     codes = set(re.findall(r'(?:Reason|AccountProblem)\(\s*"(\w+)"', sources))
@@ -119,9 +119,9 @@ def test_every_reason_has_a_remedy() -> None:
     assert codes == set(REMEDIES)
 
 
-def test_the_readme_says_the_same_of_every_reason() -> None:
+def test_the_documents_say_the_same_of_every_reason() -> None:
     """Its table names each code that has a remedy, and no other."""
-    text = (Path(__file__).resolve().parents[3] / "README.md").read_text("utf-8")
+    text = (Path(__file__).resolve().parents[3] / "docs" / "operations.md").read_text("utf-8")
     table = text.partition("| reason | what to do |")[2].partition("\n\n")[0]
     rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
     assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(REMEDIES)

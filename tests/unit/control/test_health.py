@@ -9,7 +9,8 @@ import pytest
 
 from support.memory_feed import connection
 from support.memory_gateway import Gateway
-from ws_gateway.control.health import PING_AGE_SECONDS, _refusal_reasons
+from ws_gateway.control.health import PING_AGE_SECONDS
+from ws_gateway.control.reasons import refusal_reasons
 from ws_gateway.domain.subscription import SubscriptionState as State
 from ws_gateway.domain.topic import Category, Channel, build_topic
 from ws_gateway.ports.delivery import (
@@ -197,11 +198,11 @@ async def test_a_queue_that_refuses_is_named_and_blocks_only_while_private_event
 ) -> None:
     """The broker's refusals are told as a rate, with the queue that is full."""
     found = _delivery_and_queues(held=0)
-    (reason,) = _refusal_reasons(*found)
+    (reason,) = refusal_reasons(*found)
     assert (reason.code, reason.is_blocking) == ("broker_refuses", False)
     assert "the broker refuses, 2.5/s" in reason.detail
     assert "full with reject-publish: q.eps" in reason.detail
-    (reason,) = _refusal_reasons(*_delivery_and_queues(held=3))
+    (reason,) = refusal_reasons(*_delivery_and_queues(held=3))
     assert reason.is_blocking
     assert "3 private events wait" in reason.detail
     assert await gateway.reasons() == []

@@ -65,7 +65,7 @@ def die(stage: Stage) -> None:
     """End as by `kill -9`: nothing is written any more, the system lets the folder go."""
     assert stage.spool is not None
     assert stage.log is not None
-    stage.spool._thread.shutdown()
+    stage.spool._disk._thread.shutdown()
     if stage.log._lock is not None:
         os.close(stage.log._lock)
 
@@ -123,7 +123,7 @@ async def test_what_waits_at_death_is_delivered_first_by_the_next_process(tmp_pa
     assert second.spool is not None
     assert not second.spool.is_taking
     await second.spool.close()
-    second.spool._thread.shutdown()
+    second.spool._disk._thread.shutdown()
     third = await opened(tmp_path)
     assert third.counters.restored == 0
     die(third)
@@ -223,7 +223,7 @@ async def test_a_stop_during_an_outage_leaves_private_events_on_disk(tmp_path: P
     stage.runner.accept(observe(TRADES))
     assert stage.spool is not None
     await stage.spool.close()
-    stage.spool._thread.shutdown()
+    stage.spool._disk._thread.shutdown()
     assert (stage.publisher.spooled, stage.publisher.in_flight) == (4, 1)
     stage.assert_balance()
     again = await opened(tmp_path, epoch="E2")
@@ -299,7 +299,7 @@ async def test_whatever_happens_no_private_event_is_lost(steps: list[tuple[str, 
                     die(stage)
                 else:
                     await stage.spool.close()
-                    stage.spool._thread.shutdown()
+                    stage.spool._disk._thread.shutdown()
                 bodies += stage.broker.bodies
                 life += 1
                 stage = await opened(folder, epoch=f"E{life:03}", max_events=10_000)
@@ -429,10 +429,10 @@ async def test_a_failed_sync_neither_doubles_records_nor_upsets_the_counters(
             assert stage.log is not None
             stage.log._synced_at = 0.0
             feed(stage, 5)
-            stage.spool._refused_at = None  # a second later
+            stage.spool._disk._refused_at = None  # a second later
             await step(stage)
             assert stage.spool.last_error is not None
-    stage.spool._refused_at = None
+    stage.spool._disk._refused_at = None
     await step(stage)
     assert error_of(stage) is None
     assert stage.publisher.spooled + stage.publisher.in_flight == 20

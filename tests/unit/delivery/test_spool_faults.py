@@ -51,27 +51,27 @@ async def test_acknowledgements_do_not_hide_that_the_disk_is_full(
         stage.begin()
         for _ in range(60):
             feed(stage, 2)
-            spool._refused_at = None  # a second later
+            spool._disk._refused_at = None  # a second later
             await spool.step()
             stage.assert_balance()
             assert spool.last_error is not None
             stage.flush()
             stage.private.on_confirm(stage.outbox.private.first_tag + 4, multiple=True)
         for _ in range(1000):
-            spool._refused_at = spool._refused_at and 1e-9
+            spool._disk._refused_at = spool._disk._refused_at and 1e-9
             await spool.step()
             stage.flush()
             if not stage.outbox.messages and spool.is_empty:
                 break
             stage.confirm()
         assert stage.counters.confirmed == 3120
-        spool._refused_at = None  # a second later, with nothing to write
+        spool._disk._refused_at = None  # a second later, with nothing to write
         await spool.step()
         assert spool.last_error is not None
     assert [one["event"] for one in told if one["log_level"] != "debug"] == [
         "delivery.spool_refused"
     ]
-    spool._refused_at = None
+    spool._disk._refused_at = None
     with capture_logs() as told:
         await spool.step()
     assert error_of(spool) is None

@@ -29,7 +29,7 @@ def feed(stage: Stage, many: int) -> None:
 def die(stage: Stage) -> None:
     """End as by `kill -9`: nothing is written any more, the system lets the folder go."""
     assert stage.log is not None
-    spool_of(stage)._thread.shutdown()
+    spool_of(stage)._disk._thread.shutdown()
     if stage.log._lock is not None:
         os.close(stage.log._lock)
 

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from support.delivery_rig import ORDERS, observe
 from support.link_stage import Stage
-from ws_gateway.control.health import _delivery_reasons
+from ws_gateway.control.reasons import delivery_reasons
 from ws_gateway.delivery.spool import Spool
 from ws_gateway.domain.event import Kind
 
@@ -49,7 +49,7 @@ async def test_the_spool_of_another_prefix_is_named_and_not_sent(tmp_path: Path)
     assert own.is_empty
     (reason,) = [
         one
-        for one in _delivery_reasons(stage.publisher.status(), "RabbitMQ")
+        for one in delivery_reasons(stage.publisher.status(), "RabbitMQ")
         if one.code == "spool_left_behind"
     ]
     assert not reason.is_blocking

@@ -84,7 +84,7 @@ async def test_events_of_a_refused_stream_survive_a_kill_while_the_broker_is_wel
             await asyncio.sleep(0.01)
     assert not stage.spool.is_taking
     stage.assert_balance()
-    stage.spool._thread.shutdown()
+    stage.spool._disk._thread.shutdown()
     assert stage.log._lock is not None
     os.close(stage.log._lock)  # as a kill does
     following = Stage(spool=tmp_path, max_events=100_000, window=5000, epoch="F")

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
-from support.pipeline_stage import BOOK, ORDERS, SECOND_US, TICKER, TOP, TRADES, Stage, flowing
+from support.pipeline_stage import BOOK, ORDERS, TICKER, TOP, TRADES, Stage, flowing
 from ws_gateway.domain.event import GapReason, Kind, Observation
 from ws_gateway.domain.topic import Lane, Topic
 
@@ -35,93 +31,7 @@ def test_a_book_that_begins_with_a_delta_is_asked_for_its_snapshot() -> None:
     assert stage.told() == ["gap restart", "resumed restart", "snapshot 8"]
 
 
-def test_markers_have_ids_of_their_own() -> None:
-    """No two markers share an id, and none is shared with a fact."""
-    stage = Stage()
-    stage.snapshot(5)
-    stage.runner.break_streams([BOOK], GapReason.DISCONNECT, "gone")
-    stage.snapshot(9)
-    ids = [event.observation.event_id for event in stage.outlet.taken]
-    assert len(set(ids)) == len(ids) == 6
-
-
 # ── breaks at the venue ───────────────────────────────────────────────────────────────────────
-
-
-def test_a_disconnect_is_announced_at_once_and_ended_by_data() -> None:
-    """The gap marker does not wait for the reconnect; resumed stands right before the data."""
-    stage = Stage()
-    stage.tell(TICKER)
-    stage.outlet.taken.clear()
-    stage.runner.break_streams([TICKER], GapReason.DISCONNECT, "it broke")
-    assert stage.told(TICKER) == ["gap disconnect"]
-    assert stage.markers(TICKER)[0]["detail"] == "it broke"
-    stage.tell(TICKER)
-    assert stage.told(TICKER) == ["gap disconnect", "resumed disconnect", "update"]
-
-
-def test_resumed_says_complete_only_if_a_snapshot_tells_all_or_all_was_told() -> None:
-    """Trades that were missed are missing; a book's snapshot and a complete reading are whole."""
-    stage = Stage()
-    stage.tell(TRADES)
-    stage.snapshot(5)
-    stage.runner.hold([ORDERS])
-    stage.tell(ORDERS)
-    stage.runner.resume([ORDERS], "away", is_complete=False)
-    assert completes(stage, TRADES) == [False]
-    assert completes(stage, BOOK) == [True]
-    assert completes(stage, ORDERS) == [False]
-    stage.runner.resume([ORDERS], "read", is_complete=True)
-    stage.runner.resume([ORDERS], "read", is_complete=True)
-    assert completes(stage, ORDERS) == [False, True]
-    assert ends(stage, ORDERS)[-1] == {"reason": "restart", "complete": True, "detail": "read"}
-
-
-def test_what_was_read_before_the_first_fact_of_a_stream_is_complete_with_it() -> None:
-    """A private stream that is quiet after its reading lacks nothing when it speaks."""
-    stage = Stage()
-    stage.runner.hold([ORDERS])
-    stage.runner.resume([ORDERS], "read", is_complete=True)
-    stage.tell(ORDERS)
-    assert completes(stage, ORDERS) == [True]
-
-
-def test_what_delivery_lost_is_not_called_complete_by_a_reading_that_takes_it_for_told() -> None:
-    """Only whoever holds the stream after the loss tells it again."""
-    stage = Stage()
-    stage.tell(ORDERS)
-    stage.tell(ORDERS)
-    stage.runner.events_lost([(ORDERS, 4)], "the spool was full")
-    stage.tell(ORDERS)
-    stage.runner.resume([ORDERS], "read", is_complete=True)
-    assert completes(stage, ORDERS) == [False, False]
-    stage.runner.hold([ORDERS])
-    stage.runner.resume([ORDERS], "read", is_complete=True)
-    assert completes(stage, ORDERS) == [False, False, True]
-
-
-def completes(stage: Stage, topic: Topic) -> list[bool]:
-    """Return what `resumed` markers of a stream say."""
-    return [mark["complete"] for mark in ends(stage, topic)]
-
-
-def ends(stage: Stage, topic: Topic) -> list[dict[str, Any]]:
-    """Return the payloads of a stream's `resumed` markers."""
-    return [
-        msgspec.json.decode(event.observation.payload)
-        for event in stage.outlet.of(topic)
-        if event.observation.kind is Kind.RESUMED
-    ]
-
-
-def test_breaks_in_a_row_are_one_gap() -> None:
-    """A reconnect that fails again does not repeat the marker."""
-    stage = Stage()
-    stage.tell(TICKER)
-    stage.outlet.taken.clear()
-    for _ in range(3):
-        stage.runner.break_streams([TICKER], GapReason.DISCONNECT, "it broke")
-    assert stage.told(TICKER) == ["gap disconnect"]
 
 
 def test_a_break_of_a_stream_that_never_spoke_is_told_too() -> None:
@@ -192,27 +102,6 @@ def test_what_a_vanished_queue_withholds_is_not_the_venues() -> None:
     assert stage.counters.shed == {"awaiting_snapshot": 1}
 
 
-def test_every_hole_gets_a_snapshot_of_its_own() -> None:
-    """A second hole right after the first is mended was not yet asked about."""
-    stage = flowing()
-    stage.deltas(8)
-    stage.snapshot(11)
-    stage.deltas(13)
-    assert stage.resync.asked == [BOOK, BOOK]
-
-
-def test_a_snapshot_that_does_not_come_is_asked_for_again() -> None:
-    """Patiently: once in five seconds, not with every delta."""
-    stage = flowing()
-    stage.deltas(8, 9)
-    stage.now_us += 4 * SECOND_US
-    stage.deltas(10)
-    assert len(stage.resync.asked) == 1
-    stage.now_us += SECOND_US
-    stage.deltas(11, 12)
-    assert len(stage.resync.asked) == 2
-
-
 def test_a_restart_of_the_venues_service_is_marked() -> None:
     """A snapshot with `u` 1 replaces the book, and nothing needs to be asked for."""
     stage = flowing()
@@ -276,156 +165,12 @@ def test_an_unreadable_frame_does_not_silence_a_book_for_ever() -> None:
     assert stage.told() == ["gap sequence", "resumed sequence", "snapshot 9", "delta 10"]
 
 
-def test_unreadable_snapshots_are_not_asked_for_without_pause() -> None:
-    """A venue whose snapshots cannot be read is not flooded with requests."""
-    stage = flowing()
-    for _ in range(50):
-        stage.runner.break_streams([BOOK], GapReason.SEQUENCE, "a frame could not be read")
-    assert stage.resync.asked == [BOOK]
-    assert stage.told() == ["gap sequence"]
-
-
 def test_a_snapshot_unchanged_since_an_unreadable_frame_is_told() -> None:
     """After a break the same update id is no repeat."""
     stage = flowing()
     stage.runner.break_streams([BOOK], GapReason.SEQUENCE, "a frame could not be read")
     stage.snapshot(6)
     assert stage.told() == ["gap sequence", "resumed sequence", "snapshot 6"]
-
-
-# ── holes of our own ──────────────────────────────────────────────────────────────────────────
-
-
-def test_a_shed_hole_is_named_by_its_numbers_when_room_returns() -> None:
-    """The marker stands where the hole ends and names its first and last number."""
-    stage = Stage()
-    stage.tell(TRADES)
-    stage.outlet.room[Lane.LEDGER] = 0
-    for _ in range(3):
-        stage.tell(TRADES)
-    stage.outlet.room[Lane.LEDGER] = 100
-    stage.tell(TRADES)
-    assert stage.told(TRADES)[3:] == ["gap shed", "resumed shed", "update"]
-    assert stage.numbers(TRADES) == [1, 2, 3, 7, 8, 9]
-    marker = stage.markers(TRADES)[-1]
-    assert (marker["from_sequence"], marker["to_sequence"]) == (4, 6)
-    assert stage.counters.shed == {"no_room": 3}
-
-
-def test_a_stream_that_is_quiet_afterwards_announces_its_hole_too() -> None:
-    """Room is enough; no further fact is needed."""
-    stage = Stage()
-    stage.tell(TRADES)
-    stage.outlet.room[Lane.LEDGER] = 0
-    stage.tell(TRADES)
-    stage.runner.room_again()
-    assert stage.told(TRADES)[3:] == []
-    stage.outlet.room[Lane.LEDGER] = 100
-    stage.runner.room_again()
-    stage.runner.room_again()
-    assert stage.told(TRADES)[3:] == ["gap shed"]
-
-
-def test_a_full_lane_does_not_keep_the_others_quiet() -> None:
-    """Private holes are announced while the public lanes still have no room."""
-    stage = Stage()
-    for topic in (TRADES, ORDERS):
-        stage.tell(topic)
-    stage.outlet.room = {Lane.LEDGER: 0, Lane.PRIVATE: 0}
-    for topic in (TRADES, ORDERS):
-        stage.tell(topic)
-    stage.outlet.room[Lane.PRIVATE] = 100
-    stage.runner.room_again()
-    assert stage.told(ORDERS)[3:] == ["gap shed"]
-    assert stage.told(TRADES)[3:] == []
-
-
-def test_a_book_with_a_hole_gets_a_fresh_snapshot() -> None:
-    """The deltas before it would change a book nobody has."""
-    stage = flowing()
-    stage.outlet.room[Lane.BOOK] = 0
-    stage.deltas(7, 8)
-    stage.outlet.room[Lane.BOOK] = 100
-    stage.deltas(9)
-    assert stage.told() == ["gap shed"]
-    assert stage.resync.asked == [BOOK]
-    stage.snapshot(10)
-    assert stage.told() == ["gap shed", "resumed shed", "snapshot 10"]
-
-
-def test_a_snapshot_at_hand_when_room_returns_is_used() -> None:
-    """No other one is asked for, and what follows it flows."""
-    stage = flowing()
-    stage.outlet.room[Lane.BOOK] = 0
-    stage.deltas(7)
-    stage.resync.asked.clear()
-    stage.outlet.room[Lane.BOOK] = 100
-    stage.snapshot(8)
-    stage.deltas(9)
-    assert stage.told() == ["gap shed", "resumed shed", "snapshot 8", "delta 9"]
-    assert stage.resync.asked == []
-
-
-def test_no_snapshot_is_asked_for_while_there_is_no_room_for_it() -> None:
-    """A broker that is away must not make the venue work."""
-    stage = flowing()
-    stage.outlet.room[Lane.BOOK] = 0
-    for u in range(7, 60):
-        stage.deltas(u)
-        stage.now_us += SECOND_US
-    assert stage.resync.asked == []
-
-
-def test_a_snapshot_lost_for_want_of_room_is_asked_for_again() -> None:
-    """What was asked for before the buffer was full does not count."""
-    stage = flowing()
-    stage.deltas(8)
-    stage.outlet.room[Lane.BOOK] = 0
-    stage.snapshot(9)
-    stage.outlet.room[Lane.BOOK] = 100
-    stage.runner.room_again()
-    assert stage.resync.asked == [BOOK, BOOK]
-
-
-def test_markers_without_room_become_part_of_the_hole() -> None:
-    """A break in the middle of a hole is inside what the hole's marker names."""
-    stage = Stage()
-    stage.tell(TRADES)
-    stage.outlet.room[Lane.LEDGER] = 0
-    stage.runner.break_streams([TRADES], GapReason.DISCONNECT, "it broke")
-    stage.tell(TRADES)
-    stage.outlet.room[Lane.LEDGER] = 100
-    stage.tell(TRADES)
-    numbers = stage.numbers(TRADES)
-    marker = stage.markers(TRADES)[-1]
-    assert marker["from_sequence"] == 4
-    assert marker["to_sequence"] == numbers[3] - 1
-
-
-def test_an_event_given_up_is_named() -> None:
-    """Delivery took it and could not keep its word: the consumer is told which number it was."""
-    stage = Stage()
-    for _ in range(3):
-        stage.tell(TRADES)
-    stage.runner.events_lost([(TRADES, 4)], "returned")
-    assert stage.told(TRADES)[-1] == "gap shed"
-    marker = stage.markers(TRADES)[-1]
-    assert (marker["from_sequence"], marker["to_sequence"]) == (4, 4)
-    assert marker["detail"] == "returned"
-    stage.tell(TRADES)
-    assert stage.told(TRADES)[-2:] == ["resumed shed", "update"]
-
-
-def test_a_hole_is_named_before_any_other_marker() -> None:
-    """A dropped stream with a hole of its own: the hole first, then the disconnect."""
-    stage = Stage()
-    stage.tell(TRADES)
-    stage.runner.break_streams([TRADES], GapReason.RESUBSCRIBE, "gone", is_announced=False)
-    stage.outlet.room[Lane.LEDGER] = 0
-    stage.runner.events_lost([(TRADES, 3)], "returned")
-    stage.outlet.room[Lane.LEDGER] = 100
-    stage.runner.break_streams([TRADES], GapReason.DISCONNECT, "it broke")
-    assert [marker["from_sequence"] for marker in stage.markers(TRADES)[1:]] == [3, None]
 
 
 # ── repeats ───────────────────────────────────────────────────────────────────────────────────
@@ -478,21 +223,3 @@ def observation(topic: Topic, event_id: str) -> Observation:
         topic, Kind.UPDATE, event_id, topic.category, topic.symbol,
         1, None, 1, "0" * 32, None, b"{}",
     )  # fmt: skip
-
-
-def test_a_book_that_breaks_all_the_time_is_asked_for_ever_more_rarely() -> None:
-    """Three snapshots at once, then with doubling pauses; after a calm minute promptly again."""
-    stage = flowing()
-    u = 10
-    for _ in range(600):
-        stage.now_us += SECOND_US // 10
-        u += 2
-        stage.deltas(u)
-        if stage.resync.asked and stage.runner.last_update_id(BOOK) is None:
-            stage.snapshot(u)
-    assert 6 <= len(stage.resync.asked) <= 12
-    stage.now_us += 61 * SECOND_US
-    before = len(stage.resync.asked)
-    stage.snapshot(u)
-    stage.deltas(u + 2)
-    assert len(stage.resync.asked) == before + 1

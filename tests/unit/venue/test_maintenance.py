@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from ws_gateway.config import BybitEnvironment
 from ws_gateway.domain.topic import Endpoint
 from ws_gateway.errors import VenueLost
 from ws_gateway.venue.maintenance import Maintenance, read_notice
+from ws_gateway.venue_hosts import BybitEnvironment
 
 MAINNET, DEMO = BybitEnvironment.MAINNET, BybitEnvironment.DEMO
 NOW_MS = 1_800_000_000_000

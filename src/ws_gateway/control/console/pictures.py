@@ -30,9 +30,10 @@ from ws_gateway.control.console.schemas import (
     TroublePicture,
     TroublesPicture,
 )
-from ws_gateway.control.health import BROKER_SILENT_SECONDS, HealthReporter, Report
+from ws_gateway.control.health import HealthReporter, Report
 from ws_gateway.control.metrics.metric import Meters
 from ws_gateway.control.queue_schemas import QueueAnswer
+from ws_gateway.control.reasons import BROKER_SILENT_SECONDS
 from ws_gateway.control.reconciler import Reconciler
 from ws_gateway.control.remedies import remedy
 from ws_gateway.domain.subscription import SubscriptionState
