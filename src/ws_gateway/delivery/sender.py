@@ -112,7 +112,6 @@ class Sender:
         again = self._flight.rewind()
         self._counters.resent += again
         self._has_resends |= again > 0
-        again += self.take_back()  # older than what was unconfirmed
         self.topology_suspect = self.is_blocked = False
         self._answered_tag, self._answered_at = self._flight.first_tag, time.monotonic()
         self._link = link
