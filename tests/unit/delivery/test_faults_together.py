@@ -132,9 +132,11 @@ class Play:
                 self.private_told.append(fact.event_id)
         self.stage.flush()
 
-    def connect(self, *, private: bool) -> None:
-        """Let a connection stand; declaring comes before, and binds what can be bound."""
+    def connect(self, *, private: bool, helps: bool) -> None:
+        """Let a connection stand; queues are declared before, and bound if that helps."""
         if private not in self.pipes and not self.world.is_black_hole:
+            if helps:
+                self.world.without_queue -= CLASSES[private]
             writer, pipe = self.sender(private=private), Pipe(self.world)
             self.pipes[private] = pipe
             writer.unbound = CLASSES[private] & self.world.without_queue
@@ -198,7 +200,7 @@ class Play:
         else:
             {
                 "feed": lambda: self.feed(many),
-                "connect": lambda: self.connect(private=private),
+                "connect": lambda: self.connect(private=private, helps=many > 15),
                 "lose": lambda: self.lose(private=private),
                 "answer": lambda: self.answer(many, private=private),
                 "mend": lambda: self.mend(private=private, helps=many > 15),
@@ -235,7 +237,7 @@ class Play:
         world.is_disk_full = world.is_black_hole = False
         for private in (True, False):
             self.lose(private=private)
-            self.connect(private=private)
+            self.connect(private=private, helps=True)
         assert stage.spool is not None
         for turn in range(2_000):
             world.now += 0.5
@@ -257,7 +259,7 @@ _steps = st.tuples(st.sampled_from([*OFTEN, *SELDOM]), st.integers(1, 30))
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(_steps, max_size=60))
+@given(st.lists(_steps, min_size=30, max_size=80))
 async def test_whatever_fails_together_each_number_is_explained_and_nothing_private_lost(
     steps: list[tuple[str, int]],
 ) -> None:
