@@ -78,15 +78,19 @@ class Pace:
     Attributes:
         last_at: monotonic time of the look that found the newest frame, or of the moment data
             could be expected.
-        longest: longest silence of late, in seconds.
+        longest: longest silence of late, in seconds, but for one before the pace was known that
+            was like no other.
     """
 
-    __slots__ = ("_former", "_looked_at", "_seen", "_since", "expectation", "last_at", "longest")
+    __slots__ = (
+        "_former", "_looked_at", "_once", "_seen", "_since", "expectation", "last_at", "longest",
+    )  # fmt: skip
 
     def __init__(self, expectation: Expectation | None) -> None:
         self.expectation = expectation
         self.last_at = 0.0
         self.longest = 0.0
+        self._once = 0.0
         self._former = 0
         self._seen = 0
         self._since = 0.0
@@ -98,7 +102,7 @@ class Pace:
         A topic may be silent while it changes sockets, and a pace learned anew would take that
         fault for its nature.
         """
-        self.longest = former.longest
+        self.longest, self._once = former.longest, former._once
         self._former = former._former + former._seen
         self._since, self._looked_at = former._since, former._looked_at
 
@@ -121,18 +125,28 @@ class Pace:
             frames: how many came so far.
             now: monotonic seconds.
         """
-        self.longest *= 0.5 ** ((now - self._looked_at) / _HALF_LIFE_SECONDS)
+        fading = 0.5 ** ((now - self._looked_at) / _HALF_LIFE_SECONDS)
+        self.longest *= fading
+        self._once *= fading
         self._looked_at = now
         if frames != self._seen:
-            silence = now - self.last_at
-            if silence > self.longest:
-                # Once a pace is known, one long silence may have been a fault of the venue; it must
-                # not hide the next one. A market that grows quiet shows it more than once.
-                most = 2 * self.longest + 1.0 if self._is_known(1.0) else silence
-                self.longest = min(silence, most)
+            self._learn(now - self.last_at)
             self._seen = frames
             self.last_at = now
         return now - self.last_at
+
+    def _learn(self, silence: float) -> None:
+        """Take note of a silence that is over.
+
+        One long silence may have been a fault of the venue, and must not hide the next one; a
+        market that is quiet, or grows so, shows it more than once.
+        """
+        if self._is_known(1.0):
+            self.longest = max(self.longest, min(silence, 2 * self.longest + 1.0))
+        elif silence > self._once:
+            self.longest, self._once = max(self.longest, self._once), silence
+        else:
+            self.longest = max(self.longest, silence)
 
     def allowed(self, scale: float) -> float | None:
         """Say how long a silence may last, in seconds; None for as long as it likes.
@@ -147,7 +161,8 @@ class Pace:
             return expected.fixed * scale
         if not self._is_known(scale):
             before = expected.before_learned
-            return None if before is None else max(before * scale, expected.factor * self.longest)
+            silent = max(self.longest, self._once)
+            return None if before is None else max(before * scale, expected.factor * silent)
         learned = expected.factor * self.longest
         return min(max(learned, expected.least * scale), expected.most * scale)
 

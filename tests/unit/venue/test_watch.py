@@ -326,6 +326,17 @@ def test_one_stall_does_not_hide_the_next() -> None:
     assert watched.stalls() == [LIVELY]
 
 
+def test_a_stall_right_after_the_subscription_does_not_hide_the_next() -> None:
+    """What was silent before its pace was known was not silent by nature."""
+    watched = Watched(TICKERS)
+    watched.conversation.receive(data_frame(LIVELY), watched.now)
+    watched.run(22, dict.fromkeys(OTHERS, 0.5))
+    assert watched.stalls() == []  # nothing is known of it yet
+    watched.run(30, dict.fromkeys(TICKERS, 0.1), step=0.1)
+    watched.run(12, dict.fromkeys(OTHERS, 0.5))
+    assert watched.stalls() == [LIVELY]
+
+
 def test_trades_are_called_missed_when_the_only_topic_with_a_pace_falls_silent() -> None:
     """Whether they were quiet or deaf, nobody can tell any more."""
     watched = Watched([LIVELY, TRADES])
