@@ -29,6 +29,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 DEV = CHECKOUT / ".dev"
 DATA = DEV / "data"
 DATA_SETTING = "WSG_DATA_DIR"
+DATABASE_SETTING = "WSG_DATABASE_URL"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -85,6 +86,13 @@ def _up(broker: Broker) -> str:
 
 
 def _down(broker: Broker) -> None:
+    with exclusively(DEV / "data.lock"):
+        is_used = not UseCount(DEV / "data.users").is_unused()
+    if is_used:
+        _say(
+            "what was started here by make still runs, and loses its broker and database now; "
+            "Ctrl-C ends it"
+        )
     was_running = broker.down()
     for data in _postgres_folders():
         end_processes("postgres", str(data), asked=signal.SIGINT, patience_seconds=10)
@@ -104,7 +112,7 @@ def database_line(folder: Path) -> str:
     # The fourth line is the port, the fifth the folder of the socket.
     port, sockets = mark.read_text(encoding="utf-8").splitlines()[3:5]
     url = f"postgresql://postgres@/postgres?host={sockets.strip()}&port={port.strip()}"
-    return f"export WSG_DATABASE_URL={shlex.quote(url)}"
+    return f"export {DATABASE_SETTING}={shlex.quote(url)}"
 
 
 def _status(broker: Broker) -> int:
@@ -147,6 +155,8 @@ def _run(broker: Broker, words: list[str]) -> int:
     with _data_folder() as data, broker_url(broker) as url:
         environ = os.environ | {URL_SETTING: url}
         environ.setdefault(DATA_SETTING, str(data))
+        if str(DATA) in environ.get(DATABASE_SETTING, ""):  # of `env`: the gateway starts that one
+            del environ[DATABASE_SETTING]
         child: subprocess.Popen[bytes] | None = None
 
         def pass_on(number: int, _frame: FrameType | None) -> None:

@@ -72,9 +72,8 @@ class MarketDesk:
         start, end = _number(query, "start", 0), _number(query, "end", 2**63)
         stream = self._broadcaster.find(category, f"kline.{interval}.{symbol}")
         feed = None if stream is None else stream.feed
-        rows = feed.rows(now_ms) if isinstance(feed, KlineFeed) else []
-        chosen = [row for row in rows if start <= int(row[0]) <= end][:limit]
-        return {"symbol": symbol, "category": category, "list": chosen}
+        rows = feed.rows(now_ms, start, end, limit) if isinstance(feed, KlineFeed) else []
+        return {"symbol": symbol, "category": category, "list": rows}
 
     def book(self, query: Mapping[str, str], now_ms: int) -> dict[str, Any]:
         """Return the book as the deepest stream has told it, with that stream's `u`.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Iterator
 from decimal import Decimal
+from itertools import islice
 from typing import Any, ClassVar
 
 from bybit_sim.decimals import fixed, plain
@@ -14,7 +16,7 @@ from bybit_sim.topics import KLINE_MS, PublicTopic
 
 _MOST_TRADES_PER_FRAME = 1_024
 _WEEK_OFFSET_MS = 4 * 86_400_000  # the epoch was a Thursday; candles of a week start on Monday
-_CANDLES_KEPT = 1_000
+_CANDLES_KEPT = 10_000
 _QUIET_CANDLE_MS = 10_000.0
 
 
@@ -127,10 +129,17 @@ class KlineFeed(Feed):
         self._closed.clear()
         self._candle.touched = now_ms
 
-    def rows(self, now_ms: int) -> list[list[str]]:
-        """Return the candles for REST, newest first, the running one included."""
+    def rows(
+        self, now_ms: int, start: int = 0, end: int = 2**63, limit: int = _CANDLES_KEPT
+    ) -> list[list[str]]:
+        """Return the candles for REST that start within a span, the running one included.
+
+        The newest first; of more than there may be, those nearest to the end (v5 reference 11.13).
+        """
         self._roll(now_ms)
-        return [_rest_row(candle) for candle in (self._candle, *reversed(self._past))]
+        told = (self._candle, *reversed(self._past))
+        wanted = (candle for candle in told if start <= candle.start <= end)
+        return [_rest_row(candle) for candle in islice(wanted, limit)]
 
     def greet(self, now_ms: int) -> bytes:
         """Return the running candle."""
@@ -165,7 +174,15 @@ class KlineFeed(Feed):
             if self._candle.start > 0:  # the one of the constructor never was
                 self._closed.append(self._candle)
                 self._past.append(self._candle)
+                self._past.extend(self._quiet(self._candle.end + 1, time_ms))
             self._candle = self._new_candle(time_ms)
+
+    def _quiet(self, start: int, time_ms: int) -> Iterator[_Candle]:
+        """Make the candles in which nothing happened before the one of now: none is left out."""
+        now_start, length = self._new_candle(time_ms).start, self._interval_ms
+        first = max(start, now_start - _CANDLES_KEPT * length)
+        for at in range(first, now_start, length):
+            yield _Candle(at, at + length - 1, self._candle.close)
 
     def _new_candle(self, time_ms: int) -> _Candle:
         offset = _WEEK_OFFSET_MS if self.topic.interval == "W" else 0

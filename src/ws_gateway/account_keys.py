@@ -10,6 +10,9 @@ from typing import Any
 
 from ws_gateway.errors import ConfigError
 
+UNSHOWN = "a value that cannot be read, and is not shown"
+"""What is said of a malformed value in place of the value."""
+
 SETTING = "WSG_ACCOUNTS"
 EXAMPLE = '{"hedge": {"api_key": "…", "api_secret": "…"}}'
 
@@ -49,7 +52,7 @@ def read_accounts(text: str, first: str) -> tuple[AccountKeys, ...]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise ConfigError(SETTING, "a malformed secret", f"write a JSON object like {EXAMPLE}")
+        raise ConfigError(SETTING, UNSHOWN, f"write a JSON object like {EXAMPLE}")
     accounts = tuple(_account(name, fields, first) for name, fields in found.items())
     keys = [one.key for one in accounts]
     for one in accounts:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ws_gateway.account_keys import AccountKeys, read_accounts
+from ws_gateway.account_keys import UNSHOWN, AccountKeys, read_accounts
 from ws_gateway.config import PREFIX, SECRETS, Settings
 from ws_gateway.domain.topic import Category
 from ws_gateway.errors import ConfigError
@@ -109,7 +109,7 @@ def _first_fault(exc: ValidationError) -> ConfigError:
     field = str(fault["loc"][0])
     # An @ means a login in a URL where none belongs; it is a secret all the same.
     may_hold_secret = field in SECRETS or "@" in str(fault["input"])
-    found = "a malformed secret" if may_hold_secret else f"found {fault['input']!r}"
+    found = UNSHOWN if may_hold_secret else f"found {fault['input']!r}"
     if fault["type"] == "enum":
         remedy = f"use one of {fault['ctx']['expected']}"
     elif fault["type"] in _NUMBERS:

@@ -50,7 +50,8 @@ def checked_url(
         hint = " (in a password, write / ? # @ : as %2F %3F %23 %40 %3A)" if "@" in value else ""
         raise ValueError(f"this is not a URL; write it like {example}{hint}") from None
     if parts.scheme not in schemes or (needs_host and not parts.hostname):
-        raise ValueError(f"write a {' or '.join(schemes)} URL like {example}")
+        article = "an" if schemes[0].startswith("a") else "a"
+        raise ValueError(f"write {article} {' or '.join(schemes)} URL like {example}")
     # The parser drops control characters without a word, the drivers do not.
     if _CONTROL.search(value) or not _is_url_host(parts.hostname or ""):
         hint = " (in a password, write / ? # @ : as %2F %3F %23 %40 %3A)" if "@" in value else ""

@@ -72,8 +72,8 @@ async def run_tail(settings: Settings, options: TailOptions, stop: asyncio.Event
     except BrokerLost as exc:
         raise ConfigError(
             "WSG_AMQP_URL",
-            f"RabbitMQ at {url.partition('://')[2].rpartition('@')[2]} refuses ({exc})",
-            "start it, or correct the URL",
+            f"RabbitMQ at {url.partition('://')[2].rpartition('@')[2]} cannot be used ({exc})",
+            "start it, or correct the URL, its user and password",
         ) from exc
     if sys.stderr.isatty():
         sys.stderr.write(f"waiting for {options.event_class} events; Ctrl-C ends\n")
@@ -84,6 +84,13 @@ async def run_tail(settings: Settings, options: TailOptions, stop: asyncio.Event
         ) as messages:
             await _print_events(messages, options, stop)
     except Rejected as exc:
+        if exc.code == "refused":
+            raise ConfigError(
+                "WSG_AMQP_URL",
+                f"its user may not read along: {exc}",
+                f"let it configure, write and read '^{names.prefix}\\.reader\\.', and read "
+                f"{names.exchange}, or name another user",
+            ) from exc
         raise ConfigError(
             "WSG_AMQP_PREFIX",
             f"the broker has no exchange {names.exchange!r}",

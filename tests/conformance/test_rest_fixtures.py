@@ -61,16 +61,16 @@ async def test_documented_trades_fill_a_gap() -> None:
     path = FIXTURES / "rest" / "recent-trade.spot.doc.json"
     row = json.loads(text_of(path))["result"]["list"][0]
     topic = build_topic(Channel.TRADES, category=Category.SPOT, symbol="BTCUSDT")
-    around = [
+    last, first = (
         _told(topic, [{"i": name, "T": int(row["time"]) + step, "seq": int(row["seq"]) + step}])
         for name, step in (("before", -1), ("after", 1))
-    ]
+    )
     async with (
         answering(answer(text_of(path)), answer(text_of(path)), answer(text_of(path))) as (stage),
         BybitRest(stage.url) as rest,
     ):
         past = MarketPast(rest, clock_us=lambda: 1, new_trace_id=lambda: "a" * 32)
-        missed = await past.between(*around)
+        missed = await past.between(last, first)
     (fact,) = missed.facts
     assert json.loads(fact.payload) == [
         {
@@ -86,10 +86,10 @@ async def test_documented_candles_fill_a_gap() -> None:
     path = FIXTURES / "rest" / "kline.inverse.doc.json"
     rows = json.loads(text_of(path))["result"]["list"][::-1]
     topic = build_topic(Channel.KLINE, category=Category.INVERSE, symbol="BTCUSD", interval="60")
-    around = [_told(topic, [{"start": int(rows[n][0]), "confirm": False}]) for n in (0, -1)]
+    last, first = (_told(topic, [{"start": int(rows[n][0]), "confirm": False}]) for n in (0, -1))
     async with answering(answer(text_of(path))) as stage, BybitRest(stage.url) as rest:
         past = MarketPast(rest, clock_us=lambda: 1, new_trace_id=lambda: "a" * 32)
-        missed = await past.between(*around)
+        missed = await past.between(last, first)
     candles = [json.loads(fact.payload)[0] for fact in missed.facts]
     assert [(one["start"], one["end"], one["close"], one["confirm"]) for one in candles] == [
         (1670601600000, 1670605199999, "17071.5", True),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ import pytest
 from rabbitmq_node import PrivateNode
 from support.delivery_rig import consuming, eventually
 from support.node_control import rabbitmqctl
+from support.programs import clean_environ
 from support.site import KEYS, Site
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DEPLOY, PAGE = CHECKOUT / "deploy", CHECKOUT / "docs" / "deploy.md"
+CONSUMERS = CHECKOUT / "docs" / "consumers.md"
 PREFIX = "ws-gateway"  # the one that the definitions are about
 
 
@@ -30,6 +34,12 @@ async def login(node: PrivateNode, folder: Path) -> str:
     assert f"strategy-1 '{none}' '{none}' '{only}'" in PAGE.read_text(encoding="utf-8")
     definitions["permissions"].append(
         {"user": "strategy-1", "vhost": "/", "configure": none, "write": none, "read": only}
+    )
+    own, along = r"^ws-gateway\.reader\.", r"^ws-gateway\.(events$|reader\.)"
+    assert own in CONSUMERS.read_text(encoding="utf-8")
+    definitions["users"].append({"name": "look-1", "password": "l-1", "tags": ""})
+    definitions["permissions"].append(
+        {"user": "look-1", "vhost": "/", "configure": own, "write": own, "read": along}
     )
     file.write_text(json.dumps(definitions), encoding="utf-8")
     await rabbitmqctl(node, "import_definitions", str(file))
@@ -51,6 +61,18 @@ async def is_refused(url: str, exchange: str | None = None, queue: str | None = 
         return False
     finally:
         await connection.close()
+
+
+async def tail(url: str) -> tuple[int | None, str]:
+    """Read along with one user's rights; answers exit code and words."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ws_gateway", "tail", "orderbook", "--count", "2"),
+        env=clean_environ({"WSG_AMQP_URL": url, "WSG_AMQP_PREFIX": PREFIX}),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    words, _ = await asyncio.wait_for(process.communicate(), 60)
+    return process.returncode, words.decode()
 
 
 @pytest.mark.xdist_group("own_broker")
@@ -78,6 +100,12 @@ async def test_the_gateways_user_may_do_what_it_must_and_nothing_else(
         with pytest.raises(aiormq.exceptions.ChannelAccessRefused):
             async with consuming(service, f"{PREFIX}.order"):
                 pass
+        code, words = await tail(service)
+        assert code == 2
+        assert "its user may not read along" in words
+        code, words = await tail(own_broker.url.replace("guest:guest@", "look-1:l-1@"))
+        assert code == 0, words
+        assert "BTCUSDT" in words
         health = await gw.health()
         assert health["broker"]["status"] == "ready"
         assert health["broker"]["problems"] == []

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -221,6 +223,63 @@ async def test_a_candle_that_closed_meanwhile_is_told_from_rest() -> None:
         marks = [envelope_of(each) for each in stage.outlet.of(CANDLES) if each.is_marker]
         assert "back-filled over REST: " in marks[-1]["payload"]["detail"]
         assert stage.problems() == []
+
+
+@asynccontextmanager
+async def after_a_long_gap(minutes: int) -> AsyncIterator[FaultStage]:
+    """Let a socket with candles be away for so many minutes of the venue's time."""
+    now = [1_790_000_030.0]
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    venue = {"clock": lambda: now[0] + loop.time() - began, "linger_seconds": 30.0}
+    async with faulting(fills=True, secret=None, venue=venue) as stage:
+        await stage.flow(CANDLES)
+        await cut(stage)
+        now[0] += 60.0 * minutes  # while the handshake takes its time
+        yield stage
+        assert stage.problems() == []
+
+
+def resumed_candles(stage: FaultStage) -> list[dict[str, Any]]:
+    """List the payloads of the markers that end the gaps of the candles."""
+    marks = [envelope_of(each) for each in stage.outlet.of(CANDLES)[2:] if each.is_marker]
+    return [each["payload"] for each in marks if each["kind"] == "resumed"]
+
+
+def starts_of(stage: FaultStage) -> list[int]:
+    """List when the candles of REST began, as they were told."""
+    return [
+        row["start"]
+        for event in stage.facts(CANDLES)
+        if event.observation.source is Source.BACKFILL
+        for row in json.loads(event.observation.payload)
+    ]
+
+
+async def test_candles_of_a_gap_longer_than_one_page_of_rest_are_all_told() -> None:
+    """It was 1,000 of them at most; now page after page, in one order, before `resumed`."""
+    async with after_a_long_gap(2_500) as stage:
+        await stage.until(lambda: bool(resumed_candles(stage)), what="the end of the gap")
+        (end,) = resumed_candles(stage)
+        starts = starts_of(stage)
+        assert starts == list(range(starts[0], starts[0] + len(starts) * 60_000, 60_000))
+        assert len(starts) >= 2_500
+        assert end["complete"] is True
+        assert f"back-filled over REST: {len(starts)} candles" in end["detail"]
+        assert not stage.filling.lacking
+
+
+async def test_candles_of_more_pages_than_are_read_are_named_and_the_newest_told() -> None:
+    """Nobody waits for what would take days to catch up with; the marker says since when."""
+    async with after_a_long_gap(6_000) as stage:
+        await stage.until(lambda: bool(resumed_candles(stage)), what="the end of the gap")
+        (end,) = resumed_candles(stage)
+        starts = starts_of(stage)
+        assert starts == list(range(starts[0], starts[0] + len(starts) * 60_000, 60_000))
+        assert len(starts) >= 4_990
+        assert end["complete"] is False
+        assert "only, as that is 5 pages; candles since" in end["detail"]
+        assert stage.filling.lacking == {"reach": 1}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from devstack import database_line
+from devstack import CHECKOUT, DATA, database_line
+from support.programs import clean_environ
 from ws_gateway.errors import ConfigError, DatabaseLost
 from ws_gateway.storage.database import migrate, open_pool
 from ws_gateway.storage.embedded import EmbeddedPostgres, embedded_folder, load_server_class
@@ -87,6 +88,19 @@ async def test_the_dev_stack_says_how_to_reach_the_database_that_a_gateway_embed
         await connection.close()
     finally:
         await server.stop()
+
+
+def test_the_database_of_a_gateway_that_ended_is_not_asked_for_by_the_next(amqp_url: str) -> None:
+    """`env` exported it into the shell; `make run` in that shell starts a server of its own."""
+    ours = f"postgresql://postgres@/postgres?host={DATA}/postgres&port=5432"
+    theirs = "postgresql://me@db.example/facts"
+    for url, is_kept in ((ours, False), (theirs, True)):
+        words = [sys.executable, "tools/devstack.py", "run", "--", "printenv", "WSG_DATABASE_URL"]
+        environ = clean_environ({"WSG_AMQP_URL": amqp_url, "WSG_DATABASE_URL": url})
+        shown = subprocess.run(
+            words, cwd=CHECKOUT, env=environ, capture_output=True, text=True, check=False
+        )
+        assert (shown.stdout.strip() == url) is is_kept, shown
 
 
 async def test_the_server_of_a_killed_gateway_is_taken_over(data_dir: Path) -> None:

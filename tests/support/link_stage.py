@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,6 +20,7 @@ from ws_gateway.delivery.publisher import Publisher
 from ws_gateway.delivery.spool import Spool
 from ws_gateway.delivery.spool_records import condense
 from ws_gateway.delivery.topology import Names
+from ws_gateway.domain.topic import Topic
 from ws_gateway.pipeline.runner import Runner
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.identity import TraceIds
@@ -137,3 +139,21 @@ class Stage:
         """Insist that every fact is somewhere."""
         held = self.publisher.in_flight + self.publisher.spooled
         assert self.counters.received == self.counters.settled() + held
+
+
+class Rereader:
+    """Remembers of which topics facts were lost, and since when.
+
+    Attributes:
+        asked: topics, None for whatever there is.
+        since: exchange time, ms, of each loss.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[Topic | None] = []
+        self.since: list[int | None] = []
+
+    def facts_lost(self, topics: Iterable[Topic] | None, since: int | None = None) -> None:
+        """Remember it."""
+        self.asked += [None] if topics is None else topics
+        self.since.append(since)

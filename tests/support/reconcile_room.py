@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from random import Random
 from typing import Any
 
@@ -44,7 +44,12 @@ class Room:
     """One process's account room; what it stores survives it in `marks`."""
 
     def __init__(
-        self, lists: MemoryLists, marks: MemoryMarks, *, every_seconds: float = 3600.0
+        self,
+        lists: MemoryLists,
+        marks: MemoryMarks,
+        *,
+        every_seconds: float = 3600.0,
+        rng: Random | None = None,
     ) -> None:
         self.lists, self.marks = lists, marks
         self.outlet, self.counters, self.receipts = MemoryOutlet(), Counters(), Receipts()
@@ -77,7 +82,7 @@ class Room:
             counters=self.counters,
             option_coins=["BTC"],
             every_seconds=every_seconds,
-            rng=Random(1),
+            rng=rng or Random(1),
         )
         self.front = PrivateFront(self.stage, self.reconciliation, self)
         self.runner.report_losses_to(self.front)
@@ -101,6 +106,22 @@ class Room:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+
+    @asynccontextmanager
+    async def flowing(self, *topics: Topic) -> AsyncIterator[None]:
+        """Run meanwhile, with topics that flow and lack nothing."""
+        async with self.running():
+            self.connect(*topics)
+            await self.done()
+            yield
+
+    @contextmanager
+    def away(self, *topics: Topic, ms: int) -> Iterator[None]:
+        """Lose the socket of topics; what the test does then is missed, until so much later."""
+        self.cut(*topics)
+        yield
+        self.lists.now_ms += ms
+        self.connect(*topics)
 
     def connect(self, *topics: Topic) -> None:
         """Let topics be acknowledged."""
@@ -188,3 +209,8 @@ def order(name: str = "o1", at: int = NOW_MS, **fields: Any) -> dict[str, Any]:
 def over_rest(row: dict[str, Any]) -> dict[str, Any]:
     """Write a row as REST does: without a category."""
     return {name: value for name, value in row.items() if name != "category"}
+
+
+def executed(*numbers: int, since: int = NOW_MS) -> list[dict[str, Any]]:
+    """Write executions as REST has them, each so many milliseconds after a time."""
+    return [over_rest(execution(number, since + number)) for number in numbers]

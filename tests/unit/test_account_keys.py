@@ -52,8 +52,14 @@ def test_no_secret_is_shown_or_logged() -> None:
 @pytest.mark.parametrize(
     ("accounts", "words"),
     [
-        ("[]", "WSG_ACCOUNTS: a malformed secret; write a JSON object"),
-        ("{", "WSG_ACCOUNTS: a malformed secret; write a JSON object"),
+        (
+            "[]",
+            "WSG_ACCOUNTS: a value that cannot be read, and is not shown; write a JSON object",
+        ),
+        (
+            "{",
+            "WSG_ACCOUNTS: a value that cannot be read, and is not shown; write a JSON object",
+        ),
         ('{"a b": {}}', "names an account 'a b'; use 1 to 32 letters"),
         ('{"main": {}}', "account 'main' is the name of the first account"),
         ('{"x": {}, "x": {}}', "names 'x' twice"),

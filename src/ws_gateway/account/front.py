@@ -58,12 +58,16 @@ class PrivateFronts:
         for account, broken in _by_account(topics).items():
             self._fronts[account].break_streams(broken, reason, detail, is_announced=is_announced)
 
-    def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
-        """Take note that what was told did not arrive, account by account.
+    def facts_lost(self, topics: Iterable[Topic] | None, since: int | None = None) -> None:
+        """Take note that what was told did not arrive, account by account; None is all of it.
 
         The disk may hold losses of an account that has been taken out of the settings since: nobody
         can read those again, and they must not cost the accounts that are there.
         """
+        if topics is None:
+            for front in self._fronts.values():
+                front.facts_lost(None, since)
+            return
         for account, lost in _by_account(topics).items():
             if account in self._fronts:
                 self._fronts[account].facts_lost(lost, since)
@@ -106,10 +110,10 @@ class PrivateFront:
             self._reconciliation.streams_broken(broken, reason)
         self._stage.break_streams(broken, reason, detail, is_announced=is_announced)
 
-    def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
-        """Let what was told and did not arrive be told again by a reading."""
-        lost = list(topics)
-        self._stage.facts_lost(lost)
+    def facts_lost(self, topics: Iterable[Topic] | None, since: int | None = None) -> None:
+        """Let what was told and did not arrive, None for all of it, be told again by a reading."""
+        lost = None if topics is None else list(topics)
+        self._stage.facts_lost(self._reconciliation.wanted() if lost is None else lost)
         self._reconciliation.facts_lost(lost, since)
 
     def topic_changed(self, topic: Topic, state: SubscriptionState, error: str | None) -> None:

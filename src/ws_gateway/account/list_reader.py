@@ -38,6 +38,10 @@ _AT_ONCE = 8
 _TRIES = 5
 _RETRY_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
+_PAGE_SECONDS = 10.0
+"""After so long a page is not tried again: what else is read with it would wait for a list that
+answers nothing, and the next reading tries it in its own time."""
+
 _MOST_PAGES = 20_000
 _MOMENT_TRIES = 40
 _MOST_QUARANTINED = 10_000
@@ -198,6 +202,7 @@ class ListReader:
         )  # fmt: skip
 
     async def _page(self, query: ListQuery, cursor: str) -> ListPage:
+        ends_at = self._monotonic() + _PAGE_SECONDS
         for attempt in range(1, _TRIES + 1):
             try:
                 async with self._at_once:
@@ -208,6 +213,8 @@ class ListReader:
             except VenueLost as exc:
                 pause = exc.retry_after_seconds or _RETRY_SECONDS * attempt
                 if attempt == _TRIES or pause > _LONGEST_PAUSE_SECONDS:
+                    raise
+                if self._monotonic() >= ends_at:
                     raise
                 await asyncio.sleep(pause)
         raise VenueLost("rest", "no attempt is left")

@@ -42,6 +42,7 @@ class MarkBook:
         self._since: dict[str, int] = {}  # the same, exchange time
         self._offset: float | None = None  # exchange time less our clock, ms
         self._unread: set[MarkKey] = set()  # no reading was complete yet
+        self._all_lost: int | None = None  # to where all go back that are not known yet
         self.marks: dict[MarkKey, Mark] | None = None
         self.floors: dict[MarkKey, int] = {}
 
@@ -97,12 +98,15 @@ class MarkBook:
         self._keeper.put(fresh)
         return marks
 
-    def lost(self, topics: Iterable[Topic], since: int | None) -> dict[str, int]:
+    def lost(
+        self, topics: Iterable[Topic], since: int | None, *, is_all: bool = False
+    ) -> dict[str, int]:
         """Let marks go back, as what was told did not all arrive; answers to where, by topic.
 
         Args:
             topics: whose.
             since: exchange time of the oldest that was lost, ms, if it is known.
+            is_all: also those of which only the database knows: an earlier process's.
         """
         if since is None:
             offset = self._offset
@@ -110,7 +114,16 @@ class MarkBook:
             since = round(now)
         back = {topic.name: since - LOST_MS for topic in topics}
         self._keeper.set_back(back)
+        if is_all:
+            at = since - LOST_MS
+            self._all_lost = at if self._all_lost is None else min(at, self._all_lost)
+            self._keeper.set_all_back(at)
         return back
+
+    def all_lost(self) -> dict[str, int]:
+        """Answer once to where all marks that were taken up go back, by topic; first `restore`."""
+        at, self._all_lost = self._all_lost, None
+        return {} if at is None else {name: at for name, _ in self.marks or {}}
 
     def set_back(self, back: Mapping[str, int]) -> None:
         """Let topics be read from there on, exchange time, ms."""

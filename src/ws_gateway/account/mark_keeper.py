@@ -33,6 +33,7 @@ class MarkKeeper:
         self._marks: dict[tuple[str, str], Mark] = {}
         self._dropped: set[str] = set()
         self._back: dict[str, int] = {}  # by topic: where its marks are to go back to
+        self._all_back: int | None = None  # where all that are stored are to go back to
         self._lost: set[str] = set()  # topics of which facts were lost since marks were taken
         self._wake = asyncio.Event()
         self.through: dict[tuple[str, str], int] = {}
@@ -73,6 +74,11 @@ class MarkKeeper:
                 self._marks[key] = went_back(mark, back[key[0]])
         self._wake.set()
 
+    def set_all_back(self, at: int) -> None:
+        """Let no mark that is stored stand later than that, exchange time, ms."""
+        self._all_back = at if self._all_back is None else min(at, self._all_back)
+        self.set_back({topic: at for topic, _ in self._marks})
+
     async def run(self) -> None:
         """Write until cancelled; while the database is away, the newest waits."""
         while True:
@@ -111,6 +117,10 @@ class MarkKeeper:
                 del self._marks[key]
 
     async def _write_back(self) -> None:
+        if self._all_back is not None:
+            stored = {mark.topic for mark in await self._store.read(self._account)}
+            at, self._all_back = self._all_back, None
+            self.set_back(dict.fromkeys(stored, at))
         back = dict(self._back)
         if not back:
             return

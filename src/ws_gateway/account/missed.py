@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from secrets import token_hex
 from typing import Any
 
 from ws_gateway.account.list_reader import ListReader, all_of
 from ws_gateway.account.mark_book import MarkKey
+from ws_gateway.account.missed_orders import look_up, read_orders
+from ws_gateway.account.missed_positions import (
+    ClosedPositions,
+    listed_positions,
+    lived_positions,
+)
 from ws_gateway.account.reconcile_plan import (
-    LAG_MS,
     OVERLAP_MS,
     POSITIONED,
     Row,
     execution_queries,
-    flat_row,
     lines,
-    newest_orders,
     option_coins,
-    order_queries,
-    position_queries,
 )
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.account.whole_wallet import read_whole_wallet
 from ws_gateway.domain.event import Observation
 from ws_gateway.domain.mark import Mark
-from ws_gateway.domain.private_list import Listing, ListPage, ListQuery
+from ws_gateway.domain.private_list import Listing
 from ws_gateway.domain.topic import PRIVATE_CATEGORIES, Category, Channel, Topic
 from ws_gateway.errors import Rejected, VenueLost
 from ws_gateway.ports.account import WalletSource
@@ -45,7 +45,6 @@ RECONCILED = frozenset(
 """Channels whose facts REST tells too."""
 
 _EXECUTIONS = frozenset({Channel.EXECUTION, Channel.EXECUTION_FAST})
-_UNKNOWN_SYMBOL = "venue_parameter_refused"
 _LISTED = {
     Channel.ORDER: {Listing.OPEN_ORDERS, Listing.RECENT_ORDERS, Listing.ORDER_HISTORY},
     Channel.EXECUTION: {Listing.EXECUTIONS},
@@ -54,12 +53,8 @@ _LISTED = {
     Channel.BALANCE: set(),
 }
 
-_Lived = dict[tuple[str, int], tuple[int, int]]
-"""By symbol and index: sequence and exchange time, ms, of what was told last; -1 and 0 without."""
-
 Line = tuple[Topic, str]
 """A topic in one product line; that of the wallet has no name."""
-_FEW = 8
 
 
 @dataclass(slots=True)
@@ -243,30 +238,14 @@ class Reading:
         """Read those that live, those closed since, and what became of those that lived before."""
         topics = _in_category(self._of({Channel.ORDER}), category)
         since = min(self._since(topic, category) for topic in topics)
-        chain, span = self.reader.chain, self.reader.span
-        lists = await all_of(
-            [
-                *(chain(each) for each in order_queries(Listing.OPEN_ORDERS, category)),
-                *(
-                    chain(each, until=since)
-                    for each in order_queries(Listing.RECENT_ORDERS, category)
-                ),
-                *(
-                    span(each, since, self.started)
-                    for each in order_queries(Listing.ORDER_HISTORY, category)
-                ),
-            ]
-        )
-        rows = [row for part in lists for row in part]
-        newest = max((row.at_ms for row in lists[-1]), default=0)
+        rows, newest = await read_orders(self.reader, category, since, self.started)
         lived: set[str] = set()
         for topic in topics:
             mark = self.marks.get((topic.name, category))
             lived |= mark.living if mark is not None else set()
             lived |= self.stage.orders[topic.key].open_ids(category, self.started)
         lived -= self.given_up
-        rows += await self._look_up(category, lived, {row.head.order_id for row in rows})
-        orders = newest_orders(rows)
+        orders = await look_up(self.reader, category, lived, rows)
         lost = lived - orders.keys()
         self.unresolved |= lost
         living = frozenset({name for name, row in orders.items() if row.head.is_open} | lost)
@@ -281,62 +260,30 @@ class Reading:
             ]
             self.found.append(Found(topic, category, told, newest, living))
 
-    async def _look_up(self, category: Category, lived: set[str], known: set[str]) -> list[Row]:
-        """Ask for orders that lived and are in no list: they may be as old as they like."""
-        missing = lived - known
-        rows: list[Row] = []
-        if len(missing) > _FEW:
-            recent = await all_of(
-                self.reader.chain(each) for each in order_queries(Listing.RECENT_ORDERS, category)
-            )
-            rows = [row for part in recent for row in part if row.head.order_id in missing]
-            missing -= {row.head.order_id for row in rows}
-        found = await all_of(self._one_order(category, order_id) for order_id in sorted(missing))
-        return [*rows, *(row for part in found for row in part)]
-
-    async def _one_order(self, category: Category, order_id: str) -> list[Row]:
-        for listing in (Listing.OPEN_ORDERS, Listing.ORDER_HISTORY):
-            query = ListQuery(listing, category, ("orderId", order_id))
-            rows = [row for row in await self.reader.chain(query) if row.head.order_id == order_id]
-            if rows:
-                return rows
-        return []
-
     # ── positions ─────────────────────────────────────────────────────────────────────────────
 
     async def _listed_positions(
         self, category: Category, listed: dict[Category, list[Row]]
     ) -> None:
-        read = await all_of(self.reader.settled(each) for each in position_queries(category))
-        listed[category] = [row for rows in read for row in rows]
+        listed[category] = await listed_positions(self.reader, category)
 
     async def _positions(
         self, category: Category, topics: Sequence[Topic], listed: Sequence[Row]
     ) -> None:
-        """Add what lists leave out: flat ones that lived before, or were traded meanwhile."""
-        lived = self._lived(category, topics)
-        there = {(row.head.symbol, row.head.position_idx) for row in listed}
-        one_way = {symbol for symbol, index in there if index == 0}
-        asked = {symbol for symbol, index in lived if (symbol, index) not in there}
+        """Add what lists leave out."""
+        books = [self.stage.positions[topic.key] for topic in topics]
+        marks = [self.marks.get((topic.name, category)) for topic in topics]
+        lived = lived_positions(category, books, [mark for mark in marks if mark is not None])
+        closed = ClosedPositions(self.reader, category, lived, self.started)
         executed = self._executed.get(category, ())
-        asked |= {row.head.symbol for row in executed} - one_way
-        for row in executed:
-            for place in ((row.head.symbol, index) for index in (0, 1, 2)):
-                if place in lived:
-                    seq, at = lived[place]
-                    lived[place] = (max(seq, row.head.whole_seq), at)
-        left = {place: last for place, last in lived.items() if place not in there}
-        doubtful: set[str] = set()
-        further = await all_of(
-            self._positions_of(category, symbol, left, doubtful) for symbol in sorted(asked)
-        )
-        if doubtful:
+        rows = [*listed, *await closed.read(listed, executed)]
+        if closed.doubtful:
+            named = ", ".join(sorted(closed.doubtful)[:5])
             self.fail(
                 f"closed {category} positions",
-                f"told as open lately, and REST has no row of {', '.join(sorted(doubtful)[:5])}",
+                f"told as open lately, and REST has no row of {named}",
                 [(topic, category.value) for topic in topics],
             )
-        rows = [*listed, *(row for part in further for row in part)]
         living = frozenset(
             f"{category}:{row.head.symbol}:{row.head.position_idx}:{row.head.whole_seq}"
             for row in rows
@@ -344,57 +291,6 @@ class Reading:
         )
         newest = max((row.at_ms for row in executed), default=0)
         self.found += [Found(topic, category, rows, newest, living) for topic in topics]
-
-    def _lived(self, category: Category, topics: Sequence[Topic]) -> _Lived:
-        """Name the positions that were not flat when they were told last."""
-        lived: _Lived = {}
-        for topic in topics:
-            book = self.stage.positions[topic.key]
-            places = [
-                (symbol, index, *book.newest(of, symbol, index))
-                for of, symbol, index in book.living()
-                if of == category
-            ]
-            mark = self.marks.get((topic.name, category))
-            places += [(*_place(text), 0) for text in (mark.living if mark is not None else ())]
-            for symbol, index, seq, at in places:
-                lived[symbol, index] = max((seq, at), lived.get((symbol, index), (-1, 0)))
-        return lived
-
-    async def _positions_of(
-        self, category: Category, symbol: str, left: _Lived, doubtful: set[str]
-    ) -> list[Row]:
-        """Ask for one symbol; what lived and is not there any more is flat.
-
-        REST refuses a symbol that expired, and tells no row of a side that a change of mode ended.
-        Nothing is called flat before REST said so twice; and where it does not refuse the symbol,
-        but leaves out what was told lately, it may lag: that is doubtful for a while.
-        """
-        rows: list[Row] = []
-        is_refused = False
-        gone: list[tuple[str, int]] | None = None
-        while True:
-            try:
-                rows = await self.reader.chain(
-                    ListQuery(Listing.POSITIONS, category, ("symbol", symbol))
-                )
-            except Rejected as exc:
-                if exc.code != _UNKNOWN_SYMBOL:
-                    raise
-                rows, is_refused = [], True
-            there = {(row.head.symbol, row.head.position_idx) for row in rows}
-            now_gone = sorted(each for each in left if each[0] == symbol and each not in there)
-            if not now_gone or now_gone == gone:
-                break
-            gone = now_gone
-        if (Listing.POSITIONS, category) in self.reader.spoiled:
-            return rows  # what is not there may be what could not be read
-        now = self.reader.last_told_at or self.started
-        if not is_refused and any(left[each][1] > now - LAG_MS for each in now_gone):
-            doubtful.add(symbol)
-            return rows
-        page = ListPage((), "", now, clock_us(), token_hex(16))
-        return [*rows, *(flat_row(category, *place, left[place][0], page) for place in now_gone)]
 
     # ── wallet ────────────────────────────────────────────────────────────────────────────────
 
@@ -414,9 +310,3 @@ def _execution_order(row: Row) -> tuple[int, int, str]:
 
 def _order_order(row: Row) -> tuple[int, int]:
     return row.head.updated_ms, row.at_ms
-
-
-def _place(text: str) -> tuple[str, int, int]:
-    """Read symbol, index and sequence of a position in a mark; an older one has no sequence."""
-    _, symbol, index, *seq = text.split(":")
-    return symbol, int(index), int(seq[0]) if seq else -1

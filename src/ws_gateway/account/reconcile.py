@@ -18,8 +18,9 @@ from ws_gateway.account.list_reader import ListReader
 from ws_gateway.account.mark_book import MarkBook
 from ws_gateway.account.mark_keeper import MarkKeeper
 from ws_gateway.account.missed import RECONCILED, Reading
+from ws_gateway.account.missed_orders import Unresolved
 from ws_gateway.account.recent import id_digest
-from ws_gateway.account.reconcile_plan import Row, next_mark
+from ws_gateway.account.reconcile_plan import kept_at, next_mark
 from ws_gateway.account.stage import AccountStage
 from ws_gateway.account.teller import Teller, Told
 from ws_gateway.domain.event import GapReason
@@ -44,8 +45,6 @@ PATIENCE_SECONDS = 10.0
 
 GRACE_SECONDS = 1.0
 """How long the stream may take to tell what REST told first, while nothing is known to be lost."""
-
-_MOST_LOOKS = 5
 
 _LEAVING = frozenset({SubscriptionState.REMOVED, SubscriptionState.REJECTED})
 
@@ -97,11 +96,14 @@ class Reconciliation:
         self._monotonic = monotonic
         self._active: set[Topic] = set()
         self._broken: dict[Topic, float] = {}  # since when it is known to lack something
+        self._unread: set[Topic] = set()  # of them, those that no reading was begun for since
+        self._left: set[Topic] = set()  # dropped since the present reading began
         self._teller = Teller(stage, lists, unreadable, delivery)
-        self._sought: Counter[str] = Counter()  # orders in no list, by how often looked for
-        self._given_up: set[str] = set()
+        self._unresolved = Unresolved(stage.account)
         self._wake = asyncio.Event()
         self._faults: dict[Topic, str] = {}  # why what was read of it last is not complete
+        self._again: dict[Topic, float] = {}  # when such a topic is tried again
+        self._delays = self._fresh_delays()
         self._fault_since = 0.0
         self._healthy_at = 0.0  # when those that lack nothing are read again
         self._book = MarkBook(keeper, monotonic=monotonic)
@@ -117,7 +119,8 @@ class Reconciliation:
             if topic not in self._active:
                 self._active.add(topic)
                 self._book.flows(topic)
-                self._broken.setdefault(topic, self._monotonic())
+                self._broken[topic] = self._monotonic()
+                self._unread.add(topic)
                 self._streams.hold([topic])
                 self._wake.set()
             return
@@ -126,7 +129,9 @@ class Reconciliation:
             self._streams.hold([topic])  # its first facts may come before the ack
         elif state in _LEAVING:
             self._broken.pop(topic, None)
-            self._faults.pop(topic, None)
+            self._unread.discard(topic)
+            self._left.add(topic)
+            self._succeed(topic)
             self._streams.release([topic])
             if state is SubscriptionState.REMOVED:
                 self._forget(topic)
@@ -138,16 +143,27 @@ class Reconciliation:
                 continue
             self._streams.hold([topic])
             self._broken[topic] = self._monotonic()
+            self._unread.add(topic)
             if reason is GapReason.DISCONNECT:
                 self._active.discard(topic)  # until it is acknowledged anew
         self._wake.set()
 
-    def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
-        """Take note that what was told did not all arrive: a reading is due, from longer ago."""
-        lost = [topic for topic in topics if topic.channel in RECONCILED]
-        for name, at in self._book.lost(lost, since).items():
+    def facts_lost(self, topics: Iterable[Topic] | None, since: int | None = None) -> None:
+        """Take note that what was told did not all arrive: a reading is due, from longer ago.
+
+        Args:
+            topics: whose; None for all, those that only an earlier process had included.
+            since: exchange time of the oldest of it, ms, if it is known.
+        """
+        of = self.wanted() if topics is None else topics
+        lost = [topic for topic in of if topic.channel in RECONCILED]
+        for name, at in self._book.lost(lost, since, is_all=topics is None).items():
             self._set_back[name] = min(at, self._set_back.get(name, at))
         self.streams_broken(lost, GapReason.SHED)
+
+    def wanted(self) -> set[Topic]:
+        """Name the topics that somebody wants, as far as they flow or flowed."""
+        return self._active | self._broken.keys()
 
     def problems(self) -> list[AccountProblem]:
         """Tell why it does not get on."""
@@ -169,23 +185,13 @@ class Reconciliation:
 
     async def run(self) -> None:
         """Reconcile until cancelled; whatever fails is tried again, the stream goes on."""
-        delays = self._fresh_delays()
-        pause: float = self._every_seconds
+        self._healthy_at = self._monotonic() + self._every_seconds
         while True:
-            if not self._wake.is_set() or self._faults:
-                self._wake.clear()
-                await self._sleep(pause)
             self._wake.clear()
-            retry_after = 0.0
-            for topics in (self._due(), self._others()):
-                if topics:
-                    wanted = await self._attempt(sorted(topics, key=_key))
-                    retry_after = max(retry_after, wanted)
-            if self._faults:
-                pause = max(next(delays), retry_after)
+            if topics := self._due():
+                await self._attempt(sorted(topics, key=_key))
             else:
-                delays = self._fresh_delays()
-                pause = max(0.0, self._healthy_at - self._monotonic())
+                await self._sleep(self._next_at() - self._monotonic())
 
     def _fresh_delays(self) -> Iterator[float]:
         return full_jitter(base_seconds=1.0, cap_seconds=30.0, rng=self._rng, first_at_once=False)
@@ -198,52 +204,72 @@ class Reconciliation:
             return  # it is time
 
     def _due(self) -> set[Topic]:
-        """Name the topics that flow again and may lack something."""
-        return self._active & self._broken.keys()
+        """Name what is to be read now, in one reading; the most urgent if there is more.
 
-    def _others(self) -> set[Topic]:
-        """Name those to read though no break is known: that failed, or whose time has come."""
-        others = self._active - self._broken.keys()
-        if self._monotonic() < self._healthy_at:
-            return others & self._faults.keys()
-        self._healthy_at = self._monotonic() + self._every_seconds
-        return others
+        A topic that flows again, or lost something, waits for no other's pause. What failed is
+        tried again in its own time, and the clock comes round for what lacks nothing.
+        """
+        now = self._monotonic()
+        again = {topic for topic in self._active if self._again.get(topic, now + 1) <= now}
+        if lacking := self._active & self._unread | again & self._broken.keys():
+            return lacking
+        if failed := again - self._broken.keys():
+            return failed
+        if now < self._healthy_at:
+            return set()
+        self._healthy_at = now + self._every_seconds
+        return self._active - self._broken.keys() - self._again.keys()
 
-    async def _attempt(self, topics: list[Topic]) -> float:
-        """Read and tell what is missing; answers how long the venue wants to be left alone."""
+    def _next_at(self) -> float:
+        """Say when something is to be read though nothing happens until then, our clock, s."""
+        again = (at for topic, at in self._again.items() if topic in self._active)
+        return min([self._healthy_at, *again])
+
+    async def _attempt(self, topics: list[Topic]) -> None:
+        """Read and tell what is missing of these."""
         begun = self._monotonic()
+        self._unread.difference_update(topics)
+        self._left.clear()
         is_gap = any(topic in self._broken for topic in topics)
-        reading = asyncio.create_task(self._read(topics), name="reconcile")
+        news, told = Counter[str](), list[Told]()
+        under_way: list[Reading] = []
+        reading = asyncio.create_task(self._read(topics, under_way), name="reconcile")
         try:
-            if is_gap and not (await asyncio.wait({reading}, timeout=PATIENCE_SECONDS))[0]:
-                self._resume(topics, begun, "data flows; what was missed is still being read")
+            while not (await asyncio.wait({reading}, timeout=PATIENCE_SECONDS))[0]:
+                if is_gap:
+                    self._resume(topics, begun, "data flows; what was missed is still being read")
+                for one in under_way:  # a list that does not answer keeps back no other's rows
+                    told += await self._teller.tell(one, news)
             read = await reading
         except Retryable as exc:
-            return self._fail(topics, begun, str(exc), exc)
+            pause = exc.retry_after_seconds if isinstance(exc, VenueLost) else None
+            self._fail(topics, begun, str(exc), pause or 0.0)
+            return
         finally:
             reading.cancel()
         if not is_gap:
             await asyncio.sleep(GRACE_SECONDS)
-        news, told_facts = await self._teller.tell(read)
-        self._keep(read, told_facts)
-        self._give_up(read)
-        self._report(read, news, begun, is_gap=is_gap)
+        told += await self._teller.tell(read, news)
+        news = +news
+        self._keep(read, told)
+        self._unresolved.note(read.unresolved)
+        self._report(read, news, sum(len(found.rows) for found, _ in told), begun, is_gap=is_gap)
         failed = {topic for topic, _ in read.failed}
         done = [topic for topic in topics if topic not in failed]
-        told = ", ".join(f"{count} {name}" for name, count in sorted(news.items()))
-        said = f"reconciled over REST: {told or 'nothing was missing'}"
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(news.items()))
+        said = f"reconciled over REST: {counts or 'nothing was missing'}"
         self._resume(done, begun, said, is_complete=True)
         for topic in done:
-            self._faults.pop(topic, None)
+            self._succeed(topic)
             if self._broken.get(topic, begun) <= begun:
                 self._broken.pop(topic, None)
         if failed:
             why = "; ".join(f"{part}: {fault}" for part, fault in sorted(read.faults.items()))
-            return self._fail(sorted(failed, key=_key), begun, why, read)
-        self._ended("done", begun)
-        return 0.0
+            self._fail(sorted(failed, key=_key), begun, why, read.retry_after)
+        else:
+            self._ended("done", begun)
 
-    async def _read(self, topics: list[Topic]) -> Reading:
+    async def _read(self, topics: list[Topic], under_way: list[Reading]) -> Reading:
         now_ms = await self._lists.time_ms()
         self._book.note_time(now_ms)
         endpoint = topics[0].key.removesuffix(topics[0].name)  # it names a further account
@@ -251,10 +277,13 @@ class Reconciliation:
         if self._recall is not None:
             await self._recall()
         lost, self._set_back = self._set_back, {}
+        for name, at in self._book.all_lost().items():
+            lost[name] = min(at, lost.get(name, at))
         for mark in restored:
             if mark.topic not in lost:  # of what is lost, some may be called seen
                 self._stage.told[f"{endpoint}{mark.topic}"].seed(mark.seen)
         self._book.set_back(lost)
+        self._stage.begin_reading(topics)
         reading = Reading(
             self._reader,
             self._wallets,
@@ -263,9 +292,10 @@ class Reconciliation:
             self._book.begin(topics),
             now_ms,
             self._option_coins,
-            self._given_up,
+            self._unresolved.given_up,
             self._book.floors,
         )
+        under_way.append(reading)
         await reading.run()
         return reading
 
@@ -283,19 +313,28 @@ class Reconciliation:
             is_complete=is_complete,
         )
 
-    def _fail(
-        self, topics: Iterable[Topic], begun: float, why: str, cause: Reading | Retryable
-    ) -> float:
-        topics = list(topics)
-        if not self._faults:
+    def _fail(self, topics: Iterable[Topic], begun: float, why: str, pause: float) -> None:
+        """Say that these are not complete, and when they are tried again: not before a pause, s."""
+        topics = [topic for topic in topics if self._is_wanted(topic)]
+        if topics and not self._faults:
             self._fault_since = begun
             log.warning("account.not_reconciled", account=self._stage.account, why=why)
         self._faults |= dict.fromkeys(topics, why)
+        at = self._monotonic() + max(next(self._delays), pause)
+        self._again |= dict.fromkeys(topics, at)
         self._ended("failed", begun)
         self._resume(topics, begun, f"data flows; what was missed could not be read: {why}")
-        if isinstance(cause, Reading):
-            return cause.retry_after
-        return (cause.retry_after_seconds or 0.0) if isinstance(cause, VenueLost) else 0.0
+
+    def _is_wanted(self, topic: Topic) -> bool:
+        """Say whether somebody wants it still, whether it flows or not."""
+        return topic in self._active or topic in self._broken
+
+    def _succeed(self, topic: Topic) -> None:
+        """Take note that of this topic nothing failed, or that nobody wants it any more."""
+        self._faults.pop(topic, None)
+        self._again.pop(topic, None)
+        if not self._faults:
+            self._delays = self._fresh_delays()
 
     def _ended(self, how: str, begun: float) -> None:
         self._counters.reconciliations[how] += 1
@@ -310,13 +349,14 @@ class Reconciliation:
         known = self._book.marks or {}
         for found, facts in told_facts:
             topic, place = found.topic, (found.topic.name, str(found.category))
-            is_wanted = topic in self._active or topic in self._broken
-            if (topic, place[1]) in read.failed or not is_wanted or topic.name in self._set_back:
-                continue  # of what was lost meanwhile, this reading knows nothing
+            if (topic, place[1]) in read.failed or not self._is_wanted(topic):
+                continue
+            if topic in self._left or topic.name in self._set_back:
+                continue  # it begins anew; or this reading knows nothing of what was lost meanwhile
             told = []
             if topic.channel is not Channel.POSITION:  # their states are few, and told again
                 told = [
-                    (_kept_at(row, read.started), id_digest(fact.event_id, topic.key))
+                    (kept_at(row, read.started), id_digest(fact.event_id, topic.key))
                     for row, fact in facts
                 ]
             mark = next_mark(
@@ -330,21 +370,9 @@ class Reconciliation:
             marks.append(mark)
         self._book.put(marks)
 
-    def _give_up(self, read: Reading) -> None:
-        """Look no longer for orders that no list names: cancelled ones are kept for a day only."""
-        self._sought = Counter({name: self._sought[name] + 1 for name in read.unresolved})
-        hopeless = {name for name, times in self._sought.items() if times >= _MOST_LOOKS}
-        self._given_up |= hopeless
-        if hopeless:
-            log.error(
-                "account.orders_unresolved",
-                account=self._stage.account,
-                orders=len(hopeless),
-                some=sorted(hopeless)[:5],
-                why="they lived before, and no list of REST names them any more",
-            )
-
-    def _report(self, read: Reading, news: Counter[str], begun: float, *, is_gap: bool) -> None:
+    def _report(
+        self, read: Reading, news: Counter[str], rows: int, begun: float, *, is_gap: bool
+    ) -> None:
         account = self._stage.account
         self._counters.reconciled.update(news)
         self._tally.reconciled.update(news)
@@ -353,7 +381,7 @@ class Reconciliation:
                 "account.reconciled",
                 account=account,
                 seconds=round(self._monotonic() - begun, 3),
-                rows=sum(len(found.rows) for found in read.found),
+                rows=rows,
                 news=dict(news),
                 failed=sorted(read.faults),
             )
@@ -370,10 +398,3 @@ class Reconciliation:
 
 def _key(topic: Topic) -> str:
     return topic.key
-
-
-def _kept_at(row: Row, started: int) -> int:
-    """Say until when a row may be read again: an order that lives always is."""
-    if row.head.order_status and row.head.is_open:
-        return started
-    return max(row.at_ms, row.head.updated_ms)

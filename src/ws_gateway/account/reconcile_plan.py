@@ -221,6 +221,13 @@ def order_age(head: RowHead) -> OrderAge:
     return head.updated_ms, filled, not head.is_open
 
 
+def kept_at(row: Row, started: int) -> int:
+    """Say until when a row may be read again, exchange time, ms: an order that lives always is."""
+    if row.head.order_status and row.head.is_open:
+        return started
+    return max(row.at_ms, row.head.updated_ms)
+
+
 def next_mark(
     previous: Mark | None,
     topic: str,

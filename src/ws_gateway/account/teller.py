@@ -50,13 +50,19 @@ class Teller:
         self._delivery = delivery
         self.is_wallet_told = False
 
-    async def tell(self, read: Reading) -> tuple[Counter[str], list[Told]]:
-        """Pass on what the stream did not tell, in the order it happened; answers how much."""
-        news: Counter[str] = Counter()
+    async def tell(self, read: Reading, news: Counter[str]) -> list[Told]:
+        """Pass on what the stream did not tell, in the order it happened; answers what there was.
+
+        What was found until now is taken out of a reading: one that goes on is told in portions.
+
+        Args:
+            read: the reading.
+            news: where it is counted, by class.
+        """
         told: list[Told] = []
         is_patient = True
-        self._stage.begin_reading(read.topics)
-        for found in read.found:
+        everything, read.found = read.found, []
+        for found in everything:
             event_class = found.topic.event_class.value
             facts = [
                 (row, fact)
@@ -77,10 +83,11 @@ class Teller:
                 if place % _BATCH == _BATCH - 1:
                     await asyncio.sleep(0)  # let it be sent, and the stream be read
         self._tell_wallets(read, news)
-        return +news, told
+        return told
 
     def _tell_wallets(self, read: Reading, news: Counter[str]) -> None:
-        for wallet in read.wallets:
+        wallets, read.wallets = read.wallets, []
+        for wallet in wallets:
             before = {one.coin: one.amounts.wallet_balance for one in self._stage.balances.coins}
             missing, refused = self._stage.missing, self._stage.refused
             reading, _ = self._stage.take_wallet(

@@ -113,7 +113,7 @@ async def require_broker(settings: Settings) -> None:
     except BrokerLost as exc:
         raise ConfigError(
             "WSG_AMQP_URL",
-            f"RabbitMQ at {_host_of(url)} refuses ({exc})",
+            f"RabbitMQ at {_host_of(url)} cannot be used ({exc})",
             "start RabbitMQ there, or correct host, port, user and virtual host",
         ) from exc
 

@@ -21,12 +21,12 @@ import structlog
 from ws_gateway.delivery.message import Message
 from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.delivery.spool_disk import SpoolDisk
-from ws_gateway.delivery.spool_records import Restorer, lost_since
+from ws_gateway.delivery.spool_records import Restorer, time_of
 from ws_gateway.domain.topic import Topic
 from ws_gateway.errors import Rejected
 from ws_gateway.runtime.counters import Counters
 from ws_gateway.runtime.left_spools import Left
-from ws_gateway.runtime.spool_format import Position, Record
+from ws_gateway.runtime.spool_format import Batch, Position, Record
 from ws_gateway.runtime.spool_log import SpoolLog
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -50,8 +50,9 @@ class Spool:
     Attributes:
         is_well: answers whether the broker takes messages and answers for them.
         flush: called when there is something to send.
-        lost: called with the topics of which something on disk was lost, once its marker goes,
-            and when the oldest of it happened, exchange time, ms, if that is known.
+        lost: called with the topics of which something on disk was lost, once its marker goes, or
+            with None if nobody can tell whose it was; and with an exchange time before which none
+            of it happened, ms, if that is known.
         is_taking: new private events are to be `put` here, behind what is on disk.
         observed: observations on disk and not in memory.
         damaged: stretches of the log that could not be read.
@@ -97,7 +98,7 @@ class Spool:
         self._ahead: set[Position] = set()  # records not read yet, of messages in memory
         self.is_well: Callable[[], bool] = lambda: False
         self.flush: Callable[[], None] = lambda: None
-        self.lost: Callable[[Iterable[Topic], int | None], None] = lambda _topics, _since: None
+        self.lost: Callable[[Iterable[Topic] | None, int | None], None] = lambda _topics, _at: None
         self.is_taking = False
         self.observed = 0
         self.damaged = 0
@@ -115,7 +116,7 @@ class Spool:
         self._is_open = True
         self.observed = found.observed
         self.damaged = found.damaged
-        self._found_through = found.newest
+        self._found_through = found.last_segment
         self._counters.received += found.observed
         self._counters.restored = found.observed
         if found.records:
@@ -125,6 +126,9 @@ class Spool:
             await self._keep_bounds()
         if found.damaged:
             log.error("delivery.spool_damaged", stretches=found.damaged)
+        if found.torn_at is not None:  # `read` meets all other damage, and this one no more
+            before = found.before_torn and time_of(found.before_torn)
+            self.lost(None, before or round(found.torn_at * 1000))
 
     async def run(self) -> None:
         """Move events to the disk and back until `stop`."""
@@ -345,6 +349,7 @@ class Spool:
             if batch.damaged:
                 self.damaged += batch.damaged
                 log.error("delivery.spool_damaged", stretches=batch.damaged)
+                self.lost(None, self._known_before(batch))
             if not batch.records:
                 self._is_read = True
                 self._note_damage()
@@ -376,24 +381,31 @@ class Spool:
             return
         self.observed -= record.is_observed
         try:
-            messages = self._restorer.restore(record)
+            restored = self._restorer.restore(record)
         except (msgspec.DecodeError, Rejected) as exc:
             self.damaged += 1
             self._counters.shed["spool_damaged"] += record.is_observed
             self._held.append(position)
             self._done.add(position)
             log.error("delivery.spool_damaged", why=str(exc))  # noqa: TRY400 - it is told whole
+            self.lost(None, self._restorer.newest)
             return
-        messages[-1].record = position
+        restored.messages[-1].record = position
         self._held.append(position)
-        for message in messages:
+        for message in restored.messages:
             message.is_again = position[0] <= self._found_through
             self._outbox.put(message)
-        # A loss has a marker only; a marker before a message is of damage.
-        lost = messages if record.is_loss else messages[:-1]
-        if lost:
-            topics = [message.topic for message in lost if message.topic is not None]
-            self.lost(topics, lost_since(record))
+        if restored.lost is not None:
+            self.lost([restored.lost], restored.since)
+
+    def _known_before(self, batch: Batch) -> int | None:
+        """Say since when something may be missing that was damaged in a batch, or before it.
+
+        It may be of a stream of which nothing else is there, so no number would tell of it.
+        """
+        if self._restorer.newest is not None:
+            return self._restorer.newest
+        return next((at for _, each in batch.records if (at := time_of(each))), None)
 
     def _load_pending(self) -> None:
         """Let what the disk refused go on without it: everything older was loaded."""

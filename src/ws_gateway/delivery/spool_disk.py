@@ -14,8 +14,8 @@ from typing import TypeVar
 from ws_gateway.delivery.spool_faults import Faults, Work
 from ws_gateway.delivery.spool_left import find_left
 from ws_gateway.runtime.left_spools import Left
-from ws_gateway.runtime.spool_format import Batch, Position, Record
-from ws_gateway.runtime.spool_log import Opened, SpoolLog
+from ws_gateway.runtime.spool_format import Batch, Opened, Position, Record
+from ws_gateway.runtime.spool_log import SpoolLog
 
 T = TypeVar("T")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
@@ -75,13 +76,29 @@ def _loss_of(record: Record) -> Loss:
     return Loss(*place, first, stored.sequence, stored.timestamp)
 
 
-def lost_since(record: Record) -> int | None:
-    """Say when the oldest event happened that a loss stands for, exchange time, ms, if it says so.
+def time_of(record: Record) -> int | None:
+    """Say when an event happened, or the oldest that a loss stands for, exchange time, ms.
 
-    Raises:
-        msgspec.DecodeError: nobody can read it.
+    None if it does not say so, or nobody can read it.
     """
-    return (_read_loss(record.data).since or None) if record.is_loss else None
+    try:
+        return _loss_of(record).since or None
+    except msgspec.DecodeError:
+        return None
+
+
+class Restored(NamedTuple):
+    """What a record came to.
+
+    Attributes:
+        messages: in the order they are to be delivered.
+        lost: topic of what is missing, which one of them says; None if nothing is.
+        since: exchange time before which nothing of that is missing, ms, if it is known.
+    """
+
+    messages: list[Message]
+    lost: Topic | None = None
+    since: int | None = None
 
 
 class Restorer:
@@ -90,6 +107,9 @@ class Restorer:
     Args:
         exchange: of the messages, for the markers it makes.
         account: the first one's name.
+
+    Attributes:
+        newest: exchange time of what was read last, ms; None if nothing was.
     """
 
     def __init__(
@@ -106,10 +126,11 @@ class Restorer:
         self._first_account = account
         self._clock_us = clock_us
         self._new_trace_id = new_trace_id
-        # Number read last, by topic, epoch and account.
-        self._last: dict[tuple[str, str, str], int] = {}
+        # Number read last, by topic, epoch and account, and its exchange time.
+        self._last: dict[tuple[str, str, str], tuple[int, int]] = {}
+        self.newest: int | None = None
 
-    def restore(self, record: Record) -> list[Message]:
+    def restore(self, record: Record) -> Restored:
         """Return its message, behind the marker of what is missing before it, if anything is.
 
         Raises:
@@ -117,8 +138,9 @@ class Restorer:
         """
         if record.is_loss:
             loss = _read_loss(record.data)
-            self._last[loss.topic, loss.epoch, loss.account] = loss.last
-            return [self._marker(loss, _TOO_MUCH)]
+            self._last[loss.topic, loss.epoch, loss.account] = loss.last, loss.since
+            marker = self._marker(loss, _TOO_MUCH)
+            return Restored([marker], marker.topic, loss.since or None)
         stored = _read_stored(body_of(record.data))
         message = Message(
             record.data,
@@ -131,13 +153,14 @@ class Restorer:
             stored.timestamp,
         )
         place = (stored.topic, stored.epoch, stored.account or "")
-        last = self._last.get(place)
+        last, since = self._last.get(place, (None, 0))
         # What was held longest is written last at a stop: an older number makes no hole.
-        self._last[place] = max(stored.sequence, last or 0)
+        self._last[place] = max((stored.sequence, stored.timestamp), (last or 0, since))
+        self.newest = stored.timestamp
         if last is None or first_of(stored.kind, stored.payload, stored.sequence) <= last + 1:
-            return [message]
+            return Restored([message])
         hole = Loss(*place, last + 1, stored.sequence - 1)
-        return [self._marker(hole, _DAMAGED), message]
+        return Restored([self._marker(hole, _DAMAGED), message], message.topic, since or None)
 
     def _topic(self, name: str, account: str | None) -> Topic:
         whose = None if account in (None, "", self._first_account) else account

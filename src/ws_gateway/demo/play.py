@@ -94,7 +94,7 @@ async def _clear(amqp_url: str, names: Names) -> None:
     except (OSError, aio_pika.exceptions.AMQPError, TimeoutError) as exc:
         raise ConfigError(
             "WSG_AMQP_URL",
-            f"RabbitMQ refuses ({exc})",
+            f"RabbitMQ cannot be used ({exc})",
             "use `make demo`, which brings one, or name one that runs",
         ) from exc
 

@@ -7,7 +7,7 @@ import time
 from ws_gateway.config import Settings
 from ws_gateway.doctor.finding import Finding, failed, ok, skipped, warning
 from ws_gateway.doctor.keys import check_keys
-from ws_gateway.doctor.talk import talk
+from ws_gateway.doctor.talk import talk, way_to
 from ws_gateway.domain.topic import Category
 from ws_gateway.errors import Rejected, VenueLost
 from ws_gateway.runtime.clock import clock_us
@@ -57,5 +57,5 @@ async def _check_public(settings: Settings) -> Finding:
     url = f"{settings.public_ws_url}/v5/public/{category}"
     answer = await talk(url, b'{"op":"ping","req_id":"doctor"}')
     if isinstance(answer, str):
-        return failed("websocket", answer, "let this machine reach it (outgoing, port 443)")
+        return failed("websocket", answer, way_to(url))
     return ok("websocket", f"{url} answers within {answer[1]:.0f} ms")

@@ -15,7 +15,7 @@ from ws_gateway.account.reconcile_plan import (
 )
 from ws_gateway.config import Settings
 from ws_gateway.doctor.finding import Finding, failed, ok, skipped, warning
-from ws_gateway.doctor.talk import talk
+from ws_gateway.doctor.talk import talk, way_to
 from ws_gateway.doctor.term import FEW_DAYS, MANY_DAYS, in_words
 from ws_gateway.domain.private_list import Listing, ListQuery
 from ws_gateway.domain.topic import PRIVATE_CATEGORIES, Category, Channel
@@ -215,7 +215,7 @@ async def _check_login(settings: Settings, credentials: Credentials, clock: Venu
     request = f'{{"req_id":"doctor","op":"auth","args":["{credentials.key}",{expires},"{sign}"]}}'
     answer = await talk(url, request.encode())
     if isinstance(answer, str):
-        return failed("login", answer, "let this machine reach it (outgoing, port 443)")
+        return failed("login", answer, way_to(url))
     words, took = answer
     if b'"success":true' in words.replace(b" ", b""):
         return ok("login", f"{url} takes the login within {took:.0f} ms")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from urllib.parse import urlsplit
 
 from ws_gateway.errors import VenueLost
 from ws_gateway.venue.connection import open_socket
@@ -38,3 +39,10 @@ async def talk(url: str, words: bytes) -> tuple[bytes, float] | str:
         return f"{url} gave no answer within {_ANSWER_SECONDS:.0f} s"
     finally:
         socket.close("examined")
+
+
+def way_to(url: str) -> str:
+    """Say what a machine must be let do that reaches nobody at this address."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "wss" else 80)
+    return f"let this machine reach {parts.hostname} (outgoing, port {port})"

@@ -28,6 +28,9 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 HOLD_SECONDS = 2.0
 """How long the first live facts behind a gap wait for REST at most."""
 
+_SPARE_SECONDS = 0.1
+"""So long before that what was had is to be in hand, to be told in time."""
+
 _READERS = 4
 _LINE_SECONDS = 1.0
 """Gaps that end within it share a line of log."""
@@ -200,7 +203,7 @@ class Backfill:
             if last is None:
                 return Missed([], 0, "")
             try:
-                return await self._past.between(last, stretch[0])
+                return await self._past.between(last, stretch[0], ends_at - _SPARE_SECONDS)
             except VenueLost as exc:
                 pause = exc.retry_after_seconds
                 if pause is None or asyncio.get_running_loop().time() + pause >= ends_at:
@@ -224,7 +227,7 @@ class Backfill:
         )
         if missed.lacking:
             said = f"{said}; {missed.lacking}"
-            self._count("reach")
+            self._count(missed.reason)
         else:
             self._filled += 1
         self._rows += missed.rows

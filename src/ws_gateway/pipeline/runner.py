@@ -149,18 +149,19 @@ class Runner:
                 self._breaks.lose(stream, list(_runs(sorted(sequences))), detail)
         self.facts_lost({topic for topic, _ in lost})
 
-    def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
-        """Forget what was told of these private topics, so that it may be told again."""
-        private = [topic for topic in topics if topic.is_private]
+    def facts_lost(self, topics: Iterable[Topic] | None, since: int | None = None) -> None:
+        """Forget what was told of these private topics, or of all, so that it may be told again."""
+        of = (each.topic for each in self._streams.values()) if topics is None else topics
+        private = [topic for topic in of if topic.is_private]
         for topic in private:
             stream = self._streams.get(topic.key)
             if stream is not None:
                 stream.forget()
                 if stream.broken is None:  # the marker that names it has none that ends it
                     stream.lacking = stream.lacking or GapReason.SPOOL_OVERFLOW
-        if private:
+        if private or topics is None:
             for observer in self._fact_losses:
-                observer.facts_lost(private, since)
+                observer.facts_lost(None if topics is None else private, since)
 
     def stretch_lost(self, topic: Topic, first: int, last: int, detail: str) -> bool:
         """Announce a stretch of one stream, in which some events may have arrived."""

@@ -96,12 +96,14 @@ class Missed:
         rows: how many trades or candles they hold.
         lacking: what could not be had, for people; empty if that is nothing.
         is_behind: the source does not know the second of the two facts yet.
+        reason: why something lacks, in the word by which it is counted.
     """
 
     facts: Sequence[Observation]
     rows: int
     lacking: str
     is_behind: bool = False
+    reason: str = "reach"
 
 
 class MarketPast(Protocol):
@@ -110,8 +112,15 @@ class MarketPast(Protocol):
     def follows(self, last: Observation, first: Observation) -> bool:
         """Say whether nothing can be missing between two facts, without asking anybody."""
 
-    async def between(self, last: Observation, first: Observation) -> Missed:
+    async def between(
+        self, last: Observation, first: Observation, until: float | None = None
+    ) -> Missed:
         """Read what came between two facts.
+
+        Args:
+            last: fact told before the gap.
+            first: fact that came after it.
+            until: when to be content with a part of it, the event loop's clock, s.
 
         Raises:
             VenueLost: it could not be read now.
@@ -147,11 +156,11 @@ class LossObserver(Protocol):
     def room_again(self) -> None:
         """Announce the holes that opened while there was no room."""
 
-    def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
+    def facts_lost(self, topics: Iterable[Topic] | None, since: int | None = None) -> None:
         """Take note that private events of these were lost on disk; their markers are made.
 
         Args:
-            topics: whose.
+            topics: whose; None if nobody can tell, so that it may be any.
             since: exchange time of the oldest of them, ms, if it is known.
         """
 
@@ -159,10 +168,10 @@ class LossObserver(Protocol):
 class FactLossObserver(Protocol):
     """Told which private streams lost facts that had been taken; they may be read anew."""
 
-    def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
+    def facts_lost(self, topics: Iterable[Topic] | None, since: int | None = None) -> None:
         """Take note that what was told of these topics did not all arrive.
 
         Args:
-            topics: whose.
+            topics: whose; None if nobody can tell, so that it may be any.
             since: exchange time of the oldest of it, ms, if it is known.
         """

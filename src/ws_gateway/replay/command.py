@@ -207,7 +207,7 @@ async def _way(settings: Settings, options: ReplayOptions, account: str) -> Asyn
         await prove_broker(url)
     except BrokerLost as exc:
         raise ConfigError(
-            "WSG_AMQP_URL", f"RabbitMQ refuses ({exc})", "start it, or correct the URL"
+            "WSG_AMQP_URL", f"RabbitMQ cannot be used ({exc})", "start it, or correct the URL"
         ) from exc
     async with _published(settings, options.to, late, account) as way:
         yield way

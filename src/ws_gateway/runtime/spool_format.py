@@ -49,6 +49,29 @@ class Batch:
     damaged: int = 0
 
 
+@dataclass(slots=True)
+class Opened:
+    """What an earlier process left.
+
+    Attributes:
+        observed: records with an observation that are still to be delivered.
+        damaged: stretches that could not be read.
+        newest: the last record there is.
+        torn_at: when a file was written to last whose end could not be read, time of day, s; of
+            several the first. None if all are whole to their ends.
+        before_torn: the last record before that end, None without any.
+        last_segment: number of the last file; what is written from now on is in a later one.
+    """
+
+    records: int = 0
+    observed: int = 0
+    damaged: int = 0
+    newest: Record | None = None
+    torn_at: float | None = None
+    before_torn: Record | None = None
+    last_segment: int = 0
+
+
 def encode_mark(position: Position) -> bytes:
     """Return how far the broker answered, as it is written."""
     body = Struct(">QQ").pack(*position)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ws_gateway.runtime.spool_format import (
     Batch,
+    Opened,
     Position,
     Record,
     encode,
@@ -47,22 +48,6 @@ class _Segment:
     observed: int = 0
     written_at: float = 0.0
     is_losses: bool = False
-
-
-@dataclass(slots=True)
-class Opened:
-    """What an earlier process left.
-
-    Attributes:
-        observed: records with an observation that are still to be delivered.
-        damaged: stretches that could not be read.
-        newest: number of the last segment; what is written from now on has a later one.
-    """
-
-    records: int = 0
-    observed: int = 0
-    damaged: int = 0
-    newest: int = 0
 
 
 class SpoolLog:
@@ -134,7 +119,7 @@ class SpoolLog:
                 continue
             start = mark[1] if number == mark[0] else 0
             segment = self._survey(path, number, start, found)
-            found.newest = number
+            found.last_segment = number
             self._segments.append(segment)
         if self._segments:
             first = self._segments[0].number
@@ -147,7 +132,11 @@ class SpoolLog:
         data = path.read_bytes()
         segment = _Segment(number, path, len(data), written_at=path.stat().st_mtime)
         batch, end = parse(data, number, min(start, len(data)))
+        if batch.records:
+            found.newest = batch.records[-1][1]
         if end < len(data):
+            if found.torn_at is None:
+                found.torn_at, found.before_torn = segment.written_at, found.newest
             os.truncate(path, end)  # written in part when the process or the machine died
             segment.size = end
             batch.damaged += 1

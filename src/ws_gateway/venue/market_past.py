@@ -10,14 +10,18 @@ import msgspec
 
 from ws_gateway.domain.event import Observation
 from ws_gateway.domain.topic import Category, Channel, Topic
+from ws_gateway.errors import Rejected, VenueLost
 from ws_gateway.ports.event_path import Missed
 from ws_gateway.venue.past import Answer
-from ws_gateway.venue.past_candles import candles_between, span_between
+from ws_gateway.venue.past_candles import Candles, span_between
 from ws_gateway.venue.past_trades import trades_between
 from ws_gateway.venue.rest import BybitRest, RestAway
 
 _MOST_TRADES = {Category.SPOT: 60}
 _LARGEST_PAGE = 1_000
+
+_MOST_PAGES = 5
+"""Of candles, for one gap: telling more than 5,000 at once would hold up everybody else."""
 
 _READINGS = 3
 _PAUSE_SECONDS = 0.2
@@ -25,7 +29,10 @@ _PAUSE_SECONDS = 0.2
 
 
 class MarketPast:
-    """Reads what came between two frames of a stream; one page each, the newest there is."""
+    """Reads what came between two frames of a stream.
+
+    Of trades REST tells the newest page alone; candles are read page by page.
+    """
 
     def __init__(
         self, rest: BybitRest, *, clock_us: Callable[[], int], new_trace_id: Callable[[], str]
@@ -43,38 +50,85 @@ class MarketPast:
         except msgspec.DecodeError:
             return False  # `between` says what is wrong with them
 
-    async def between(self, last: Observation, first: Observation) -> Missed:
+    async def between(
+        self, last: Observation, first: Observation, until: float | None = None
+    ) -> Missed:
         """Read what came between two frames.
+
+        Args:
+            last: frame told before the gap.
+            first: frame that came after it.
+            until: when to be content with the pages of candles there are, the event loop's
+                clock, s; the first page is waited for.
 
         Raises:
             VenueLost: REST did not answer, or not so that one could read it.
             Rejected: it refused.
         """
+        is_trades = last.topic.channel is Channel.TRADES
+        try:
+            if is_trades:
+                return await self._trades(last, first)
+            span = span_between(last, first)
+            return (
+                Missed([], 0, "") if span is None else await self._candles(last.topic, span, until)
+            )
+        except msgspec.MsgspecError as exc:
+            raise RestAway(f"trades or candles that cannot be read ({exc})") from exc
+
+    async def _trades(self, last: Observation, first: Observation) -> Missed:
         for attempt in range(_READINGS):
             if attempt:
                 await asyncio.sleep(_PAUSE_SECONDS)
-            missed = await self._read(last, first)
+            answer = await self._ask(*_trades_of(last.topic))
+            missed = trades_between(last, first, answer)
             if not missed.is_behind:
                 break
         return missed
 
-    async def _read(self, last: Observation, first: Observation) -> Missed:
-        topic = last.topic
+    async def _candles(self, topic: Topic, span: tuple[int, int], until: float | None) -> Missed:
+        for attempt in range(_READINGS):
+            if attempt:
+                await asyncio.sleep(_PAUSE_SECONDS)
+            candles = Candles(topic, span)
+            candles.add(await self._ask("/v5/market/kline", _candles_of(topic, span)))
+            if not candles.is_behind:
+                break
         try:
-            if topic.channel is Channel.TRADES:
-                answer = await self._ask(*_trades_of(topic))
-                return trades_between(last, first, answer)
-            span = span_between(last, first)
-            if span is None:
-                return Missed([], 0, "")
-            answer = await self._ask("/v5/market/kline", _candles_of(topic, span))
-            return candles_between(topic, span, answer)
-        except msgspec.MsgspecError as exc:
-            raise RestAway(f"trades or candles that cannot be read ({exc})") from exc
+            async with asyncio.timeout_at(until):
+                return await self._older(candles, topic, span[0], until)
+        except TimeoutError:
+            return candles.missed("there was no time for more", "slow")
+
+    async def _older(
+        self, candles: Candles, topic: Topic, begin: int, until: float | None
+    ) -> Missed:
+        """Read older pages for as long as there are any; what is in hand is not given up."""
+        pages = 1
+        while (end := candles.next_end) is not None:
+            if pages >= _MOST_PAGES:
+                return candles.missed(f"that is {pages} pages")
+            try:
+                candles.add(await self._ask("/v5/market/kline", _candles_of(topic, (begin, end))))
+            except VenueLost as exc:
+                pause = exc.retry_after_seconds
+                if pause is None or until is None or _now() + pause >= until:
+                    is_spent = exc.reason == "budget"
+                    return candles.missed(exc.detail, "turn" if is_spent else "rest")
+                await asyncio.sleep(pause)
+            except (Rejected, msgspec.MsgspecError) as exc:
+                return candles.missed(str(exc), "rest")
+            else:
+                pages += 1
+        return candles.missed()
 
     async def _ask(self, path: str, query: str) -> Answer:
         result = await self._rest.market_past(path, query)
         return Answer(result, self._clock_us(), self._new_trace_id())
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _trades_of(topic: Topic) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from support.reconcile_room import (
     ORDER,
     POSITION,
     Room,
+    executed,
     execution,
     order,
     over_rest,
@@ -42,15 +43,11 @@ async def test_executions_of_a_cut_are_told_between_gap_and_resumed(
 ) -> None:
     """With the id the stream would have had, so that its own copy is a repeat."""
     room = Room(lists, marks)
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
+    async with room.flowing(EXECUTION):
         room.tell(EXECUTION, execution(1))
-        room.cut(EXECUTION)
-        rows = [over_rest(execution(number, NOW_MS + number)) for number in (1, 2, 3)]
-        lists.add(Listing.EXECUTIONS, "linear", *rows)
-        lists.now_ms += 10
-        room.connect(EXECUTION)
+        with room.away(EXECUTION, ms=10):
+            rows = executed(1, 2, 3)
+            lists.add(Listing.EXECUTIONS, "linear", *rows)
         await room.done(2)
         room.tell(EXECUTION, execution(2))
         room.tell(EXECUTION, execution(4))
@@ -94,18 +91,18 @@ async def test_the_last_state_of_orders_is_told_whatever_list_has_it(
     """Open, closed lately, in the history, or of old and known only by its id."""
     room = Room(lists, marks)
     old = order("old", at=NOW_MS - 90 * 86_400_000)
-    async with room.running():
-        room.connect(ORDER)
-        await room.done()
+    async with room.flowing(ORDER):
         room.tell(ORDER, old)
-        room.cut(ORDER)
-        closed = {"orderStatus": "Filled", "cumExecQty": "1", "updatedTime": str(NOW_MS + 50)}
-        lists.add(Listing.OPEN_ORDERS, "linear", over_rest(order("open", NOW_MS + 10)))
-        lists.add(Listing.RECENT_ORDERS, "linear", over_rest(order("late", NOW_MS + 20, **closed)))
-        lists.add(Listing.ORDER_HISTORY, "linear", over_rest(order("past", NOW_MS + 30, **closed)))
-        lists.add(Listing.ORDER_HISTORY, "linear", over_rest({**old, **closed}))
-        lists.now_ms += 60
-        room.connect(ORDER)
+        with room.away(ORDER, ms=60):
+            closed = {"orderStatus": "Filled", "cumExecQty": "1", "updatedTime": str(NOW_MS + 50)}
+            lists.add(Listing.OPEN_ORDERS, "linear", over_rest(order("open", NOW_MS + 10)))
+            lists.add(
+                Listing.RECENT_ORDERS, "linear", over_rest(order("late", NOW_MS + 20, **closed))
+            )
+            lists.add(
+                Listing.ORDER_HISTORY, "linear", over_rest(order("past", NOW_MS + 30, **closed))
+            )
+            lists.add(Listing.ORDER_HISTORY, "linear", over_rest({**old, **closed}))
         await room.done(2)
         told = {event.observation.event_id.split(":")[3] for event in room.events(ORDER)[1:]}
         assert told == {"open", "late", "past", "old"}
@@ -120,13 +117,9 @@ async def test_pages_are_followed_by_cursors_that_go_back_as_they_came(
     """All are read, in order of time, and none twice."""
     room = Room(lists, marks)
     rows = [over_rest(execution(number, NOW_MS + number // 7)) for number in range(1050)]
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
-        room.cut(EXECUTION)
-        lists.add(Listing.EXECUTIONS, "linear", *rows)
-        lists.now_ms += 1000
-        room.connect(EXECUTION)
+    async with room.flowing(EXECUTION):
+        with room.away(EXECUTION, ms=1000):
+            lists.add(Listing.EXECUTIONS, "linear", *rows)
         await room.done(2)
     told = [event.observation.event_id for event in room.events(EXECUTION)]
     assert told == [f"private:execution:linear:BTCUSDT:e{number}" for number in range(1050)]
@@ -140,13 +133,9 @@ async def test_a_killed_process_is_followed_by_one_that_reads_from_the_mark(
 ) -> None:
     """What was delivered before is known again; what was not is told."""
     first = Room(lists, marks)
-    async with first.running():
-        first.connect(EXECUTION)
-        await first.done()
-        first.cut(EXECUTION)
-        lists.add(Listing.EXECUTIONS, "linear", over_rest(execution(1, NOW_MS + 5)))
-        lists.now_ms += 10
-        first.connect(EXECUTION)
+    async with first.flowing(EXECUTION):
+        with first.away(EXECUTION, ms=10):
+            lists.add(Listing.EXECUTIONS, "linear", over_rest(execution(1, NOW_MS + 5)))
         await until(lambda: bool(marks.marks[("execution", "linear")].seen))
     assert marks.marks[("execution", "linear")].through == NOW_MS + 5
     lists.add(Listing.EXECUTIONS, "linear", over_rest(execution(2, NOW_MS + 6)))
@@ -166,9 +155,7 @@ async def test_a_mark_is_not_stored_before_all_that_was_read_is_delivered(
     """So that a killed process leaves a mark behind which nothing is missing."""
     room = Room(lists, marks)
     room.receipts.is_safe = False
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
+    async with room.flowing(EXECUTION):
         room.cut(EXECUTION)
         room.connect(EXECUTION)
         await room.done(2)
@@ -206,9 +193,7 @@ async def test_a_failing_rest_is_said_in_resumed_and_tried_until_it_answers(
 ) -> None:
     """The stream goes on meanwhile, and what was missed comes late instead of never."""
     room = Room(lists, marks)
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
+    async with room.flowing(EXECUTION):
         room.tell(EXECUTION, execution(1))
         room.cut(EXECUTION)
         lists.add(Listing.EXECUTIONS, "linear", over_rest(execution(2, NOW_MS + 2)))
@@ -244,9 +229,7 @@ async def test_what_the_stream_lost_without_a_word_is_found_by_the_clock_and_cou
 ) -> None:
     """A difference that no break explains has a counter of its own."""
     room = Room(lists, marks, every_seconds=0.05)
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
+    async with room.flowing(EXECUTION):
         room.tell(EXECUTION, execution(1, NOW_MS + 1))
         lists.add(
             Listing.EXECUTIONS, "linear",
@@ -275,9 +258,7 @@ async def test_fast_executions_are_told_trades_alone(
     """As on the stream."""
     fast = build_topic(Channel.EXECUTION_FAST)
     room = Room(lists, marks)
-    async with room.running():
-        room.connect(fast)
-        await room.done()
+    async with room.flowing(fast):
         room.cut(fast)
         lists.add(
             Listing.EXECUTIONS, "linear", over_rest(execution(1, execType="Funding")),
@@ -333,9 +314,7 @@ async def test_a_frame_that_could_not_be_read_is_made_up_for(
 ) -> None:
     """The socket lives on, so nothing has to be acknowledged before."""
     room = Room(lists, marks)
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
+    async with room.flowing(EXECUTION):
         room.tell(EXECUTION, execution(1))
         lists.add(Listing.EXECUTIONS, "linear", over_rest(execution(2)))
         room.front.break_streams([EXECUTION], GapReason.SEQUENCE, "a frame could not be read")
@@ -369,9 +348,7 @@ async def test_an_order_that_no_list_names_is_looked_for_a_few_times(
 ) -> None:
     """Then it is called unresolved, and no mark names it any more."""
     room = Room(lists, marks, every_seconds=0.02)
-    async with room.running():
-        room.connect(ORDER)
-        await room.done()
+    async with room.flowing(ORDER):
         room.tell(ORDER, order("gone", NOW_MS - 5))
         lists.now_ms += 10
         await until(lambda: "gone" in marks.marks[("order", "linear")].living)
@@ -385,9 +362,7 @@ async def test_a_topic_that_nobody_wants_gets_no_marker(
 ) -> None:
     """Whoever wants it again is told then."""
     room = Room(lists, marks)
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
+    async with room.flowing(EXECUTION):
         room.tell(EXECUTION, execution(1))
         room.front.break_streams([EXECUTION], GapReason.RESUBSCRIBE, "x", is_announced=False)
         room.front.topic_changed(EXECUTION, SubscriptionState.REMOVED, None)
@@ -399,10 +374,8 @@ async def test_what_rest_tells_leaves_room_for_what_the_stream_tells() -> None:
     """A reading waits while delivery has none to spare; the stream's own events go on."""
     lists = MemoryLists()
     room = Room(lists, MemoryMarks())
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
-        rows = [over_rest(execution(number, NOW_MS + number)) for number in range(5)]
+    async with room.flowing(EXECUTION):
+        rows = executed(*range(5))
         lists.add(Listing.EXECUTIONS, "linear", *rows)
         room.receipts.has_ease = False
         room.cut(EXECUTION)
@@ -414,49 +387,3 @@ async def test_what_rest_tells_leaves_room_for_what_the_stream_tells() -> None:
         await room.done(2)
     told = [word for word in room.told(EXECUTION) if " e" in word]
     assert told == ["stream e9", *(f"rest e{number}" for number in range(5))]
-
-
-async def test_facts_given_up_after_acceptance_are_told_again_by_a_reading(
-    lists: MemoryLists, marks: MemoryMarks
-) -> None:
-    """Though marks passed them, and the books knew them; `resumed` waits for that reading."""
-    room = Room(lists, marks)
-    held = position(seq=7)
-    async with room.running():
-        room.connect(EXECUTION, POSITION, ORDER)
-        await room.done()
-        room.tell(EXECUTION, execution(1))
-        room.tell(POSITION, held)
-        room.tell(ORDER, order("o1", orderStatus="Filled"))
-        lists.add(Listing.EXECUTIONS, "linear", over_rest(execution(1)))
-        lists.add(Listing.POSITIONS, "linear", {**over_rest(held), "avgPrice": "60000.5"})
-        closed = over_rest(order("o1", orderStatus="Filled"))
-        lists.add(Listing.ORDER_HISTORY, "linear", closed)
-        lists.now_ms += 3_600_000
-        room.front.break_streams([EXECUTION, POSITION, ORDER], GapReason.SEQUENCE, "any")
-        await room.done(2)  # the marks have passed it
-        lost = [(t, room.events(t)[-1].sequence) for t in (EXECUTION, POSITION, ORDER)]
-        room.runner.events_lost(lost, "the broker could not be made to take it")
-        await room.done(3)
-    for topic in (EXECUTION, POSITION, ORDER):
-        told, again = room.events(topic)[-2:]
-        assert told.observation.event_id == again.observation.event_id
-        assert again.observation.source is Source.REST
-        assert room.told(topic)[-1] == "resumed shed"
-
-
-async def test_what_the_spool_dropped_makes_a_reading_due(
-    lists: MemoryLists, marks: MemoryMarks
-) -> None:
-    """Its marker has a number of its own; the facts come again, and then `resumed` says so."""
-    room = Room(lists, marks)
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
-        room.tell(EXECUTION, execution(1))
-        lists.add(Listing.EXECUTIONS, "linear", over_rest(execution(1)))
-        lists.now_ms += 1000
-        room.runner.facts_lost([EXECUTION])
-        await room.done(2)
-    assert room.told(EXECUTION)[-3:] == ["stream e1", "rest e1", "resumed spool_overflow"]
-    assert room.completes(EXECUTION)[-1] is True

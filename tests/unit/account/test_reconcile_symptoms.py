@@ -2,98 +2,30 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
-from typing import Any
-
 import msgspec
 import pytest
 
-from support.account_desk import NOW_MS, TRACE, WALLET, Desk, coin, position
+from support.account_desk import NOW_MS, Desk, coin, position
 from support.memory_lists import MemoryLists, MemoryMarks
+from support.reconcile_lists import ExpiredSymbols, RefusedLine, ShuffledMoments, Wallets
 from support.reconcile_room import (
     BALANCE,
     EXECUTION,
     ORDER,
     POSITION,
     Room,
+    executed,
     execution,
     order,
     over_rest,
     until,
 )
 from ws_gateway.account.reconcile_plan import LAG_MS, OVERLAP_MS, RowHead, row_time
-from ws_gateway.domain.event import Observation, Source
+from ws_gateway.domain.event import Observation
 from ws_gateway.domain.mark import Mark
 from ws_gateway.domain.private_list import Listing, ListPage, ListQuery
-from ws_gateway.domain.topic import Category
-from ws_gateway.errors import Rejected
-from ws_gateway.venue.observations import private_fact
 
 OPTION = "BTC-27NOV26-90000-C"
-
-
-class RefusedLine(MemoryLists):
-    """REST that refuses lists of one product line."""
-
-    refused = frozenset({Listing.EXECUTIONS, Listing.POSITIONS})
-
-    async def page(self, query: ListQuery, cursor: str = "") -> ListPage:
-        """Return a page of the others."""
-        if query.category is Category.OPTION and query.listing in self.refused:
-            raise Rejected("Bybit refused with 10005", code="venue_permission_missing")
-        return await super().page(query, cursor)
-
-
-class ExpiredSymbols(MemoryLists):
-    """REST that knows no symbol any more, for a reason of one's choice."""
-
-    code: str | None = None
-
-    async def page(self, query: ListQuery, cursor: str = "") -> ListPage:
-        """Return a page of what is not asked for by symbol."""
-        if self.code is not None and query.narrowed is not None and query.narrowed[0] == "symbol":
-            raise Rejected("Bybit refused with 10001 (symbol invalid)", code=self.code)
-        return await super().page(query, cursor)
-
-
-class ShuffledMoments(MemoryLists):
-    """REST whose rows of one moment change places at every question."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._random = random.Random(3)
-
-    async def page(self, query: ListQuery, cursor: str = "") -> ListPage:
-        """Return a page of another order."""
-        for rows in self.rows.values():
-            self._random.shuffle(rows)
-            rows.sort(key=lambda row: int(row.get("execTime") or 0))
-        return await super().page(query, cursor)
-
-
-class Wallets(MemoryLists):
-    """REST with a wallet, which leaves out coins at zero unless they are asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.coins = [coin("USDT", "100")]
-        self.unknown: set[str] = set()
-
-    async def wallet(self, coins: Sequence[str] = ()) -> list[Observation]:
-        """Return it, or refuse a question that names a coin nobody knows."""
-        if self.unknown & set(coins):
-            raise Rejected("Bybit refused with 10001", code="venue_parameter_refused")
-        empty = dict.fromkeys(coin(), "")
-        told = [{**empty, "coin": name} for name in coins] or self.coins
-        raw = msgspec.Raw(msgspec.json.encode({"accountType": "UNIFIED", "coin": told}))
-        at = self.now_ms
-        return [private_fact(WALLET, raw, at, at * 1000, TRACE, source=Source.REST)]
-
-
-def rows(*numbers: int) -> list[dict[str, Any]]:
-    """Make executions as REST has them."""
-    return [over_rest(execution(number, NOW_MS + number)) for number in numbers]
 
 
 async def test_what_is_missed_while_no_reading_was_complete_yet_is_told() -> None:
@@ -106,7 +38,7 @@ async def test_what_is_missed_while_no_reading_was_complete_yet_is_told() -> Non
         await room.failed()
         room.tell(EXECUTION, execution(1))
         room.cut(EXECUTION)
-        lists.add(Listing.EXECUTIONS, "linear", *rows(1, 2, 3))
+        lists.add(Listing.EXECUTIONS, "linear", *executed(1, 2, 3))
         lists.now_ms += 61_000
         lists.failures = 0
         room.connect(EXECUTION)
@@ -125,7 +57,7 @@ async def test_what_is_missed_by_a_process_killed_before_its_first_mark_is_told(
     async with first.running():
         first.connect(EXECUTION)
         await first.failed()
-    lists.add(Listing.EXECUTIONS, "linear", *rows(1))
+    lists.add(Listing.EXECUTIONS, "linear", *executed(1))
     lists.now_ms += 3_600_000
     lists.failures = 0
     second = Room(lists, marks)
@@ -154,11 +86,9 @@ async def test_a_product_line_that_rest_refuses_leaves_the_others_reconciled() -
         room.connect(EXECUTION, POSITION)
         await room.failed()
         room.tell(EXECUTION, execution(1, NOW_MS + 1))
-        room.cut(EXECUTION, POSITION)
-        lists.add(Listing.EXECUTIONS, "linear", *rows(1, 2))
-        lists.add(Listing.POSITIONS, "linear", over_rest(position(settleCoin="USDT")))
-        lists.now_ms += 60_000
-        room.connect(EXECUTION, POSITION)
+        with room.away(EXECUTION, POSITION, ms=60_000):
+            lists.add(Listing.EXECUTIONS, "linear", *executed(1, 2))
+            lists.add(Listing.POSITIONS, "linear", over_rest(position(settleCoin="USDT")))
         await room.failed(3)
         (problem,) = room.reconciliation.problems()
         assert "10005" in problem.detail
@@ -191,9 +121,8 @@ async def test_a_position_whose_symbol_expired_meanwhile_is_told_flat(
     held = position(category="option", symbol=OPTION, seq=7)
     lists.add(Listing.POSITIONS, "option", over_rest(held))
     room = Room(lists, marks)
-    async with room.running():
-        room.connect(POSITION)
-        await room.done()
+    async with room.flowing(POSITION):
+        await until(lambda: marks.marks[("position", "option")].living)
         room.cut(POSITION)
         lists.rows.clear()
         lists.code = "venue_parameter_refused"
@@ -215,9 +144,7 @@ async def test_a_position_that_rest_leaves_out_is_not_called_flat_while_rest_may
     """The stream told it a moment ago; after ten minutes it is believed that it is gone."""
     lists = MemoryLists()
     room = Room(lists, MemoryMarks())
-    async with room.running():
-        room.connect(POSITION)
-        await room.done()
+    async with room.flowing(POSITION):
         room.tell(POSITION, position(seq=7), lists.now_ms)
         room.cut(POSITION)
         room.connect(POSITION)
@@ -234,14 +161,10 @@ async def test_a_position_refused_for_another_reason_is_not_called_flat() -> Non
     """It is said that it could not be read."""
     lists = ExpiredSymbols()
     room = Room(lists, MemoryMarks())
-    async with room.running():
-        room.connect(POSITION)
-        await room.done()
+    async with room.flowing(POSITION):
         room.tell(POSITION, position(category="option", symbol=OPTION, seq=7))
-        room.cut(POSITION)
-        lists.code = "venue_permission_missing"
-        lists.now_ms += 1000
-        room.connect(POSITION)
+        with room.away(POSITION, ms=1000):
+            lists.code = "venue_permission_missing"
         await room.failed()
         (problem,) = room.reconciliation.problems()
         assert "closed option positions" in problem.detail
@@ -257,18 +180,14 @@ async def test_a_step_of_our_clock_moves_no_mark_into_the_future() -> None:
     async def wrong_time() -> int:
         return NOW_MS + 3_600_000
 
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
+    async with room.flowing(EXECUTION):
         room.cut(EXECUTION)
         right, lists.time_ms = lists.time_ms, wrong_time  # type: ignore[method-assign]
         room.connect(EXECUTION)
         await room.done(2)
         lists.time_ms = right  # type: ignore[method-assign]
-        room.cut(EXECUTION)
-        lists.add(Listing.EXECUTIONS, "linear", over_rest(execution(1, NOW_MS + 60_000)))
-        lists.now_ms += 120_000
-        room.connect(EXECUTION)
+        with room.away(EXECUTION, ms=120_000):
+            lists.add(Listing.EXECUTIONS, "linear", over_rest(execution(1, NOW_MS + 60_000)))
         await room.done(3)
     assert "rest e1" in room.told(EXECUTION)
 
@@ -277,11 +196,9 @@ async def test_a_row_without_a_time_hides_no_other_row_and_is_said() -> None:
     """It is in quarantine once, and its line is not complete; all others are told."""
     lists = MemoryLists()
     room = Room(lists, MemoryMarks())
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
+    async with room.flowing(EXECUTION):
         room.cut(EXECUTION)
-        lists.add(Listing.EXECUTIONS, "linear", *rows(*range(250)))
+        lists.add(Listing.EXECUTIONS, "linear", *executed(*range(250)))
         real = lists.page
 
         async def page(query: ListQuery, cursor: str = "") -> ListPage:
@@ -304,14 +221,10 @@ async def test_a_page_of_unreadable_rows_does_not_end_a_list() -> None:
     """What stands behind it is told."""
     lists = MemoryLists()
     room = Room(lists, MemoryMarks())
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
-        room.cut(EXECUTION)
-        bad = [over_rest(execution(n, NOW_MS + n, positionIdx="x")) for n in range(100, 250)]
-        lists.add(Listing.EXECUTIONS, "linear", *rows(*range(100)), *bad)
-        lists.now_ms += 1000
-        room.connect(EXECUTION)
+    async with room.flowing(EXECUTION):
+        with room.away(EXECUTION, ms=1000):
+            bad = [over_rest(execution(n, NOW_MS + n, positionIdx="x")) for n in range(100, 250)]
+            lists.add(Listing.EXECUTIONS, "linear", *executed(*range(100)), *bad)
         await room.failed()
     assert len(room.events(EXECUTION)) == 100
     assert room.completes(EXECUTION)[-1] is False
@@ -321,14 +234,10 @@ async def test_more_fills_of_one_millisecond_than_pages_hold_together_are_all_to
     """They change places between pages, so they are read until none is new."""
     lists = ShuffledMoments()
     room = Room(lists, MemoryMarks())
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
-        room.cut(EXECUTION)
-        fills = [over_rest(execution(number, NOW_MS + 500)) for number in range(350)]
-        lists.add(Listing.EXECUTIONS, "linear", *fills)
-        lists.now_ms += 1000
-        room.connect(EXECUTION)
+    async with room.flowing(EXECUTION):
+        with room.away(EXECUTION, ms=1000):
+            fills = [over_rest(execution(number, NOW_MS + 500)) for number in range(350)]
+            lists.add(Listing.EXECUTIONS, "linear", *fills)
         await room.done(2)
     assert len({event.observation.event_id for event in room.events(EXECUTION)}) == 350
 
@@ -337,11 +246,9 @@ async def test_public_events_that_find_no_room_fail_no_reading() -> None:
     """Only what the reading itself found no room for is missing of it."""
     lists = MemoryLists()
     room = Room(lists, MemoryMarks())
-    async with room.running():
-        room.connect(EXECUTION)
-        await room.done()
+    async with room.flowing(EXECUTION):
         room.cut(EXECUTION)
-        lists.add(Listing.EXECUTIONS, "linear", *rows(*range(300)))
+        lists.add(Listing.EXECUTIONS, "linear", *executed(*range(300)))
         lists.now_ms += 1000
         take = room.stage.take
 

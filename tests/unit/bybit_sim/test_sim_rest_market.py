@@ -92,6 +92,26 @@ async def test_candles_of_rest_are_those_of_the_stream() -> None:
     assert feed.rows(now + 155_000)[0] == rows[0]
 
 
+async def test_rest_tells_the_candles_nearest_to_the_end_and_leaves_out_no_quiet_one() -> None:
+    """So whoever wants more of them moves the end back, page by page, and gets all."""
+    market = Market(listing(), 7)
+    topic = find_topic(market, "linear", "kline.1.BTCUSDT")
+    assert topic is not None
+    feed = KlineFeed(topic, market.symbol("linear", "BTCUSDT"))
+    began = 1_800_000_000_000
+    feed.resume(began)
+    now = began + 2_500 * 60_000
+    starts: list[int] = []
+    end = now
+    while page := [int(row[0]) for row in feed.rows(now, began, end, 1000)]:
+        starts += page
+        end = page[-1] - 1
+    assert starts == list(range(now, began - 1, -60_000))
+    (quiet,) = feed.rows(now, began + 60_000, began + 60_000)
+    assert len(set(quiet[1:5])) == 1
+    assert quiet[5:] == ["0", "0"]
+
+
 @pytest.mark.parametrize("interval", KLINE_MS)
 async def test_a_candle_nobody_saw_has_no_row(interval: str) -> None:
     """Of any interval, the first row ever is the running candle."""

@@ -6,7 +6,6 @@ import asyncio
 import errno
 import os
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.delivery_rig import ORDERS, TRADES, eventually, now_us, observe
-from support.link_stage import Stage
+from support.link_stage import Rereader, Stage
 from ws_gateway.client.continuity import ContinuityChecker
 from ws_gateway.domain.event import Kind
-from ws_gateway.domain.topic import Topic
 from ws_gateway.runtime import spool_log
 from ws_gateway.runtime.spool_format import Record
 
@@ -81,19 +79,6 @@ def problems(bodies: list[dict[str, Any]]) -> list[str]:
     for body in bodies:
         checker.check(body)
     return checker.problems
-
-
-class Rereader:
-    """Remembers of which topics facts were lost."""
-
-    def __init__(self) -> None:
-        self.asked: list[Topic] = []
-        self.since: list[int | None] = []
-
-    def facts_lost(self, topics: Iterable[Topic], since: int | None = None) -> None:
-        """Remember it."""
-        self.asked += topics
-        self.since.append(since)
 
 
 async def test_what_waits_at_death_is_delivered_first_by_the_next_process(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ws_gateway.delivery.envelope import Address, body_of
-from ws_gateway.delivery.spool_records import Restorer, condense, lost_since
+from ws_gateway.delivery.spool_records import Restorer, condense, time_of
 from ws_gateway.domain.event import Event, Kind, Observation
 from ws_gateway.domain.topic import Channel, build_topic
 from ws_gateway.runtime.counters import Counters
@@ -39,12 +39,13 @@ def test_numbers_of_two_accounts_are_followed_apart() -> None:
     """Their topics and epochs have the same names; no hole is seen where there is none."""
     one = restorer()
     order = [(None, 1), ("hedge", 7), (None, 2), ("hedge", 8), (None, 3)]
-    messages = [each for place in order for each in one.restore(record(*place))]
+    messages = [each for place in order for each in one.restore(record(*place)).messages]
     assert [each.sequence for each in messages] == [1, 7, 2, 8, 3]
     assert [each.topic and each.topic.account for each in messages] == [
         None, "hedge", None, "hedge", None,
     ]  # fmt: skip
-    (gap, _) = one.restore(record("hedge", 11))
+    (gap, _), lost, _ = one.restore(record("hedge", 11))
+    assert gap.topic == lost
     assert gap.topic is not None
     assert gap.topic.key == "private@hedge:order"
     assert accounts_of([gap.data]) == ["hedge"]
@@ -54,7 +55,7 @@ def test_what_had_to_be_dropped_is_told_to_each_account() -> None:
     """One loss per account, each with its own numbers."""
     losses = condense([record(None, 1), record("hedge", 7), record(None, 2), record("hedge", 8)])
     one = restorer()
-    gaps = [each for loss in losses for each in one.restore(loss)]
+    gaps = [each for loss in losses for each in one.restore(loss).messages]
     assert accounts_of([each.data for each in gaps]) == ["main", "hedge"]
     holes = [msgspec.json.decode(body_of(each.data))["payload"] for each in gaps]
     assert [(hole["from_sequence"], hole["to_sequence"]) for hole in holes] == [(1, 2), (7, 8)]
@@ -64,10 +65,10 @@ def test_what_had_to_be_dropped_says_since_when_though_it_is_dropped_bit_by_bit(
     """So whoever reads it again goes back far enough; an older version did not note it."""
     (first,) = condense([record(None, 2, at=700), record(None, 1, at=500)])
     (both,) = condense([first, record(None, 3, at=900)])
-    assert lost_since(both) == lost_since(first) == 500
-    assert lost_since(record(None, 4, at=900)) is None
+    assert time_of(both) == time_of(first) == 500
+    assert time_of(record(None, 4, at=900)) == 900
     older = msgspec.json.encode(
         {"topic": "order", "epoch": "E", "account": "main", "first": 1, "last": 2}
     )
     (mixed,) = condense([Record(older, is_observed=False, is_loss=True), both])
-    assert lost_since(mixed) is None
+    assert time_of(mixed) is None

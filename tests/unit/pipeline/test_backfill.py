@@ -45,8 +45,11 @@ class Past:
         """Know nothing without asking."""
         return False
 
-    async def between(self, last: Observation, first: Observation) -> Missed:
+    async def between(
+        self, last: Observation, first: Observation, until: float | None = None
+    ) -> Missed:
         """Answer with one trade."""
+        assert until is None or until > 0
         self.asked.append((last.event_id, first.event_id))
         if self.refusals:
             raise self.refusals.pop(0)

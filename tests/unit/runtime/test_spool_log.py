@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from ws_gateway.runtime import spool_log
-from ws_gateway.runtime.spool_format import Position, Record
+from ws_gateway.runtime.spool_format import Opened, Position, Record
 from ws_gateway.runtime.spool_log import SpoolLog
 
 
@@ -136,7 +136,7 @@ class LogMachine(RuleBasedStateMachine):
             self.kept = came
             self.read_upto = len(came)
 
-    def _begin_anew(self, *, is_closed: bool = False) -> spool_log.Opened:
+    def _begin_anew(self, *, is_closed: bool = False) -> Opened:
         if is_closed:
             self.log.close()
         elif self.log._lock is not None:  # what the system does for the dead

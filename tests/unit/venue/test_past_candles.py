@@ -8,10 +8,11 @@ import msgspec
 
 from ws_gateway.domain.event import Kind, Observation, Source
 from ws_gateway.domain.topic import Category, Channel, build_topic
+from ws_gateway.ports.event_path import Missed
 from ws_gateway.venue.messages import decode_frame
 from ws_gateway.venue.observations import read_observations
 from ws_gateway.venue.past import Answer
-from ws_gateway.venue.past_candles import candles_between, span_between
+from ws_gateway.venue.past_candles import Candles, span_between
 
 TOPIC = build_topic(Channel.KLINE, category=Category.LINEAR, symbol="BTCUSDT", interval="1")
 AT = 1_790_000_040_000
@@ -41,6 +42,14 @@ def span(last: Observation, first: Observation) -> tuple[int, int]:
     return found
 
 
+def candles_between(wanted: tuple[int, int], *answers: Answer) -> Missed:
+    """Read pages of REST, the newest first."""
+    candles = Candles(TOPIC, wanted)
+    for each in answers:
+        candles.add(each)
+    return candles.missed()
+
+
 def test_within_a_candle_nothing_can_be_missing() -> None:
     """The running candle is told anew every second or so."""
     assert span_between(frame(3), frame(3)) is None
@@ -60,7 +69,7 @@ def test_a_candle_that_was_open_closed_untold() -> None:
 
 def test_closed_candles_come_oldest_first_with_the_ids_of_the_stream() -> None:
     """The running one is left to the stream."""
-    missed = candles_between(TOPIC, span(frame(3), frame(5)), answer(3, 4, 5))
+    missed = candles_between(span(frame(3), frame(5)), answer(3, 4, 5))
     rows = [json.loads(fact.payload)[0] for fact in missed.facts]
     assert [row["start"] for row in rows] == [AT + 3 * MINUTE, AT + 4 * MINUTE]
     assert rows[0] == {
@@ -77,14 +86,14 @@ def test_closed_candles_come_oldest_first_with_the_ids_of_the_stream() -> None:
 
 def test_candles_before_the_page_are_said_to_be_missing() -> None:
     """A page holds those nearest to its end."""
-    missed = candles_between(TOPIC, span(frame(1), frame(5)), answer(3, 4, 5))
+    missed = candles_between(span(frame(1), frame(5)), answer(3, 4, 5))
     assert len(missed.facts) == 2
     assert missed.lacking.startswith("REST reaches back to")
 
 
 def test_a_candle_that_rest_may_still_be_writing_is_not_told_as_closed() -> None:
     """Only one that another follows is closed for certain."""
-    missed = candles_between(TOPIC, span(frame(3), frame(5)), answer(3, 4))
+    missed = candles_between(span(frame(3), frame(5)), answer(3, 4))
     assert len(missed.facts) == 1
     assert missed.is_behind
     assert "are missing" in missed.lacking
@@ -92,6 +101,50 @@ def test_a_candle_that_rest_may_still_be_writing_is_not_told_as_closed() -> None
 
 def test_an_empty_answer_lacks_everything() -> None:
     """It is behind, too."""
-    missed = candles_between(TOPIC, span(frame(3), frame(5)), answer())
+    missed = candles_between(span(frame(3), frame(5)), answer())
     assert (missed.facts, missed.is_behind) == ([], True)
     assert "are missing" in missed.lacking
+
+
+def test_candles_of_several_pages_come_in_one_order() -> None:
+    """Each page ends before the one that was read first; a candle in both is told once."""
+    candles = Candles(TOPIC, span(frame(1), frame(7)))
+    asked = []
+    for page in (answer(5, 6, 7), answer(3, 4, 5), answer(1, 2)):
+        asked.append(candles.next_end)
+        candles.add(page)
+    assert asked[1:] == [AT + 5 * MINUTE - 1, AT + 3 * MINUTE - 1]
+    assert candles.next_end is None
+    missed = candles.missed()
+    starts = [json.loads(fact.payload)[0]["start"] for fact in missed.facts]
+    assert starts == [AT + n * MINUTE for n in range(1, 7)]
+    assert (missed.rows, missed.lacking) == (6, "")
+
+
+def test_a_page_that_tells_nothing_older_is_the_last_one_asked_for() -> None:
+    """REST has no more, though the gap began before."""
+    candles = Candles(TOPIC, span(frame(1), frame(5)))
+    asked = []
+    for page in (answer(3, 4, 5), answer()):
+        candles.add(page)
+        asked.append(candles.next_end)
+    assert asked == [AT + 3 * MINUTE - 1, None]
+    assert candles.missed().lacking.startswith("REST reaches back to")
+
+
+def test_why_no_older_page_was_asked_for_is_said() -> None:
+    """It is not REST that does not reach back."""
+    candles = Candles(TOPIC, span(frame(1), frame(5)))
+    candles.add(answer(3, 4, 5))
+    missed = candles.missed("there was no time for more", "slow")
+    assert "was read back to 2026" in missed.lacking
+    assert "only, as there was no time for more; candles since" in missed.lacking
+    assert (missed.rows, missed.reason) == (2, "slow")
+
+
+def test_a_candle_that_rest_leaves_out_is_said_to_be_missing() -> None:
+    """The one before it ends where it ended, and not where the next one begins."""
+    missed = candles_between(span(frame(1), frame(5)), answer(1, 2, 4, 5))
+    rows = [json.loads(fact.payload)[0] for fact in missed.facts]
+    assert [row["end"] - row["start"] for row in rows] == [MINUTE - 1] * 3
+    assert missed.lacking.startswith("REST has none from 2026-")

@@ -167,7 +167,9 @@ async def _http(request: Request, exc: Exception) -> Response:
     if status is HTTPStatus.BAD_REQUEST:  # FastAPI: bytes that no JSON reader can even begin with
         return problem(status, "the body is not JSON", code="json_invalid", instance=path)
     if status is HTTPStatus.NOT_FOUND:
-        detail = f"there is no {path} here; see /openapi.json"
+        detail = (
+            f"there is no {path} here; /openapi.json tells what there is, /console is for people"
+        )
         return problem(status, detail, code="not_found", instance=path)
     return problem(
         status,
