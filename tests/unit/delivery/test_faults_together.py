@@ -108,7 +108,9 @@ class Play:
     async def begin_life(self) -> None:
         """Begin as a process does."""
         self.life += 1
-        self.stage = Stage(spool=self.folder, epoch=f"E{self.life:03}", max_events=2_000)
+        self.stage = Stage(  # with room for all that a play can tell
+            spool=self.folder, epoch=f"E{self.life:03}", max_events=30_000, spool_bytes=30_000_000
+        )
         assert self.stage.spool is not None
         await self.stage.spool.open()
 
