@@ -31,7 +31,8 @@ one group that shares the work; any other binds a queue of its own to the exchan
 `sequence` rises by exactly 1 per stream and `epoch`; a stream is (category, topic), or (account,
 topic) on private topics. A step other than +1 that neither a marker of kind `gap` nor `conflated`
 explains is a defect, or a queue that dropped its oldest. The same event may come again
-(`event_id` is the same).
+(`event_id` is the same); only a snapshot with another `sequence` is no repeat, for a quiet book is
+told again as it was when a hole is mended.
 """
 
 
