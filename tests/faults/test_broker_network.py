@@ -60,6 +60,12 @@ async def test_cut_connection_is_opened_again_and_the_unconfirmed_sent_again(
         sequence_of = {one["event_id"]: one["sequence"] for one in consumer.facts}
         for one in consumer.facts:  # sent twice or once, an event keeps its place
             assert sequence_of[one["event_id"]] == one["sequence"]
+        flagged = [
+            one.header.properties.message_id
+            for one in consumer.messages
+            if (one.header.properties.headers or {}).get("resent") is True
+        ]
+        assert flagged == pending, "each of those, and no other, says that it is a resend"
 
 
 async def test_momentary_reset_costs_exactly_one_reconnect_of_each_at_once(

@@ -723,3 +723,40 @@ async def test_ticker_of_another_class_is_not_taken(desk: Desk) -> None:
             desk.rig.feed(1, TICKER)
             await asyncio.sleep(0.005)
     assert {one.event_type for one in await reader} == {"ticker"}
+
+
+async def test_a_stream_that_was_deleted_and_made_anew_is_read_from_its_beginning(
+    amqp_url: str, amqp_prefix: str
+) -> None:
+    """Its offsets count from 0 again, so the reader's own would hide what comes until then."""
+    async with delivering(amqp_url, amqp_prefix, queue_type=QueueType.STREAM) as rig:
+        await rig.until_ready()
+        desk = Desk(rig, amqp_url, amqp_prefix)
+        desk.feed(1, 50)
+        await rig.until_delivered()
+        gaps: list[Gap] = []
+        seen: list[Any] = []
+
+        async def read() -> None:
+            since = datetime.fromtimestamp(0, UTC)
+            async for event in desk.consume(since=since, on_gap=gaps.append, connect_seconds=4):
+                seen.append(event.payload)  # noqa: PERF401 - they are looked at meanwhile
+
+        def numbers() -> list[int]:
+            return [one for one in seen if isinstance(one, int)]  # markers have none
+
+        reader = asyncio.create_task(read())
+        try:
+            await eventually(lambda: numbers() == list(range(1, 51)))
+            connection = await aiormq.connect(amqp_url)
+            await (await connection.channel()).queue_delete(desk.queue())
+            await connection.close()
+            desk.feed(51, 60)  # comes back unroutable, so the gateway declares the stream again
+            await rig.until_delivered()
+            await eventually(lambda: numbers() == list(range(1, 61)))
+            assert "expired" in [gap.reason for gap in gaps]
+            desk.feed(61, 61)
+            await eventually(lambda: numbers() == list(range(1, 62)))
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)

@@ -204,6 +204,27 @@ async def test_policies_tighten_limits_and_are_no_drift(own_broker: PrivateNode)
         await delete_topology(own_broker.url, "p")
 
 
+async def test_a_policy_that_makes_a_quorum_queue_refuse_is_told(own_broker: PrivateNode) -> None:
+    """There it goes before the queue's own drop-head; at a classic queue it does not."""
+    management = ManagementApi(await enable_management(own_broker), own_broker.url, "p")
+    definition = '{"max-length": 10, "overflow": "reject-publish"}'
+    await rabbitmqctl(
+        own_broker, "set_policy", "tight", "^p\\.", definition, "--apply-to", "queues"
+    )
+    try:
+        async with watching(
+            own_broker.url, "p", management=management, queue_type=QueueType.QUORUM
+        ) as stage:
+            await stage.want("s", TRADES, Delivery.DEDICATED)
+            async with stage.flowing(TRADES, 20):
+                await eventually(lambda: stage.rig.counters.nacked > 0)
+                await eventually(lambda: "refusing" in stage.alerts("s.trade"))
+            assert stage.queue("s.trade").dropped_at_least == 0
+    finally:
+        await management.close()
+        await delete_topology(own_broker.url, "p")
+
+
 async def test_no_queue_is_called_missing_before_it_was_declared_for_the_first_time(
     amqp_url: str, amqp_prefix: str
 ) -> None:

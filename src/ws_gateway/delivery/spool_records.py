@@ -9,6 +9,7 @@ import msgspec
 
 from ws_gateway.delivery.envelope import Address, body_of
 from ws_gateway.delivery.message import Message
+from ws_gateway.delivery.numbering import first_of
 from ws_gateway.domain.event import Event, GapReason, Kind, Observation, marker_payload
 from ws_gateway.domain.topic import Lane, Topic, parse_topic
 from ws_gateway.runtime.counters import Counters
@@ -32,12 +33,6 @@ class _Stored(msgspec.Struct):
     payload: msgspec.Raw
 
 
-class _Hole(msgspec.Struct):
-    """What is read of the payload of a gap marker."""
-
-    from_sequence: int | None = None
-
-
 class Loss(msgspec.Struct):
     """Numbers of one stream and epoch that the spool had to drop.
 
@@ -54,7 +49,6 @@ class Loss(msgspec.Struct):
 
 
 _read_stored = msgspec.json.Decoder(_Stored).decode
-_read_hole = msgspec.json.Decoder(_Hole).decode
 _read_loss = msgspec.json.Decoder(Loss).decode
 
 
@@ -78,7 +72,8 @@ def _loss_of(record: Record) -> Loss:
         return _read_loss(record.data)
     stored = _read_stored(body_of(record.data))
     place = (stored.topic, stored.epoch, stored.account or "")
-    return Loss(*place, _first_of(stored), stored.sequence, stored.timestamp)
+    first = first_of(stored.kind, stored.payload, stored.sequence)
+    return Loss(*place, first, stored.sequence, stored.timestamp)
 
 
 def time_of(record: Record) -> int | None:
@@ -104,14 +99,6 @@ class Restored(NamedTuple):
     messages: list[Message]
     lost: Topic | None = None
     since: int | None = None
-
-
-def _first_of(stored: _Stored) -> int:
-    """Return the first number an envelope accounts for: a gap marker those of its hole, too."""
-    if stored.kind != Kind.GAP:
-        return stored.sequence
-    first = _read_hole(stored.payload).from_sequence
-    return stored.sequence if first is None else min(first, stored.sequence)
 
 
 class Restorer:
@@ -170,7 +157,7 @@ class Restorer:
         # What was held longest is written last at a stop: an older number makes no hole.
         self._last[place] = max((stored.sequence, stored.timestamp), (last or 0, since))
         self.newest = stored.timestamp
-        if last is None or _first_of(stored) <= last + 1:
+        if last is None or first_of(stored.kind, stored.payload, stored.sequence) <= last + 1:
             return Restored([message])
         hole = Loss(*place, last + 1, stored.sequence - 1)
         return Restored([self._marker(hole, _DAMAGED), message], message.topic, since or None)
