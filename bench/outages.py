@@ -24,7 +24,6 @@ import psutil
 import structlog
 
 from rabbitmq_node import PrivateNode, find_server
-from support.outage_account import UNKEPT_MS
 from support.outage_stage import PREFIX, Figures, Load, Outage, run_outage, staged
 from support.outages import OUTAGES, small_disk
 from support.site import Site
@@ -69,7 +68,8 @@ def row(figures: Figures) -> list[str]:
     shed = ", ".join(f"{reason} {count:,}" for reason, count in sorted(figures.shed.items())) or "-"
     sent = f"{private.sent:,} / {private.lost} / {figures.private_repeats}"
     if private.excused:
-        sent += f" ({private.excused} while no gateway ran, and up to {UNKEPT_MS} ms before)"
+        before = f"up to {private.unkept_ms:.0f} ms before"
+        sent += f" ({private.excused} while no gateway ran, and {before})"
     return [
         figures.name,
         f"{figures.rate:,.0f}" if figures.rate else "-",

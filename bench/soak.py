@@ -152,7 +152,7 @@ async def soak(
             told = stage.ear.copy()
             await until_heard(stage, told)
             await stage.close_gateway()
-            await until_idle(stage.reader)
+            await until_idle(stage)
             return run, stage, compare(told, stage.reader.private)
 
 

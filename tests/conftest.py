@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from amqp_probe import free_ports
@@ -19,7 +21,7 @@ from rabbitmq_node import PrivateNode, find_server
 from support import needs
 from support.amqp_names import delete_topology
 from support.databases import Databases, shared_server
-from support.leftovers import leftover_tasks, leftovers, own_children, own_threads
+from support.leftovers import GRACE_SECONDS, leftover_tasks, leftovers, own_children, own_threads
 from support.proxy import TcpProxy
 from ws_gateway.storage.embedded import EmbeddedPostgres
 
@@ -35,8 +37,14 @@ settings.load_profile("same")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell at the end what was not run here."""
+    """Tell at the end what was not run here; write exceptions as the gateway itself does.
+
+    What structlog writes of one where nobody configured it keeps the loop for ten seconds.
+    """
     config.pluginmanager.register(needs, "needs")
+    *processors, _ = structlog.get_config()["processors"]
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*processors, plain])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,10 +62,13 @@ async def _no_leaked_tasks(request: pytest.FixtureRequest) -> AsyncIterator[None
     loop.set_debug("unit" in request.path.parts)
     before = asyncio.all_tasks()
     yield
-    for _ in range(10):  # tasks that are ending need a few turns of the loop
-        if not (found := leftover_tasks(before)):
-            return
+    deadline = time.monotonic() + GRACE_SECONDS
+    while found := leftover_tasks(before):  # those that are ending need a few turns of the loop
+        if time.monotonic() > deadline:
+            break
         await asyncio.sleep(0.01)
+    else:
+        return
     pytest.fail("the test left behind: " + "; ".join(found))
 
 

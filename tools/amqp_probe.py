@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from urllib.parse import urlsplit
 
 _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 _METHOD_FRAME = b"\x01"
+_PARTS = 8
 _DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671}
 
 
@@ -47,9 +49,12 @@ def free_ports(count: int) -> list[int]:
     """Choose free ports of the loopback interface, for a service that comes back to them.
 
     They lie below the range that systems give to outgoing connections (from 32768 on Linux, from
-    49152 elsewhere): while the service is away, no stranger takes them by chance.
+    49152 elsewhere): while the service is away, no stranger takes them by chance. Tests that run
+    side by side choose from a part each, for theirs may be away at the same time.
     """
     candidates = range(20_000, 32_000)
+    if worker := os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw"):
+        candidates = candidates[int(worker) % _PARTS :: _PARTS]
     return random.sample([port for port in random.sample(candidates, 200) if is_free(port)], count)
 
 

@@ -186,6 +186,7 @@ def events() -> str:
     lines += [
         "",
         "AMQP: `message_id` is `event_id`, `correlation_id` is `trace_id`, `type` the class.",
+        "What is sent once more has the header `resent: true`.",
     ]
     lines += ["", "## Markers", "", "They come in every class, in their stream's order.", ""]
     any_class = schema_of(EventClass.TRADE)

@@ -185,6 +185,7 @@ async def test_a_refused_login_of_one_account_leaves_the_other_alone(site: Site)
             seconds=30,
         )
         assert "not-its-secret" not in gateway.words
+        await until_active(gateway, 1)
         await trade(sim, "main", 5)
         await until_told(consumer, "main", await executions(sim, "main", 5))
         answer = (await gateway.http.get("/api/v1/connections")).json()
@@ -259,7 +260,7 @@ async def test_a_set_with_both_accounts_outlives_a_restart(site: Site) -> None:
                 await until_told(consumer, account, await executions(sim, account, count))
             await trade(sim, "main", 30)  # in between, tail takes the other's alone
             command = ["tail", "execution", "--json", "--account", "hedge", "--count", "2"]
-            await trade(sim, "hedge", 400)
+            await trade(sim, "hedge", 2000)  # they outlast its start on a busy machine
             code, out, err = await run_command(command, site.settings, site.folder)
             assert code == 0, err
             assert {json.loads(line)["account"] for line in out.splitlines()} == {"hedge"}

@@ -15,7 +15,6 @@ from support.alert_thresholds import THRESHOLDS
 from support.site import Site
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 async def test_the_fault_of_each_alert_makes_it_fire(scene: Scene, site: Site) -> None:
     """The metric crosses its threshold, and the rule fires over the scrapes before and within."""

@@ -15,11 +15,11 @@ TOPIC = "publicTrade.BTCUSDT"
 
 
 async def cut(venue: Venue) -> None:
-    """Cut the socket; the next handshake takes half a second."""
+    """Cut the socket; the next handshake takes two seconds."""
     async with httpx.AsyncClient(
         base_url=f"http://127.0.0.1:{venue.port}", timeout=10, trust_env=False
     ) as sim:
-        slow = {"delay_seconds": 0.5, "count": 1}
+        slow = {"delay_seconds": 2.0, "count": 1}
         assert (await sim.post("/sim/faults/slow_handshake", json=slow)).status_code == 200
         assert (await sim.post("/sim/faults/drop", json={})).status_code == 200
 

@@ -59,7 +59,7 @@ async def test_unreadable_frames_cost_only_themselves(site: Site) -> None:
         assert after["connection_duration_seconds"] > before["connection_duration_seconds"]
         assert after["reconnection_count"] == 0
         assert simulator.connection_attempts == 1
-        await gateway.until_ready(3)
+        await gateway.until_ready()
         _check_kept(quarantine)
         _check_logged_once(gateway)
 

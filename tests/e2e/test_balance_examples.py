@@ -44,7 +44,7 @@ async def run_as_written(script: str, gateway: Gateway) -> list[dict[str, Any]]:
         "bash", "-euo", "pipefail", "-c", script,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=clean_environ(environ),
     )  # fmt: skip
-    said, complaint = await asyncio.wait_for(shell.communicate(), 30)
+    said, complaint = await asyncio.wait_for(shell.communicate(), 60)
     assert (shell.returncode, complaint) == (0, b""), complaint
     decoder, text, answers = json.JSONDecoder(), said.decode(), []
     while text:

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from support.browser import browsing
-from support.console_stage import SHOWN_SECONDS, crowd, enter, looking, shoot, verdict
+from support.console_stage import SHOWN_SECONDS, enter, looking, shoot, verdict
 from support.control_room import KEY, control_room
 from support.memory_feed import connection
-from support.programs import Gateway
+from support.programs import Gateway, crowd
 from support.proxy import TcpProxy, address
 from support.site import Site
 from ws_gateway.ports.feed import SessionState

@@ -64,7 +64,7 @@ async def _examined(site: Site, **settings: str) -> tuple[int, dict[str, dict[st
 
 async def _give_key(venue: Venue, **terms: object) -> None:
     """Change the terms of an account's key."""
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
         answer = await http.post(f"http://127.0.0.1:{venue.port}/sim/key", json=terms)
     assert answer.status_code == 200, answer.text
 

@@ -24,7 +24,9 @@ async def keys(site: Site, *arguments: str) -> str:
 async def status(gateway: Gateway, key: str, **query: str) -> tuple[int, str | None]:
     """List subscriptions with a key; answers status and code of the problem."""
     headers = {"X-API-Key": key}
-    async with httpx.AsyncClient(base_url=gateway.http.base_url, trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=gateway.http.base_url, trust_env=False, timeout=30
+    ) as http:
         answer = await http.get(PATH, headers=headers, params=query)
     return answer.status_code, answer.json().get("code")
 
@@ -51,13 +53,13 @@ async def test_keys_live_their_whole_life_beside_a_running_gateway(site: Site) -
         async def expired() -> bool:
             return await status(gateway, made["key"]) == (401, "api_key_expired")
 
-        await until(expired, seconds=10, what="the old key has expired")
+        await until(expired, seconds=30, what="the old key has expired")
         await keys(site, "revoke", successor["id"])
 
         async def revoked() -> bool:
             return await status(gateway, successor["key"]) == (401, "api_key_revoked")
 
-        await until(revoked, seconds=10, what="the revocation is known")
+        await until(revoked, seconds=30, what="the revocation is known")
         listed = [json.loads(line) for line in (await keys(site, "list", "--json")).splitlines()]
         assert [one["state"] for one in listed] == ["expired", "active", "revoked"]
         assert await gateway.terminate() == 0

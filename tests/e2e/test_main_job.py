@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from support.programs import until
+from support.programs import crowd, until
 from support.site import Site
 
 BOOK = "orderbook.50.BTCUSDT"
@@ -38,14 +38,16 @@ async def test_one_topic_of_two_categories_flows_on_two_connections(site: Site) 
 
         await gateway.remove(linear)
         await gateway.until_health(lambda health: len(health["connections"]) == 1)
+        await consumer.until_now(("spot", BOOK))  # nothing is on its way any more
         count = len(consumer.of(BOOK, "linear"))
-        await consumer.until_flows(*[("spot", BOOK)] * 3)
-        assert len(consumer.of(BOOK, "linear")) <= count + 1  # one may have been on its way
+        for _ in range(10):
+            await consumer.until_flows(("spot", BOOK))
+        assert len(consumer.of(BOOK, "linear")) == count
         assert list(await gateway.connections()) == ["spot"]
 
         await gateway.remove(spot)
         await gateway.until_health(lambda health: not health["connections"])
-        await gateway.until_ready(2)  # nothing is wanted, so nothing is missing
+        await gateway.until_ready()  # nothing is wanted, so nothing is missing
 
 
 async def test_a_topic_asked_for_again_continues_its_numbering(site: Site) -> None:
@@ -58,6 +60,7 @@ async def test_a_topic_asked_for_again_continues_its_numbering(site: Site) -> No
         stays = await gateway.add("trades", "ETHUSDT", category="linear")
         trades = await gateway.add("trades", "BTCUSDT", category="linear")
         await consumer.until_flows(("linear", trades["topic"]))
+        await gateway.until_health(lambda health: health["subscriptions"].get("active") == 2)
         await gateway.remove(trades)
         await gateway.until_health(lambda health: health["subscriptions"].get("active") == 1)
         again = await gateway.add("trades", "BTCUSDT", category="linear")
@@ -81,13 +84,13 @@ async def test_from_post_to_the_first_event_takes_less_than_a_second(
         for symbol in ("BTCUSDT", "ETHUSDT"):
             posted_at = time.monotonic()
             topic = (await gateway.add("orderbook", symbol, category="linear"))["topic"]
-            await consumer.until(
+            first = await consumer.until(
                 lambda event, topic=topic: event["topic"] == topic and event["kind"] == "snapshot"  # type: ignore[misc]
             )
-            took = consumer.arrivals[-1] - posted_at
+            took = consumer.arrivals[consumer.events.index(first)] - posted_at
             record_property(f"post_to_first_event_{symbol}_ms", round(took * 1000, 1))
             print(f"POST to first event at a consumer ({symbol}): {took * 1000:.0f} ms")  # noqa: T201 - a figure to look at
-            assert took < 5  # the figure is recorded; a busy machine proves nothing
+            assert took < 5 * crowd()  # the figure is recorded; a busy machine proves nothing
 
 
 async def test_a_refused_topic_shows_the_venues_words_while_others_flow(site: Site) -> None:
@@ -105,10 +108,10 @@ async def test_a_refused_topic_shows_the_venues_words_while_others_flow(site: Si
             one = (await gateway.subscriptions())["orderbook.50.NOPEUSDT"]
             return one if one["state"] == "rejected" else None
 
-        refused = await until(rejected, seconds=5, what="NOPEUSDT is rejected")
+        refused = await until(rejected, seconds=30, what="NOPEUSDT is rejected")
         assert "orderbook.50.NOPEUSDT" in str(refused["last_error"])
         await consumer.until_flows(("linear", BOOK), ("linear", "orderbook.50.ETHUSDT"))
-        await gateway.until_ready(3)
+        await gateway.until_ready()
         assert len(gateway.logged("venue.subscription_rejected")) == 1
 
 

@@ -14,6 +14,7 @@ from support.scraped import Scraped, scrape
 from support.site import KEYS, Site
 
 HOPS = {"receive", "publish", "confirm"}
+CLASSES = ("orderbook", "trade", "ticker", "order")
 ACCOUNT: dict[str, Any] = {
     "api_key": KEYS["WSG_BYBIT_API_KEY"],
     "api_secret": KEYS["WSG_BYBIT_API_SECRET"],
@@ -21,7 +22,7 @@ ACCOUNT: dict[str, Any] = {
 
 
 async def until_scraped(
-    gateway: Gateway, holds: Callable[[Scraped], object], seconds: float = 20
+    gateway: Gateway, holds: Callable[[Scraped], object], seconds: float = 40
 ) -> Scraped:
     """Scrape until something shows; each scrape has to add up."""
     last: list[Scraped] = []
@@ -57,13 +58,13 @@ async def test_every_scrape_adds_up_under_load_and_names_no_symbol(site: Site) -
             gateway,
             lambda now: (
                 confirmed(now) > confirmed(first) + 200
-                and len(now.values(latency, event_class="order")) == len(HOPS)
+                and all(len(now.values(latency, event_class=each)) == len(HOPS) for each in CLASSES)
                 and now.values("ws_gateway_clock_offset_seconds")
                 and now.value("ws_gateway_loop_lag_seconds_count") > 2
             ),
         )
         assert "BTCUSDT" not in told.text
-        for event_class in ("orderbook", "trade", "ticker", "order"):
+        for event_class in CLASSES:
             counts = told.values(latency, event_class=event_class)
             assert {hop for (hop,) in counts} == HOPS
             assert all(count > 0 for count in counts.values())

@@ -53,7 +53,7 @@ def clone() -> Iterator[Path]:
         try:
             yield copy
         finally:
-            subprocess.run(["make", "down"], cwd=copy, env=stranger(), check=True, timeout=60)
+            subprocess.run(["make", "down"], cwd=copy, env=stranger(), check=True, timeout=120)
             assert find_processes("beam", folder) == []
 
 
@@ -106,7 +106,7 @@ async def terminal(
         with suppress(ProcessLookupError):  # the whole foreground, as a terminal does
             os.killpg(process.pid, signal.SIGINT)
         try:
-            await asyncio.wait_for(process.wait(), 20)
+            await asyncio.wait_for(process.wait(), 60)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -41,7 +41,7 @@ async def test_frames_that_vanish_without_a_cut_are_found_and_counted(site: Site
             missing = {entry["keys"][0] for entry in ledger["entries"]} - told
             return runs[0]["done"] and not missing
 
-        await until(is_whole, seconds=20, what=lambda: f"{len(missing)} executions")
+        await until(is_whole, seconds=60, what=lambda: f"{len(missing)} executions")
         from_rest = sum(event["source"] == "rest" for event in consumer.events)
         assert from_rest > 0
         await gateway.until_health(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-
 from support.reconcile_drill import Plan, drill
 from support.site import Site
 
 
-@pytest.mark.timeout(240)
 async def test_nothing_an_account_did_is_missing_after_cuts_and_a_kill(site: Site) -> None:
     """Every execution, and the last state of orders, positions and balances, under one id each."""
-    figures = await drill(site, Plan(orders=600, rate=60, cuts=5, kills=1))
+    figures = await drill(site, Plan(orders=600, rate=60, cuts=5, kills=1, settle_seconds=240))
     words = "\n".join([*figures.lines(), *figures.faults[:10]])
     assert figures.faults == [], words
     assert figures.cuts == 5, words

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import zstandard
 
-from support.programs import run_command, until
+from support.programs import Gateway, run_command, until
+from support.scraped import scrape
 from support.site import KEYS, Site
 
 VENUE: dict[str, Any] = {
@@ -42,6 +43,25 @@ def _facts(events: list[dict[str, Any]]) -> dict[str, list[str]]:
     return found
 
 
+async def _everything_is_written(gateway: Gateway) -> None:
+    """Wait until all that the gateway had received by now is in a block on the disk.
+
+    A block is written every second. What is told of the first may be of before, the second may have
+    been begun by now; the third has what was left.
+    """
+
+    async def written() -> float:
+        return (await scrape(gateway.http)).value("ws_gateway_recorded_frames_total")
+
+    for _ in range(3):
+        before = await written()
+
+        async def is_another(before: float = before) -> bool:
+            return await written() > before
+
+        await until(is_another, seconds=30, what="another block is written")
+
+
 async def test_a_killed_gateways_recording_is_replayed_with_the_ids_consumers_had(
     site: Site, second_prefix: str
 ) -> None:
@@ -67,7 +87,7 @@ async def test_a_killed_gateways_recording_is_replayed_with_the_ids_consumers_ha
         seen = len(consumer.events)
         await consumer.until(lambda event: event["event_type"] == "orderbook", after=seen + 20)
         before = _facts(consumer.events)
-        await asyncio.sleep(2.0)  # a block is written every second
+        await _everything_is_written(gateway)
         await gateway.kill()
 
     code, out, err = await _replay(site, folder, "--speed", "0")
@@ -110,7 +130,7 @@ async def test_record_needs_neither_broker_nor_database(site: Site) -> None:
     async with site.venue(rate=40) as venue:
         settings = {"WSG_BYBIT_WS_URL": venue.url, "WSG_AMQP_URL": "amqp://127.0.0.1:1/"}
         code, out, err = await run_command(
-            [*words, "--into", str(folder), "--seconds", "2"], settings, site.folder
+            [*words, "--into", str(folder), "--seconds", "6"], settings, site.folder
         )
         assert code == 0, err
         assert ", 0 missing" in out
@@ -225,7 +245,7 @@ async def test_record_takes_all_accounts_or_the_one_that_is_named(site: Site) ->
         ):
             folder = site.folder / f"frames{len(words)}"
             code, _, err = await run_command(
-                ["record", "--private", "--into", str(folder), "--seconds", "3", *words],
+                ["record", "--private", "--into", str(folder), "--seconds", "8", *words],
                 settings,
                 site.folder,
             )

@@ -117,7 +117,7 @@ async def test_no_secret_is_in_any_output_answer_message_or_row(
             texts["rows"] = await rows(site.database_url)
 
             own_broker.stop()
-            await gateway.until_not_ready("broker_lost", 20)
+            await gateway.until_not_ready("broker_lost")
             for answer in await everything_answered(gateway.http):
                 texts[f"without a broker: {answer.request.url}"] = _whole(answer)
                 if answer.request.url.path != "/readyz":  # control goes on without the broker
@@ -216,7 +216,7 @@ async def _refused_login(site: Site, venue_url: str, settings: dict[str, str]) -
         async def diagnosed() -> bool:
             return bool(gateway.logged("venue.login_diagnosed"))
 
-        await until(diagnosed, seconds=15, what="the refused login is explained")
+        await until(diagnosed, seconds=30, what="the refused login is explained")
         answers = [_whole(await gateway.http.get(path)) for path in _told_about_it()]
     return "\n".join([*answers, gateway.words])
 

@@ -11,9 +11,10 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 import asyncpg
+import psutil
 import pytest
 
-from support.programs import STOP_SECONDS, Gateway, Program, until
+from support.programs import STOP_SECONDS, Gateway, Program, crowd, until, until_gone
 from support.proxy import TcpProxy, address, through
 from support.relay import relay_to, to_postgres
 from support.site import Site
@@ -49,7 +50,7 @@ async def test_sigterm_under_load_confirms_all_that_was_taken(
         ended = sum(sum(last[name].values()) for name in ("suppressed", "shed", "rejected"))
         assert last["received"] == last["confirmed"] + ended
         assert last["confirmed"] >= 500
-        assert [process.pid for process in family if process.is_running()] == []
+        await until_gone(family)
 
 
 async def test_what_was_confirmed_waits_in_the_queues(site: Site) -> None:
@@ -82,20 +83,20 @@ async def test_a_second_signal_forces(
         asked_at = time.monotonic()
         gateway.process.send_signal(number)
         assert await gateway.ended() == 1
-        assert time.monotonic() - asked_at < 5  # a drain would take longer
+        assert time.monotonic() - asked_at < 5 * crowd()  # a drain would take longer
 
 
 async def test_a_closed_terminal_is_a_stop_unless_it_was_to_be_ignored(site: Site) -> None:
     """SIGHUP drains and ends with 0; started as `nohup` does, the gateway goes on."""
     async with site.gateway("ws://127.0.0.1:9") as gateway:
         gateway.process.send_signal(signal.SIGHUP)
-        assert await gateway.ended(5) == 0
+        assert await gateway.ended() == 0
         assert gateway.logged("gateway.stopped")
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited, as from nohup
     try:
         async with site.gateway("ws://127.0.0.1:9") as gateway:
             gateway.process.send_signal(signal.SIGHUP)
-            await gateway.until_ready(2)
+            await gateway.until_ready()
             assert gateway.process.poll() is None
             assert not gateway.logged("gateway.stopping")
     finally:
@@ -103,7 +104,7 @@ async def test_a_closed_terminal_is_a_stop_unless_it_was_to_be_ignored(site: Sit
 
 
 async def _until_logged(gateway: Gateway, event: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not gateway.logged(event):  # noqa: ASYNC110 - another process's log has no event
             await asyncio.sleep(0.02)
 
@@ -140,7 +141,7 @@ async def test_sigterm_ends_in_time_whoever_is_away(
         assert await gateway.terminate() == 0
         took = time.monotonic() - asked_at
         print(f"SIGTERM while {trouble}: gone after {took:.2f} s")  # noqa: T201 - a figure to look at
-        assert took < STOP_SECONDS - 1
+        assert took < (STOP_SECONDS - 1) * crowd()
         if trouble == "venue refuses":
             assert gateway.logged("gateway.stopped")[-1]["in_flight"] == 0
         else:
@@ -176,16 +177,34 @@ async def test_sigterm_with_a_silent_database_answers_the_open_requests(
             asyncio.create_task(gateway.post("ticker", f"SIM{n:04}USDT", category="linear"))
             for n in range(1, SYMBOLS + 3)
         ]
-        await asyncio.sleep(0.5)  # they hang in the pool, some for a connection, some in it
+        await _until_read(gateway, len(posts))  # they hang in the pool, or wait for a connection
         asked_at = time.monotonic()
         assert await gateway.terminate() == 0
         took = time.monotonic() - asked_at
         print(f"SIGTERM, silent database, broker too {broker_too}: {took:.2f} s")  # noqa: T201 - a figure to look at
-        assert took < STOP_SECONDS - 1
+        assert took < (STOP_SECONDS - 1) * crowd()
         for answer in await asyncio.gather(*posts):
             assert answer.status_code == 503, answer.text
             assert "retry-after" in answer.headers
         assert bool(gateway.logged("gateway.stopped_with_loss")) is broker_too
+
+
+async def _until_read(gateway: Gateway, requests: int) -> None:
+    """Wait until so many requests at once were taken from their sockets."""
+    port = gateway.http.base_url.port
+    process = psutil.Process(gateway.process.pid)
+
+    async def are_accepted() -> bool:
+        taken = [
+            one
+            for one in process.net_connections(kind="tcp")
+            if one.status == psutil.CONN_ESTABLISHED and one.laddr.port == port
+        ]
+        return len(taken) >= requests
+
+    await until(are_accepted, seconds=30, what=f"{requests} connections are accepted")
+    for _ in range(2):  # what came before is read before
+        assert (await gateway.http.get("/livez")).status_code == 200
 
 
 async def test_sigterm_ends_the_start_too(site: Site, open_proxy: OpenProxy) -> None:
@@ -193,7 +212,7 @@ async def test_sigterm_ends_the_start_too(site: Site, open_proxy: OpenProxy) -> 
     broker = await open_proxy(*address(site.amqp_url, 5672))
     await broker.stall()
     async with _starting(site, WSG_AMQP_URL=through(site.amqp_url, broker)) as program:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not broker.accepted:  # noqa: ASYNC110 - the proxy has no event for it
                 await asyncio.sleep(0.02)
         assert await program.terminate(4) == 0
@@ -243,7 +262,7 @@ async def _until_locked_out(holder: asyncpg.Connection) -> None:
         )
         return blocked
 
-    await until(waiting, seconds=20, what="somebody waits for the lock")
+    await until(waiting, seconds=60, what="somebody waits for the lock")
 
 
 @asynccontextmanager

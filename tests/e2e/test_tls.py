@@ -62,7 +62,7 @@ def shown_by(gateway: Gateway, authority: Authority) -> bytes:
     url = urlsplit(str(gateway.http.base_url))
     assert url.hostname is not None
     with (
-        socket.create_connection((url.hostname, url.port or 0), timeout=5) as plain,
+        socket.create_connection((url.hostname, url.port or 0), timeout=30) as plain,
         authority.client().wrap_socket(plain, server_hostname=url.hostname) as wrapped,
     ):
         found = wrapped.getpeercert(binary_form=True)
@@ -91,7 +91,7 @@ async def test_everything_over_tls_and_a_certificate_that_is_renewed(
         answer = await gateway.http.get("/livez")
         assert answer.headers["strict-transport-security"]
         plain = str(gateway.http.base_url).replace("https", "http", 1)
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
             with pytest.raises(httpx.TransportError):
                 await http.get(f"{plain}/livez")
         port = str(urlsplit(plain).port)
@@ -119,13 +119,13 @@ async def test_everything_over_tls_and_a_certificate_that_is_renewed(
         async def renewed() -> bool:
             return bool(gateway.logged("api.certificate_renewed"))
 
-        await until(renewed, seconds=20, what="the certificate is read again")
+        await until(renewed, seconds=40, what="the certificate is read again")
         assert shown_by(gateway, authority) != before
 
         async def told() -> bool:
             return (await seen_ends(gateway))["http"] == until_when.timestamp()
 
-        await until(told, seconds=10, what="the new end is told")
+        await until(told, seconds=30, what="the new end is told")
         assert (await gateway.http.get("/livez")).status_code == 200
 
 
@@ -143,7 +143,7 @@ async def seen_ends(gateway: Gateway) -> dict[str, float]:
         await asyncio.sleep(0.3)
         return None
 
-    return await until(seen, seconds=20, what="every certificate is seen")
+    return await until(seen, seconds=40, what="every certificate is seen")
 
 
 @pytest.mark.parametrize("where", ["the API", "the broker", "the database"])
@@ -181,7 +181,7 @@ async def test_an_encrypted_key_ends_the_start_in_words_and_asks_nobody_on_the_t
         start_new_session=True,
     )
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             out, _ = await program.communicate()
     finally:
         with suppress(ProcessLookupError):

@@ -132,18 +132,18 @@ async def test_with_two_sockets_trades_are_filled_when_both_are_lost() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "parameters", "reason", "words"),
+    ("fault", "parameters", "reason", "words", "hold"),
     [
-        ("rest_failure", {"status": 503}, "rest", "HTTP 503"),
-        ("rest_failure", {"status": 429}, "rest", "HTTP 429"),
-        ("slow_rest", {"delay_seconds": 60.0}, "slow", "REST did not answer"),
+        ("rest_failure", {"status": 503}, "rest", "HTTP 503", 3.0),
+        ("rest_failure", {"status": 429}, "rest", "HTTP 429", 3.0),
+        ("slow_rest", {"delay_seconds": 60.0}, "slow", "REST did not answer", 0.5),
     ],
 )
 async def test_without_rest_the_stream_goes_on_and_says_so(
-    fault: str, parameters: dict[str, Any], reason: str, words: str
+    fault: str, parameters: dict[str, Any], reason: str, words: str, hold: float
 ) -> None:
     """Trades wait for a bounded time; the marker says that they were not back-filled, and why."""
-    async with faulting(fills=True, secret=None, hold_seconds=0.5) as stage:
+    async with faulting(fills=True, secret=None, hold_seconds=hold) as stage:
         await stage.begin(fault, path=RECENT, **parameters)
         await stage.flow(TRADES, BOOK)
         async with witnessing(stage.venue, TRADES.name) as witness:

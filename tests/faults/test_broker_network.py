@@ -60,6 +60,12 @@ async def test_cut_connection_is_opened_again_and_the_unconfirmed_sent_again(
         sequence_of = {one["event_id"]: one["sequence"] for one in consumer.facts}
         for one in consumer.facts:  # sent twice or once, an event keeps its place
             assert sequence_of[one["event_id"]] == one["sequence"]
+        flagged = [
+            one.header.properties.message_id
+            for one in consumer.messages
+            if (one.header.properties.headers or {}).get("resent") is True
+        ]
+        assert flagged == pending, "each of those, and no other, says that it is a resend"
 
 
 async def test_momentary_reset_costs_exactly_one_reconnect_of_each_at_once(
@@ -198,12 +204,13 @@ async def test_full_buffer_tears_each_stream_once_and_names_the_hole(
         rig.venue.asked.append(book)
 
         def round_of_facts(update_id: int) -> None:
+            number = b"%d" % update_id
             for topic in trades:
-                rig.feed(1, topic)
-            is_asked = book in rig.venue.asked
+                rig.feed(1, topic, payload=number)
+            kind = Kind.SNAPSHOT if book in rig.venue.asked else Kind.DELTA
             rig.venue.asked.clear()
-            rig.feed(1, book, kind=Kind.SNAPSHOT if is_asked else Kind.DELTA, update_id=update_id)
-            rig.feed(1, ORDERS)
+            rig.feed(1, book, kind=kind, update_id=update_id, payload=number)
+            rig.feed(1, ORDERS, payload=number)
             rig.assert_balance()
 
         for update_id in range(1, 20):
@@ -221,8 +228,9 @@ async def test_full_buffer_tears_each_stream_once_and_names_the_hole(
         await rig.until_delivered()
         for name, streams in (("trade", 20), ("orderbook", 1), ("order", 1)):
             async with consuming(amqp_url, rig.names.queue(name)) as consumer:
-                await eventually(lambda c=consumer: bool(c.facts))  # type: ignore[misc]
-                await asyncio.sleep(0.2)
+                await eventually(
+                    lambda c=consumer, n=streams: [x["payload"] for x in c.facts].count(419) == n  # type: ignore[misc]
+                )
             assert consumer.checked().problems == []
             assert len(consumer.markers) == streams
             assert len({one["topic"] for one in consumer.markers}) == streams

@@ -133,7 +133,7 @@ async def test_outage_under_load_is_survived_and_told(
                     + len({one.header.properties.message_id for one in orders.messages})
                     == counters.confirmed + counters.markers
                 ),
-                20,
+                60,
             )
         assert trades.checked().problems == []
         assert orders.checked().problems == []
@@ -182,5 +182,5 @@ async def control(node: PrivateNode, *arguments: str) -> None:
         env=node._environment(ports),
         check=True,
         capture_output=True,
-        timeout=30,
+        timeout=120,
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
 from support.fault_stage import FaultStage, faulting
+from support.feed_stage import QUICK, QUICK_SPACING
 from support.scripted_venue import book, ticker
 from support.sim_client import LINEAR, OPTION, PRIVATE, SPOT
 from ws_gateway.domain.subscription import SubscriptionState as State
@@ -15,6 +17,7 @@ from ws_gateway.ports.feed import SessionState
 
 BOOK, TICKER, LATER = book(), ticker("BTCUSDT"), ticker("ETHUSDT")
 BOTH = (BOOK, TICKER)
+LONGEST_PAUSE = QUICK_SPACING.login_pause_cap
 ORDERS, EXECUTIONS = build_topic(Channel.ORDER), build_topic(Channel.EXECUTION)
 OF_SPOT = tuple(
     book(symbol, Category.SPOT, depth)
@@ -79,7 +82,7 @@ async def test_missing_acks() -> None:
         await stage.flow(*BOTH)
         await stage.begin("missing_acks")
         await stage.flow(LATER)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(QUICK.ack_deadline + 0.5)
         stage.venue.clear_faults()
         await stage.settle(*BOTH, LATER)
         assert set(stage.breaks(TICKER)) <= {"disconnect"}
@@ -210,14 +213,15 @@ async def test_login_refused(reason: str) -> None:
     async with faulting(login_pause=0.5) as stage:
         await stage.begin("login_refused", reason=reason)
         stage.feed.want([*private, *BOTH])
+        began = time.monotonic()
         await stage.hear(*BOTH, count=6)
         await stage.until(lambda: REMEDY[reason] in str(stage.status("private").last_error).lower())
         status = stage.status("private")
         assert WORDS[reason] in str(status.last_error)
         assert status.connection_status is not SessionState.STREAMING
         assert status.active_subscriptions == 0
-        assert WORDS[reason] in str(stage.words_of(ORDERS))
-        assert len(stage.asked("auth")) <= 4
+        await stage.until(lambda: WORDS[reason] in str(stage.words_of(ORDERS)))
+        assert len(stage.asked("auth")) <= 4 + (time.monotonic() - began) / LONGEST_PAUSE
         stage.assert_undisturbed(BOTH)
         stage.venue.clear_faults()
         await stage.settle(*private, *BOTH)

@@ -208,9 +208,11 @@ async def test_snapshot() -> None:
     """One that says what is known already is not told twice and breaks nothing."""
     async with faulting() as stage:
         await stage.flow(BOOK, TOP, *REST)
-        for topic in (BOOK, TOP):
-            await stage.begin("snapshot", topic=topic.name, path=LINEAR, count=2, every_seconds=0.1)
-        await asyncio.sleep(0.3)
+        faults = [
+            await stage.begin("snapshot", topic=each.name, path=LINEAR, count=2, every_seconds=0.1)
+            for each in (BOOK, TOP)
+        ]
+        await stage.until(lambda: all(each.hits == 2 for each in faults))
         await stage.settle(BOOK, TOP, *REST)
         stage.assert_undisturbed([BOOK, TOP, *REST])
         assert len(stage.ids(BOOK)) == len(set(stage.ids(BOOK)))

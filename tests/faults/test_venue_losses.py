@@ -109,6 +109,8 @@ async def test_both_redundant_sockets_are_deaf() -> None:
         async with witnessing(stage.venue, TRADES.name) as witness:
             await stage.hear(BOOK, count=PACE_KNOWN)
             deaf = open_sockets(stage)[:2]
+            # No successor tells anything before both are known to be deaf.
+            await stage.begin("slow_handshake", delay_seconds=0.5, count=2)
             await deafen(stage, BOOK, TRADES, OTHER_BOOK, sockets=2)
             await renewed(stage, *deaf)
             await stage.settle(BOOK, TRADES, OTHER_BOOK)
@@ -167,7 +169,7 @@ async def test_losses_of_two_sockets_overlap() -> None:
             await order(stage)
             for path in (LINEAR, PRIVATE):
                 await stage.begin("half_open", path=path, most=1)
-            await stage.begin("slow_handshake", delay_seconds=0.5, count=2)
+            await stage.begin("slow_handshake", delay_seconds=1.0, count=2)
             for path in (LINEAR, PRIVATE):
                 open_sockets(stage, path)[1].socket.transport.abort()
             heard = len(witness.heard[TRADES.name])

@@ -28,9 +28,7 @@ async def test_the_difference_follows_what_is_wanted(api: Api) -> None:
     wish = (await api.add()).json()
     await api.add(requesting_service="other")
     await api.until_state(wish["id"], "pending")
-    async with asyncio.timeout(20):
-        while not (await api.http.get(PATH)).json()["is_restored"]:  # noqa: ASYNC110 - no event
-            await asyncio.sleep(0.01)
+    await api.until_restored()
     body = (await api.http.get(PATH)).json()
     assert (body["desired"], body["active"]) == (1, 0)
     (difference,) = body["difference"]
@@ -68,6 +66,7 @@ async def test_readiness_and_connections_agree_in_an_outage(api: Api) -> None:
     """The same moment, the same story on both; a database away does not hide it."""
     wish = (await api.add()).json()
     await api.until_state(wish["id"], "pending")
+    await api.until_restored()
     (topic,) = api.feed.wanted()
     api.feed.answer(topic, SubscriptionState.REQUESTED)
     api.feed.statuses = [connection("linear", SessionState.BACKING_OFF, "closed: 1006")]

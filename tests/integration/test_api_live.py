@@ -19,7 +19,7 @@ from support.live import LIVE, told, watching
 from support.memory_feed import MemoryDelivery, MemoryFeed, connection
 from support.memory_keys import MemoryKeys, MemoryTrail
 from support.memory_store import MemorySubscriptions
-from support.programs import until
+from support.programs import crowd, until
 from ws_gateway.control.api import server as http_server
 from ws_gateway.control.api.app import create_app
 from ws_gateway.control.api.server import HttpServer, listening
@@ -56,7 +56,7 @@ async def test_one_picture_tells_everything_in_the_shape_that_is_documented(api:
         answer: dict[str, Any] = (await api.http.get("/health")).json()
         return answer if len(answer["reasons"]) == 1 else None  # at first the ledger is being read
 
-    known = await until(health, seconds=10, what="one reason")
+    known = await until(health, seconds=30, what="one reason")
     seen = await told(api.http)
     assert list(seen) == ["begin", "picture", "topics", "markers", "errors", "end"]
     LiveEvents.model_validate({name: data for name, data in seen.items() if name != "end"})
@@ -79,7 +79,7 @@ async def test_a_picture_a_second_shows_what_changed(api: Api) -> None:
         assert viewer.answer.headers["cache-control"] == "no-store"
         assert (await viewer.next("topics"))["items"] == []
         await api.add()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not (items := (await viewer.next("topics"))["items"]):
                 continue
         assert items[0]["topic"] == "tickers.BTCUSDT"
@@ -254,17 +254,17 @@ async def test_a_database_that_hangs_delays_no_picture_and_is_named() -> None:
     app, audience = _app(Hanging())
     async with (
         served(app) as url,
-        httpx.AsyncClient(base_url=url, headers={"X-API-Key": "key"}) as http,
+        httpx.AsyncClient(base_url=url, headers={"X-API-Key": "key"}, timeout=30) as http,
         watching(http) as viewer,
     ):
         began = asyncio.get_running_loop().time()
         while True:
             before = asyncio.get_running_loop().time()
             picture = await viewer.next("picture")
-            assert asyncio.get_running_loop().time() - before < 2.5  # 3 s would look dead
+            assert asyncio.get_running_loop().time() - before < 2.5 * crowd()  # 3 s would look dead
             if picture["database"]["status"] == "lost":
                 break
-        assert asyncio.get_running_loop().time() - began < 5
+        assert asyncio.get_running_loop().time() - began < 5 * crowd()
         assert "database_lost" in [one["code"] for one in picture["reasons"]]
         audience.end()
 
@@ -285,7 +285,7 @@ async def test_a_reader_who_falls_behind_is_not_sent_what_was_long_ago() -> None
         loop = asyncio.get_running_loop()
         await asyncio.sleep(6)  # six pictures' time; at the second his window is full
         resumed_at, seen, taken = datetime.now(UTC), "", list[datetime]()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not any(at >= resumed_at for at in taken):
                 seen += (await loop.sock_recv(reader, 65536)).decode()
                 taken = [

@@ -59,6 +59,7 @@ async def test_reads_are_answered_from_memory_while_the_database_is_away(
     async with control_room(url) as api:
         btc, eth = (await api.add()).json(), (await api.add(symbol="ETHUSDT")).json()
         await api.until_state(eth["id"], "pending")
+        await api.until_restored()
         before = await api.http.get(PATH)
         assert "x-served-from" not in before.headers
         await own_postgres.stop()
@@ -106,7 +107,7 @@ async def test_a_silent_database_does_not_hold_up_the_probes(
         proxy = await open_proxy("127.0.0.1", port)
         url = f"postgresql://postgres@127.0.0.1:{proxy.port}{urlsplit(database_url).path}"
         async with control_room(url) as api:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while (await api.http.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - HTTP
                     await asyncio.sleep(0.02)
             await proxy.stall()

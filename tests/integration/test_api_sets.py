@@ -206,6 +206,8 @@ async def test_wait_with_a_whole_set_is_for_what_stood_before_too(api: Api) -> N
 
 async def test_wait_ends_with_what_there_is(api: Api) -> None:
     """A venue that says nothing holds nobody up for longer than was asked."""
+    asked = (await api.add(category="linear")).json()
+    await api.until_state(asked["id"], "pending")
     answer = await put(api, "s", ticker(), wait=0.05)
     assert answer.json()["added"][0]["state"] == "pending"
     is_problem(await put(api, "s", ticker(), wait=31), 422, "field_invalid")

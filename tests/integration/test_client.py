@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -27,6 +27,7 @@ from support.delivery_rig import (
 )
 from support.proxy import TcpProxy, address, through
 from ws_gateway.client import Event, Gap, consume
+from ws_gateway.client.link import Link
 from ws_gateway.config import QueueType
 from ws_gateway.domain.event import GapReason
 from ws_gateway.domain.topic import Category, parse_topic
@@ -37,6 +38,20 @@ SPOT = parse_topic("publicTrade.BTCUSDT", Category.SPOT)
 SECONDS = 30.0
 
 OpenProxy = Callable[[str, int], Awaitable[TcpProxy]]
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the queues that consumers read by now, once for each connection."""
+    queues: list[str] = []
+    begin = Link.begin
+
+    async def noted(link: Link, offset: int | datetime | None) -> None:
+        await begin(link, offset)
+        queues.append(link._source.queue)
+
+    monkeypatch.setattr(Link, "begin", noted)
+    return queues
 
 
 @dataclass
@@ -70,6 +85,21 @@ class Desk:
                 while found != count:
                     answer = await channel.queue_declare(self.queue(), passive=True)
                     found = answer.message_count
+        finally:
+            await connection.close()
+
+    async def until_gone(self, queue: str) -> None:
+        """Wait until a queue that was somebody's own is no more."""
+        connection = await aiormq.connect(self.url)
+        try:
+            async with asyncio.timeout(SECONDS):
+                while True:
+                    channel = await connection.channel()
+                    with suppress(aiormq.exceptions.ChannelLockedResource):  # while it stands
+                        await channel.queue_declare(queue, passive=True)
+                    await asyncio.sleep(0.05)
+        except aiormq.exceptions.ChannelNotFoundEntity:
+            return
         finally:
             await connection.close()
 
@@ -468,7 +498,7 @@ async def test_orders_that_the_own_queue_had_no_room_for_are_told(
 
 @pytest.mark.parametrize("is_own", [True, False])
 async def test_reconnect_loses_and_repeats_nothing(
-    desk: Desk, open_proxy: OpenProxy, *, is_own: bool
+    desk: Desk, open_proxy: OpenProxy, begun: list[str], *, is_own: bool
 ) -> None:
     """Resets and an outage in the middle of the flow: every event once, in order, no gap."""
     proxy = await open_proxy(*address(desk.url, 5672))
@@ -479,8 +509,7 @@ async def test_reconnect_loses_and_repeats_nothing(
         on_gap=gaps.append,
     )
     reader = asyncio.create_task(take(events, 1200))
-    await eventually(lambda: proxy.accepted == 1)
-    await asyncio.sleep(0.2)
+    await eventually(lambda: bool(begun))
     for number in range(1, 1301):
         desk.feed(number, number)
         if number in (300, 600):
@@ -497,7 +526,9 @@ async def test_reconnect_loses_and_repeats_nothing(
     assert proxy.accepted >= 3
 
 
-async def test_own_queue_that_expired_meanwhile_is_told(desk: Desk, open_proxy: OpenProxy) -> None:
+async def test_own_queue_that_expired_meanwhile_is_told(
+    desk: Desk, open_proxy: OpenProxy, begun: list[str]
+) -> None:
     """What came while no queue stood is told at once, not when the next order comes."""
     proxy = await open_proxy(*address(desk.url, 5672))
     gaps: list[Gap] = []
@@ -509,10 +540,9 @@ async def test_own_queue_that_expired_meanwhile_is_told(desk: Desk, open_proxy: 
         on_gap=gaps.append,
     )
     reader = asyncio.create_task(take(events, 1))
-    await eventually(lambda: proxy.accepted == 1)
-    await asyncio.sleep(1.5)
+    await eventually(lambda: bool(begun))
     await proxy.cut()
-    await asyncio.sleep(1.5)
+    await desk.until_gone(begun[0])
     desk.rig.feed(3, ORDERS, symbol="BTCUSDT")
     await desk.rig.until_delivered()
     await proxy.restore()
@@ -547,14 +577,13 @@ async def test_open_event_is_not_given_twice_after_a_reconnect(
     await desk.until_waiting(0)
 
 
-async def test_black_hole_is_noticed(desk: Desk, open_proxy: OpenProxy) -> None:
+async def test_black_hole_is_noticed(desk: Desk, open_proxy: OpenProxy, begun: list[str]) -> None:
     """A connection on which every byte vanishes is given up by heartbeats."""
     proxy = await open_proxy(*address(desk.url, 5672))
     url = f"{through(desk.url, proxy)}?heartbeat=1"
     desk.feed(1, 1)
     reader = asyncio.create_task(take(desk.consume(amqp_url=url, queue=desk.queue()), 2))
-    await eventually(lambda: proxy.accepted == 1)
-    await asyncio.sleep(0.5)
+    await eventually(lambda: bool(begun))
     await proxy.stall()
     desk.feed(2, 2)
     await asyncio.sleep(5)
@@ -562,13 +591,14 @@ async def test_black_hole_is_noticed(desk: Desk, open_proxy: OpenProxy) -> None:
     assert facts(await reader) == [1, 2]
 
 
-async def test_without_reconnect_a_loss_is_raised(desk: Desk, open_proxy: OpenProxy) -> None:
+async def test_without_reconnect_a_loss_is_raised(
+    desk: Desk, open_proxy: OpenProxy, begun: list[str]
+) -> None:
     """Who wants to know is told."""
     proxy = await open_proxy(*address(desk.url, 5672))
     events = desk.consume(amqp_url=through(desk.url, proxy), reconnect=False)
     reader = asyncio.create_task(take(events, 1))
-    await eventually(lambda: proxy.accepted == 1)
-    await asyncio.sleep(0.2)
+    await eventually(lambda: bool(begun))
     await proxy.cut()
     with pytest.raises(BrokerLost):
         await reader
@@ -579,8 +609,7 @@ async def test_queue_that_is_deleted_is_read_again_when_it_stands(desk: Desk) ->
     desk.feed(1, 1)
     reader = asyncio.create_task(take(desk.consume(queue=desk.queue()), 2))
     await desk.rig.until_delivered()
-    await eventually(lambda: not reader.done())
-    await asyncio.sleep(0.3)
+    await desk.until_waiting(0)  # the reader has it
     connection = await aiormq.connect(desk.url)
     channel = await connection.channel()
     await channel.queue_delete(desk.queue())
@@ -607,10 +636,10 @@ async def test_a_replay_of_a_queue_that_is_no_stream_says_what_it_needs(desk: De
         await asyncio.wait_for(take(reading, 1), 10)
 
 
-async def test_cancellation_closes_everything(desk: Desk) -> None:
+async def test_cancellation_closes_everything(desk: Desk, begun: list[str]) -> None:
     """A cancelled consumer leaves no task, no connection and no queue behind."""
     reader = asyncio.create_task(take(desk.consume(), 1))
-    await asyncio.sleep(0.5)
+    await eventually(lambda: bool(begun))
     reader.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reader
@@ -666,7 +695,7 @@ async def test_stream_is_replayed_from_a_time_and_goes_on_through_a_reconnect(
 
 
 async def test_stream_that_brought_nothing_yet_goes_on_from_its_beginning(
-    amqp_url: str, amqp_prefix: str, open_proxy: OpenProxy
+    amqp_url: str, amqp_prefix: str, open_proxy: OpenProxy, begun: list[str]
 ) -> None:
     """What comes while the first connection is lost is not skipped."""
     async with delivering(amqp_url, amqp_prefix, queue_type=QueueType.STREAM) as rig:
@@ -675,13 +704,12 @@ async def test_stream_that_brought_nothing_yet_goes_on_from_its_beginning(
         proxy = await open_proxy(*address(amqp_url, 5672))
         events = desk.consume(amqp_url=through(amqp_url, proxy), queue=desk.queue())
         reader = asyncio.create_task(take(events, 5))
-        await eventually(lambda: proxy.accepted == 1)
-        await asyncio.sleep(0.5)
+        await eventually(lambda: bool(begun))
         await proxy.cut()
         desk.feed(1, 4)
         await rig.until_delivered()
         await proxy.restore()
-        await eventually(lambda: proxy.accepted == 2)
+        await eventually(lambda: len(begun) == 2)
         desk.feed(5, 5)
         assert facts(await reader) == [1, 2, 3, 4, 5]
 
@@ -695,3 +723,40 @@ async def test_ticker_of_another_class_is_not_taken(desk: Desk) -> None:
             desk.rig.feed(1, TICKER)
             await asyncio.sleep(0.005)
     assert {one.event_type for one in await reader} == {"ticker"}
+
+
+async def test_a_stream_that_was_deleted_and_made_anew_is_read_from_its_beginning(
+    amqp_url: str, amqp_prefix: str
+) -> None:
+    """Its offsets count from 0 again, so the reader's own would hide what comes until then."""
+    async with delivering(amqp_url, amqp_prefix, queue_type=QueueType.STREAM) as rig:
+        await rig.until_ready()
+        desk = Desk(rig, amqp_url, amqp_prefix)
+        desk.feed(1, 50)
+        await rig.until_delivered()
+        gaps: list[Gap] = []
+        seen: list[Any] = []
+
+        async def read() -> None:
+            since = datetime.fromtimestamp(0, UTC)
+            async for event in desk.consume(since=since, on_gap=gaps.append, connect_seconds=4):
+                seen.append(event.payload)  # noqa: PERF401 - they are looked at meanwhile
+
+        def numbers() -> list[int]:
+            return [one for one in seen if isinstance(one, int)]  # markers have none
+
+        reader = asyncio.create_task(read())
+        try:
+            await eventually(lambda: numbers() == list(range(1, 51)))
+            connection = await aiormq.connect(amqp_url)
+            await (await connection.channel()).queue_delete(desk.queue())
+            await connection.close()
+            desk.feed(51, 60)  # comes back unroutable, so the gateway declares the stream again
+            await rig.until_delivered()
+            await eventually(lambda: numbers() == list(range(1, 61)))
+            assert "expired" in [gap.reason for gap in gaps]
+            desk.feed(61, 61)
+            await eventually(lambda: numbers() == list(range(1, 62)))
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from rabbitmq_node import PrivateNode
 from support.amqp_names import exchange_name
+from support.backlog_stage import settle
 from support.delivery_rig import eventually
 from support.memory_queues import MemoryQueues
 from support.memory_store import MemorySubscriptions
@@ -53,14 +54,14 @@ class Stage:
     async def want(self, service: str, *topics: Topic) -> list[Subscription]:
         """Store dedicated wishes and wait until the queues stand."""
         rows = [await self.store.add(one, service, "x", Delivery.DEDICATED) for one in topics]
-        await self.steward.settle()
+        await settle(self.steward)
         return [row for row, _ in rows]
 
     async def leave(self, rows: Iterable[Subscription]) -> None:
         """Remove wishes and wait until the broker follows."""
         for row in rows:
             await self.store.remove(row.id)
-        await self.steward.settle()
+        await settle(self.steward)
 
     async def publish(self, *keys: str) -> None:
         """Publish one message per routing key."""
@@ -116,7 +117,7 @@ async def staged(
     running = asyncio.create_task(steward.run(), name="steward")
     connection = await aiormq.connect(direct_url or url)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not steward.is_connected:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.01)
         channel = await connection.channel()
@@ -245,7 +246,7 @@ async def test_a_broker_lost_while_a_queue_is_made_leaves_no_queue_without_a_beg
             await eventually(lambda: stage.begun == [BTC])
             await stage.publish("orderbook.linear.BTCUSDT")
             assert await stage.drain("alpha.orderbook") == ["orderbook.linear.BTCUSDT"]
-            await stage.steward.settle()
+            await settle(stage.steward)
             assert (stage.begun, stage.emptied) == ([BTC], [])
             await stage.leave(await _all(store))
 
@@ -263,7 +264,7 @@ async def test_what_happened_while_the_gateway_was_away_is_made_up_for(
     await store.remove(btc.id)
     await store.remove(order.id)
     async with staged(amqp_url, amqp_prefix, ledger, store) as second:
-        await second.steward.settle()
+        await settle(second.steward)
         await second.publish("orderbook.linear.BTCUSDT", "orderbook.linear.ETHUSDT")
         assert await second.drain("alpha.orderbook") == ["orderbook.linear.ETHUSDT"]
         assert second.begun == []
@@ -334,7 +335,7 @@ async def test_many_bindings_take_the_time_they_need(
         async with staged(through(amqp_url, proxy), amqp_prefix, store=store) as stage:
             connections = proxy.accepted
             await stage.want("alpha", *topics)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while len(stage.begun) < len(topics):  # noqa: ASYNC110 - nothing tells
                     await asyncio.sleep(0.05)
             assert proxy.accepted == connections

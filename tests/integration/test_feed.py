@@ -31,7 +31,7 @@ async def test_connections_exist_only_while_something_is_wanted_of_them() -> Non
         assert len(venue.connections) == 1
         stage.feed.drop([LINEAR_BOOK])
         await eventually(lambda: venue.connections == [])
-        assert stage.feed.connections() == []
+        await eventually(lambda: stage.feed.connections() == [])
         assert (LINEAR_BOOK, State.REMOVED, None) in stage.changes
 
 
@@ -120,6 +120,12 @@ async def test_a_wrong_secret_is_told_in_the_venues_words_without_hammering() ->
     ):
         stage.feed.want([ORDERS, TICKER])
         await stage.more([TICKER], 5)
+        await eventually(
+            lambda: (
+                (private := stage.connection("private")) is not None
+                and private.connection_status is SessionState.BACKING_OFF
+            )
+        )
         status = stage.connection("private")
         assert status is not None
         assert status.last_error is not None
@@ -152,6 +158,7 @@ async def test_a_connection_tells_its_state() -> None:
     async with running() as venue, feeding(venue.ws_url) as stage:
         stage.feed.want([TICKER, LINEAR_BOOK])
         await stage.more([TICKER])
+        await eventually(lambda: stage.is_active(TICKER, LINEAR_BOOK))
         status = stage.connection("linear")
         assert status is not None
         assert status.connection_status is SessionState.STREAMING

@@ -14,6 +14,7 @@ import pytest
 
 from bybit_sim import Simulator
 from support.feed_stage import QUICK, FeedStage, feeding
+from support.programs import crowd
 from support.proxy import TcpProxy, through
 from support.scripted_venue import book, ticker
 from support.sim_client import LINEAR, eventually, running
@@ -77,7 +78,7 @@ async def test_delays_start_anew_after_a_good_message() -> None:
                 await venue.drop_connections(LINEAR)
                 await stage.more([TICKER], 1)
                 took.append(time.monotonic() - started)
-            assert min(took) < 0.4
+            assert min(took) < 0.4 * crowd()
 
 
 async def test_a_network_that_swallows_everything_is_noticed(open_proxy: OpenProxy) -> None:
@@ -179,10 +180,12 @@ async def test_stopping_while_backing_off() -> None:
     """A long delay is not waited for."""
     async with feeding("ws://127.0.0.1:1", backoff_base=60, backoff_cap=60) as feed:
         feed.feed.want([TICKER])
-        await asyncio.sleep(0.1)
-        status = feed.connection("linear")
-        assert status is not None
-        assert status.connection_status is SessionState.BACKING_OFF
+        await eventually(
+            lambda: (
+                (status := feed.connection("linear")) is not None
+                and status.connection_status is SessionState.BACKING_OFF
+            )
+        )
 
 
 async def test_stopping_while_the_login_is_unanswered() -> None:

@@ -43,7 +43,7 @@ async def reconciling(
         PostgresSubscriptions(pool), feed, POLICY, interval_seconds=interval_seconds
     )
     feed.observer = reconciler
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
         group.create_task(reconciler.run())
         hearing = LedgerChanges(url, rng=Random(1))
         task = group.create_task(hearing.run(reconciler)) if listens else None
@@ -72,7 +72,7 @@ async def until_listening(pool: asyncpg.Pool, besides: int = 0) -> int:
         SELECT pid FROM pg_stat_activity WHERE datname = current_database()
         AND query LIKE 'LISTEN%' AND state = 'idle' AND pid <> $1
     """
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             pid = await pool.fetchval(statement, besides)
             if pid is not None:
@@ -205,7 +205,7 @@ async def test_a_state_that_others_wrote_is_put_right_and_the_filter_never_belie
             return str(await pool.fetchval("SELECT state FROM subscriptions"))
 
         async def put_right() -> None:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while await stored() != "active":  # noqa: ASYNC110 - nothing tells
                     await asyncio.sleep(0.01)
 

@@ -66,7 +66,7 @@ async def test_an_alert_of_the_monitor_is_one_until_it_clears(
     async with watching(amqp_url, amqp_prefix) as stage, scraping(stage) as http:
 
         async def until_alert(standing: int) -> Scraped:
-            async with asyncio.timeout(25):
+            async with asyncio.timeout(60):
                 while True:
                     told = await scrape(http)
                     if told.value("ws_gateway_queue_alert", **alert) == standing:

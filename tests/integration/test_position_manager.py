@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from decimal import Decimal
@@ -30,6 +31,9 @@ from support.position_desk import (
 from support.programs import until
 
 _serial = count(1)
+
+FIRST = 200
+"""So many of a busy queue's events come before the rest."""
 
 
 @pytest.fixture
@@ -240,7 +244,7 @@ async def test_an_envelope_of_a_later_version_ends_it_and_stays_in_the_queue(
     """Nobody knows what it says, so nothing is guessed and nothing is lost."""
     await desk.publish(state(1) | {"schema": 2})
     async with desk.manager(tmp_path) as program:
-        assert await program.ended(20) == 2
+        assert await program.ended(30) == 2
     assert "version 2" in program.words
     assert "Traceback" not in program.words
     await desk.until_waiting(1)
@@ -253,7 +257,7 @@ async def test_without_its_settings_or_its_queue_it_says_so(
     """One sentence, exit code 2."""
     await delete_topology(amqp_url, desk.prefix)
     async with desk.manager(tmp_path) as program:
-        assert await program.ended(20) == 2
+        assert await program.ended(30) == 2
     assert f"{desk.prefix}.position" in program.words
     assert "Traceback" not in program.words
 
@@ -296,7 +300,7 @@ async def test_killed_before_the_commit_the_event_is_still_in_the_queue(
     async with desk.manager(tmp_path) as program, desk.database.transaction():
         await desk.database.execute("LOCK TABLE positions IN ACCESS EXCLUSIVE MODE")
         await desk.publish(state(1))
-        await until(is_writing, seconds=20, what="it writes, and waits for the table")
+        await until(is_writing, seconds=40, what="it writes, and waits for the table")
         await program.kill()
         await desk.until_waiting(1)
     async with desk.manager(tmp_path):
@@ -310,13 +314,18 @@ async def test_killed_in_the_middle_nothing_is_lost_and_nothing_goes_back(
 ) -> None:
     """`kill -9`, alone or beside another: what was not acknowledged comes again."""
     events = _busy(1_500, seed=instances)
-    await desk.publish(*events)
+    await desk.publish(*events[:FIRST])
     async with desk.manager(tmp_path, "--shared") as doomed:
-        await until(lambda: _stored_some(desk), seconds=20, what="something is stored")
+        await until(lambda: _stored_some(desk), seconds=40, what="something is stored")
+        doomed.process.send_signal(signal.SIGSTOP)  # it is not to be done before the kill
+        await desk.publish(*events[FIRST:])
         if instances == 1:
             await doomed.kill()
             assert await desk.rows() != latest(events)
         async with desk.manager(tmp_path, "--shared") as survivor:
+            if instances == 2:
+                await desk.until_read_by(2)
+                doomed.process.send_signal(signal.SIGCONT)
             await doomed.kill()
             await desk.until_rows(latest(events))
             assert await survivor.terminate() == 0, survivor.words
@@ -344,10 +353,14 @@ async def test_told_to_end_in_the_middle_it_ends_well_and_the_next_one_goes_on(
 ) -> None:
     """What it had not stored is in the queue again at once."""
     events = _busy(1_500, seed=4)
-    await desk.publish(*events)
+    await desk.publish(*events[:FIRST])
     async with desk.manager(tmp_path, "--shared") as first:
-        await until(lambda: _stored_some(desk), seconds=20, what="something is stored")
-        assert await first.terminate(5) == 0, first.words
+        await until(lambda: _stored_some(desk), seconds=40, what="something is stored")
+        first.process.send_signal(signal.SIGSTOP)  # it is not to be done before it is told
+        await desk.publish(*events[FIRST:])
+        first.process.send_signal(signal.SIGTERM)
+        first.process.send_signal(signal.SIGCONT)
+        assert await first.ended() == 0, first.words
     assert await desk.waiting() > 0
     assert first.words.rstrip().endswith("stopped")
     async with desk.manager(tmp_path, "--shared"):
@@ -361,7 +374,7 @@ async def test_postgresql_that_goes_away_is_waited_for(
     desk, events = kept_with_others, _busy(600, seed=5)
     await desk.publish(*events)
     for _ in range(3):
-        await until(lambda: _stored_some(desk), seconds=20, what="something is stored")
+        await until(lambda: _stored_some(desk), seconds=40, what="something is stored")
         cut = await desk.database.fetch(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"

@@ -51,7 +51,7 @@ async def test_example_prints_what_is_delivered(
         try:
             assert process.stdout is not None
             lines: list[list[str]] = []
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while len(lines) < 5:
                     lines.append((await process.stdout.readline()).decode().split())
         finally:

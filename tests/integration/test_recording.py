@@ -99,7 +99,7 @@ async def test_the_simulator_plays_a_recording_to_another_feed(tmp_path: Path) -
         assert playback is not None
         again = asyncio.create_task(want_as_recorded(stage))
         stage.feed.want(ALL)
-        await eventually(lambda: playback.is_over, seconds=30)
+        await eventually(lambda: playback.is_over)
         last = {topic: story(live.outlet.taken, topic)[-1] for topic in ALL}
         await eventually(
             lambda: all(story(stage.outlet.taken, topic)[-1] == last[topic] for topic in ALL)
@@ -114,7 +114,7 @@ async def test_the_simulator_plays_a_recording_to_another_feed(tmp_path: Path) -
 
 async def want_as_recorded(stage: FeedStage) -> None:
     """Drop the ticker and want it again, as the recorded services did."""
-    await eventually(lambda: len(stage.quarantined) > 0, seconds=30)
+    await eventually(lambda: len(stage.quarantined) > 0)
     await stage.more(ALL)
     stage.feed.drop([TICKER])
     await asyncio.sleep(0.1)
@@ -206,7 +206,6 @@ async def test_the_simulator_plays_private_frames_to_who_logs_in(tmp_path: Path)
             told = story(live.outlet.taken, topic)
             await eventually(
                 lambda topic=topic, told=told: story(stage.outlet.taken, topic) == told,  # type: ignore[misc]
-                seconds=20,
             )
 
 
@@ -225,7 +224,7 @@ async def test_a_playback_goes_on_without_what_the_client_never_asks_for(tmp_pat
     ):
         stage.feed.want([TRADES])
         told = story(live.outlet.taken, TRADES)
-        await eventually(lambda: story(stage.outlet.taken, TRADES) == told, seconds=20)
+        await eventually(lambda: story(stage.outlet.taken, TRADES) == told)
         playback = venue.playback
         assert playback is not None
         await eventually(lambda: playback.is_over)

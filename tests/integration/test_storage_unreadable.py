@@ -179,13 +179,13 @@ async def test_a_mistyped_row_does_not_end_the_keeper_of_queues(
     connection = await aiormq.connect(amqp_url)
     try:
         queue = names.dedicated("good", TRADES.event_class)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while queue not in keeper.standing and not running.done():  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.01)
         assert not running.done(), running
         assert list(keeper.wanted) == [queue]
         await store.remove(row.id)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await ledger.declared() and not running.done():
                 steward.wishes_changed()
                 await asyncio.sleep(0.05)

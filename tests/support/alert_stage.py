@@ -55,7 +55,7 @@ async def fault(venue: Venue, name: str, **parameters: object) -> None:
 
 
 async def _ask(venue: Venue, path: str, body: Mapping[str, object]) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
         answer = await http.post(f"http://127.0.0.1:{venue.port}/sim/{path}", json=body)
     assert answer.status_code == 200, answer.text
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from random import Random
 
 import aiormq
 from aiormq.abc import DeliveredMessage
 
-from support.delivery_rig import Rig, delivering, eventually
+from support.delivery_rig import Rig, delivering, eventually, until_stands
 from support.memory_queues import MemoryQueues
 from support.memory_store import MemorySubscriptions
 from ws_gateway.config import QueueType
@@ -41,7 +41,7 @@ class BacklogStage:
     async def want(self, service: str, topic: Topic, delivery: Delivery) -> None:
         """Let a service ask for a topic, and wait until its queue was looked at."""
         await self.store.add(topic, service, "x", delivery)
-        await self.steward.settle()
+        await settle(self.steward)
         await eventually(
             lambda: any(service in one.services and one.depth is not None for one in self.seen)
         )
@@ -111,10 +111,21 @@ async def watching(
             assert not running.done(), running
             for row in await store.page(SubscriptionFilter(), after=None, limit=100):
                 await store.remove(row.id)
-            await steward.settle()
+            await settle(steward)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+
+
+async def settle(steward: QueueSteward) -> None:
+    """Wait until queues and bindings are in step; the steward's own wait ends after a second."""
+    async with asyncio.timeout(30):
+        while True:
+            settled = steward._settled
+            steward.wishes_changed()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(settled.wait(), 1)
+                return
 
 
 @asynccontextmanager
@@ -123,6 +134,7 @@ async def slow_consumer(url: str, queue: str, seconds_each: float) -> AsyncItera
     pause = [seconds_each]
     connection = await aiormq.connect(url)
     waiting: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
+    await until_stands(connection, queue)
     channel = await connection.channel()
     await channel.basic_qos(prefetch_count=50)
     await channel.basic_consume(queue, waiting.put)

@@ -22,8 +22,8 @@ from chromium import BROWSERS, find_browser
 from support.needs import skip_without
 from support.programs import until
 
-START_SECONDS = 30.0
-ANSWER_SECONDS = 20.0
+START_SECONDS = 60.0
+ANSWER_SECONDS = 60.0
 
 _OPTIONS = (
     "--headless=new",
@@ -102,7 +102,7 @@ class Page:
         found = await self.value(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''")
         return str(found)
 
-    async def until(self, script: str, *, seconds: float = 15, what: str = "") -> float:
+    async def until(self, script: str, *, seconds: float = 60, what: str = "") -> float:
         """Wait until an expression is true; answers how long that took, in seconds."""
         began = time.monotonic()
 
@@ -122,7 +122,7 @@ class Page:
             raise AssertionError(f"{exc}; the page shows:\n{shown}\n{self.errors}") from None
         return time.monotonic() - began
 
-    async def until_text(self, selector: str, words: str, *, seconds: float = 15) -> float:
+    async def until_text(self, selector: str, words: str, *, seconds: float = 60) -> float:
         """Wait until an element shows some words."""
         script = (
             f"[...document.querySelectorAll({json.dumps(selector)})]"

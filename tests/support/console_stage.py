@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import httpx
 
 from support.browser import Page, browsing
-from support.programs import API_KEY, Gateway, Venue
+from support.programs import API_KEY, Gateway, Venue, crowd
 from support.site import Site
 
 SHOWN_SECONDS = 5.0
@@ -19,15 +18,6 @@ SHOWN_SECONDS = 5.0
 
 SHOTS = Path(__file__).resolve().parents[2] / ".dev" / "shots"
 """Where pictures of the page are left for people to look at."""
-
-
-def crowd() -> float:
-    """Say how many times more time than on a free machine things may take.
-
-    Tests that run at the same time count from their start; the load is of the last minute.
-    """
-    beside = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    return max(1.0, max(os.getloadavg()[0], beside) / (os.cpu_count() or 1))
 
 
 def in_time(seconds: float) -> bool:
@@ -52,7 +42,7 @@ async def _venue(
     venue: Venue, method: str, name: str, body: dict[str, Any] | None = None
 ) -> httpx.Response:
     url = venue.url.replace("ws:", "http:")
-    async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
         return await http.request(method, f"/sim/faults/{name}", json=body)
 
 
@@ -91,7 +81,7 @@ async def enter(page: Page, key: str) -> None:
     await page.until("document.body.dataset.link === 'live'")
 
 
-async def verdict(page: Page, word: str, *, seconds: float = 20) -> float:
+async def verdict(page: Page, word: str, *, seconds: float = 60) -> float:
     """Wait until the page says how everything is; answers how long that took."""
     return await page.until(
         f"document.getElementById('verdict-word').innerText === {word!r}",

@@ -17,6 +17,7 @@ from support.contract import assert_message
 from ws_gateway.client.continuity import ContinuityChecker
 
 MARKERS = frozenset({"gap", "resumed"})
+PATIENCE_SECONDS = 30.0
 
 
 @dataclass(slots=True)
@@ -60,7 +61,7 @@ class Consumer:
         self,
         holds: Callable[[dict[str, Any]], object],
         *,
-        seconds: float = 10,
+        seconds: float = PATIENCE_SECONDS,
         after: int = 0,
     ) -> dict[str, Any]:
         """Wait for an event that was received behind the first `after` ones; answers it."""
@@ -81,7 +82,10 @@ class Consumer:
             ) from None
 
     async def until_flows(
-        self, *streams: tuple[str | None, str], after: int | None = None, seconds: float = 10
+        self,
+        *streams: tuple[str | None, str],
+        after: int | None = None,
+        seconds: float = PATIENCE_SECONDS,
     ) -> None:
         """Wait for a fact (not a marker) of each (category, topic) that comes from now on."""
         begin = len(self.events) if after is None else after
@@ -93,6 +97,24 @@ class Consumer:
                     and (category is None or event["category"] == category)
                 ),
                 seconds=seconds,
+                after=begin,
+            )
+
+    async def until_now(self, *streams: tuple[str | None, str]) -> None:
+        """Wait until each (category, topic) was told up to the present.
+
+        A queue may hold what is older: what the gateway itself received after this call stands
+        behind everything that it told before.
+        """
+        now_us, begin = time.time_ns() // 1000, len(self.events)
+        for category, topic in streams:
+            await self.until(
+                lambda event, category=category, topic=topic: (  # type: ignore[misc]
+                    event["kind"] not in MARKERS
+                    and event["topic"] == topic
+                    and category in {None, event["category"]}
+                    and event["received_at"] > now_us
+                ),
                 after=begin,
             )
 

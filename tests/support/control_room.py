@@ -71,7 +71,7 @@ class Api:
     def client(self, key: str | None) -> httpx.AsyncClient:
         """Build a client that sends this key, or none at all."""
         headers = {} if key is None else {b"X-API-Key": key.encode()}
-        return httpx.AsyncClient(base_url=self.url, headers=headers)
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30)
 
     async def make_key(self, **body: Any) -> dict[str, Any]:
         """Make a key; it may do what a service needs where nothing else is said."""
@@ -92,9 +92,17 @@ class Api:
         items: list[dict[str, Any]] = answer.json()["items"]
         return items
 
+    async def until_restored(self) -> None:
+        """Wait until the ledger was read once."""
+        async with asyncio.timeout(30):
+            while True:
+                if (await self.http.get("/api/v1/connections")).json()["is_restored"]:
+                    return
+                await asyncio.sleep(0.01)
+
     async def until_state(self, subscription_id: str, state: str) -> dict[str, Any]:
-        """Read one until it has a state, at most twenty seconds."""
-        async with asyncio.timeout(20):
+        """Read one until it has a state, at most thirty seconds."""
+        async with asyncio.timeout(30):
             while True:
                 body: dict[str, Any] = (await self.http.get(f"{PATH}/{subscription_id}")).json()
                 if body["state"] == state:
@@ -138,7 +146,7 @@ async def control_room(
     async with (
         asyncio.TaskGroup() as group,
         served(app) as url,
-        httpx.AsyncClient(base_url=url, headers=headers) as http,
+        httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as http,
     ):
         group.create_task(reconciler.run())
         hearing = group.create_task(LedgerChanges(database_url, rng=Random(1)).run(reconciler))

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 import aiormq
-from aiormq.abc import DeliveredMessage
+from aiormq.abc import AbstractConnection, DeliveredMessage
 
 from support.contract import assert_envelope
 from ws_gateway.client.continuity import ContinuityChecker
@@ -201,10 +201,11 @@ class Consumer:
 
 @asynccontextmanager
 async def consuming(url: str, queue: str) -> AsyncIterator[Consumer]:
-    """Consume a queue, over a connection of its own, for as long as the block lasts."""
+    """Consume a queue, once it stands, over a connection of its own while the block lasts."""
     consumer = Consumer()
     connection = await aiormq.connect(url)
     try:
+        await until_stands(connection, queue)
         channel = await connection.channel()
 
         async def take(message: DeliveredMessage) -> None:
@@ -214,6 +215,20 @@ async def consuming(url: str, queue: str) -> AsyncIterator[Consumer]:
         yield consumer
     finally:
         await connection.close()
+
+
+async def until_stands(connection: AbstractConnection, queue: str) -> None:
+    """Wait until a queue is there: on a busy broker it may come after the wish was answered."""
+    async with asyncio.timeout(30):
+        while True:
+            channel = await connection.channel()
+            try:
+                await channel.queue_declare(queue, passive=True)
+            except aiormq.exceptions.ChannelNotFoundEntity:
+                await asyncio.sleep(0.05)
+            else:
+                await channel.close()
+                return
 
 
 async def eventually(holds: Callable[[], bool], seconds: float = 30.0) -> None:

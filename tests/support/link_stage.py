@@ -9,6 +9,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from pamqp.header import ContentHeader
+
 from support.delivery_rig import NoVenue
 from ws_gateway.config import QueueType
 from ws_gateway.delivery.line import PublisherSettings
@@ -30,6 +32,7 @@ class Broker(Link):
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
+        self.resent: list[str] = []
 
     @property
     def is_writable(self) -> bool:
@@ -40,6 +43,11 @@ class Broker(Link):
         """Read the bodies out of whole frames."""
         while frames:
             kind, size = frames[0], int.from_bytes(frames[3:7])
+            if kind == 2:
+                header = ContentHeader()
+                header.unmarshal(frames[7 : 7 + size])
+                if header.properties.headers == {"resent": True}:
+                    self.resent.append(str(header.properties.message_id))
             if kind == 3:
                 self.bodies.append(json.loads(frames[7 : 7 + size]))
             frames = frames[8 + size :]

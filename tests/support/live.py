@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 LIVE = "/api/v1/live"
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 
 
 async def events(answer: httpx.Response) -> AsyncIterator[tuple[str, Any]]:

@@ -204,8 +204,9 @@ class Received:
 
 UNKEPT_MS = 40
 """What the venue stamped so shortly before a kill may be on its way (25 ms were seen where others
-work too), or read and not on disk yet (6 ms were seen, beside a broker known to be away). Of that
-only a state is gone that another one replaced before the successor read REST."""
+work too, and more where more do), or read and not on disk yet (6 ms were seen, beside a broker
+known to be away). Of that only a state is gone that another one replaced before the successor read
+REST."""
 
 
 @dataclass
@@ -215,6 +216,7 @@ class Comparison:
     Attributes:
         sent: facts that had to arrive.
         lost: those that did not.
+        unkept_ms: how long before the kill that may have begun.
         excused: states told while no gateway listened; each run of them lies between two epochs.
         disordered: facts that came behind a later one of their topic.
         lost_at: topic and time, by the venue's clock in ms, of each lost one.
@@ -224,13 +226,18 @@ class Comparison:
     sent: int = 0
     lost: int = 0
     excused: int = 0
+    unkept_ms: float = 0.0
     disordered: int = 0
     lost_before_kill_ms: list[int] = field(default_factory=list)
     lost_at: list[tuple[str, int]] = field(default_factory=list)
 
 
 def compare(
-    told: dict[str, list[Told]], received: Received, *, killed_at_ms: int | None = None
+    told: dict[str, list[Told]],
+    received: Received,
+    *,
+    killed_at_ms: int | None = None,
+    unkept_ms: float = UNKEPT_MS,
 ) -> Comparison:
     """Hold what was received against what was told.
 
@@ -240,8 +247,9 @@ def compare(
         killed_at_ms: when the gateway was killed, by the venue's clock. What was told after that,
             or just before, and before its successor's first fact was kept by nobody: of an
             order, a position or a wallet REST has the last state alone.
+        unkept_ms: how long just before is.
     """
-    result = Comparison(disordered=received.backwards)
+    result = Comparison(disordered=received.backwards, unkept_ms=unkept_ms)
     for topic, facts in told.items():
         place = {key: number for number, key in enumerate(received.order[topic])}
         highest = -1
@@ -259,7 +267,7 @@ def compare(
                 result.sent += 1
                 continue
             if at is None:
-                unkept_from = None if killed_at_ms is None else killed_at_ms - UNKEPT_MS
+                unkept_from = None if killed_at_ms is None else killed_at_ms - unkept_ms
                 is_after = unkept_from is not None and fact.created_ms > unkept_from
                 is_unheard = is_after and back_at is not None and number < back_at
                 if is_unheard and topic != "execution":  # of those REST has every one

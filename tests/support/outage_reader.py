@@ -116,6 +116,20 @@ async def _leave(connection: aiormq.abc.AbstractConnection) -> None:
         return
 
 
+async def waiting(url: str, reader: Reader) -> int:
+    """Count the messages that the queues have and did not hand out yet."""
+    connection = await aiormq.connect(url)
+    try:
+        channel = await connection.channel()
+        counts = [
+            (await channel.queue_declare(f"{reader.prefix}.{name}", passive=True)).message_count
+            for name in reader.classes
+        ]
+        return sum(count or 0 for count in counts)
+    finally:
+        await connection.close()
+
+
 @asynccontextmanager
 async def reading(url: str, prefix: str, classes: tuple[str, ...]) -> AsyncIterator[Reader]:
     """Read classes meanwhile."""

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 from rabbitmq_node import PrivateNode
 from support import programs
-from support.outage_account import TOPICS, Comparison, Ear, Told, compare, listening
-from support.outage_reader import Reader, reading
+from support.outage_account import TOPICS, UNKEPT_MS, Comparison, Ear, Told, compare, listening
+from support.outage_reader import Reader, reading, waiting
 from support.outage_watch import Watch, watching
-from support.programs import Gateway, Venue, until
+from support.programs import Gateway, Venue, crowd, until
 from support.proxy import TcpProxy, address, through
 from support.site import KEYS, Site
 from ws_gateway.storage.embedded import EmbeddedPostgres
@@ -84,6 +84,7 @@ class OutageStage:
     Attributes:
         watches: one per gateway process.
         killed_at_ms: when the first gateway was killed, None if it was not.
+        unkept_ms: how long before that a fact may be told and not be read yet.
     """
 
     site: Site
@@ -97,6 +98,7 @@ class OutageStage:
     watches: list[Watch] = field(default_factory=list)
     gateways: list[Gateway] = field(default_factory=list)
     killed_at_ms: int | None = None
+    unkept_ms: float = UNKEPT_MS
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     @property
@@ -121,6 +123,7 @@ class OutageStage:
 
     async def kill_gateway(self) -> None:
         """End it without a goodbye."""
+        self.unkept_ms = UNKEPT_MS * crowd()
         self.killed_at_ms = time.time_ns() // 1_000_000
         await self.gateway.kill()
 
@@ -223,8 +226,8 @@ async def run_outage(stage: OutageStage, outage: Outage, seconds: float) -> Figu
     await until_heard(stage, told)
     last = [watch.last for watch in stage.watches]
     await stage.close_gateway()
-    await until_idle(stage.reader)
-    private = compare(told, stage.reader.private, killed_at_ms=stage.killed_at_ms)
+    await until_idle(stage)
+    private = _compared(stage, told)
     figures.private = private
     _sum_up(stage, figures, [one["delivery"] for one in last])
     figures.lost_at = [
@@ -292,21 +295,31 @@ async def _topics(stage: OutageStage) -> list[str]:
             return found
 
 
+def _compared(stage: OutageStage, told: dict[str, list[Told]]) -> Comparison:
+    return compare(
+        told,
+        stage.reader.private,
+        killed_at_ms=stage.killed_at_ms,
+        unkept_ms=stage.unkept_ms,
+    )
+
+
 async def until_heard(stage: OutageStage, told: dict[str, list[Told]]) -> None:
     """Give what was told time to arrive; what does not is for the comparison to say."""
     lost, since = -1, time.monotonic()
     while lost and time.monotonic() < since + _HOPE_SECONDS:
-        found = compare(told, stage.reader.private, killed_at_ms=stage.killed_at_ms)
+        found = _compared(stage, told)
         if found.lost != lost:
             lost, since = found.lost, time.monotonic()
         await asyncio.sleep(0.25)
 
 
-async def until_idle(reader: Reader) -> None:
-    """Wait until nothing came for a while; what is confirmed by then is in the queues."""
+async def until_idle(stage: OutageStage) -> None:
+    """Wait until the queues hold nothing, and nothing came for a while."""
 
     async def idle() -> bool:
-        return time.monotonic() > reader.heard_at + _IDLE_SECONDS
+        is_quiet = time.monotonic() > stage.reader.heard_at + _IDLE_SECONDS
+        return is_quiet and await waiting(stage.node.url, stage.reader) == 0
 
     # No promise of the gateway's: a busy machine's reader may have a minute's backlog before it.
     await until(idle, seconds=180, what="the queues are read to their end")

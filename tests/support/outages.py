@@ -18,7 +18,7 @@ from support.node_control import rabbitmqctl
 from support.outage_stage import Outage, OutageStage
 from support.programs import until
 
-_DRAIN_SECONDS = 15.0
+_DRAIN_SECONDS = 60.0
 _SMALL_DISK = "400k"
 
 

@@ -169,7 +169,7 @@ class PositionDesk:
         )
         return dict(row or {})
 
-    async def until_current(self, seconds: float = 20, **wanted: Any) -> None:
+    async def until_current(self, seconds: float = 60, **wanted: Any) -> None:
         """Wait until the row of BTCUSDT has these values."""
 
         async def has() -> bool:
@@ -186,7 +186,7 @@ class PositionDesk:
         async def are() -> bool:
             return await self.rows(account) == wanted
 
-        await until(are, seconds=30, what=lambda: f"{wanted}")
+        await until(are, seconds=60, what=lambda: f"{wanted}")
 
     async def waiting(self) -> int:
         """Count the messages that nobody holds."""
@@ -199,7 +199,7 @@ class PositionDesk:
         async def is_so() -> bool:
             return await self.waiting() == count
 
-        await until(is_so, seconds=20, what=f"{count} messages wait")
+        await until(is_so, seconds=60, what=f"{count} messages wait")
 
     async def until_read_by(self, count: int) -> None:
         """Wait until so many consumers read the queue."""
@@ -208,7 +208,7 @@ class PositionDesk:
             answer = await self.channel.queue_declare(self.queue, passive=True)
             return answer.consumer_count == count
 
-        await until(is_so, seconds=20, what=f"{count} consumers")
+        await until(is_so, seconds=60, what=f"{count} consumers")
 
     @asynccontextmanager
     async def manager(self, folder: Path, *options: str) -> AsyncIterator[Program]:

@@ -82,7 +82,7 @@ def _venue(
     body = {"path": LINEAR, **parameters}
 
     async def begin(stage: OutageStage) -> None:
-        async with httpx.AsyncClient(base_url=_control(stage), trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=_control(stage), trust_env=False, timeout=30) as http:
             answer = await http.post(f"/sim/faults/{name}", json=body, timeout=30)
             assert answer.status_code == httpx.codes.OK, answer.text
             if then is not None:
@@ -90,12 +90,12 @@ def _venue(
                 assert answer.status_code == httpx.codes.OK, answer.text
 
     async def end(stage: OutageStage) -> None:
-        async with httpx.AsyncClient(base_url=_control(stage), trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=_control(stage), trust_env=False, timeout=30) as http:
             answer = await http.delete(f"/sim/faults/{name}", timeout=30)
             assert answer.status_code == httpx.codes.OK, answer.text
 
     async def effects(stage: OutageStage) -> int:
-        async with httpx.AsyncClient(base_url=_control(stage), trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=_control(stage), trust_env=False, timeout=30) as http:
             return int((await http.get(f"/sim/faults/{name}", timeout=30)).json()["hits"])
 
     return SoakFault(name, "exchange", seconds, begin, end, effects)

@@ -329,7 +329,7 @@ async def test_how_a_process_of_the_demo_ended_is_told(
     command = [sys.executable, "-c", script]
     async with _running("gateway", command, None, log_file, faults) as process:
         if "sleep" in script:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not log_file.stat().st_size:  # noqa: ASYNC110 - no event for it
                     await asyncio.sleep(0.02)
         else:

@@ -81,7 +81,7 @@ def consume(
             be a stream; without `queue` it is the class's own.
         on_gap: called before the event that shows that something is missing: a `gap` marker, or a
             step in the numbers that nothing explains; and after a reconnect that found the own
-            queue gone (`expired`). It may be a coroutine function.
+            queue gone, or a stream made anew (`expired`). It may be a coroutine function.
         acknowledge: `manual` leaves it to `event.ack()` and `event.reject()`.
         prefetch: most events on their way at once.
         is_shared: others read the same queue, or it holds only part of a stream, so that a step
@@ -258,6 +258,7 @@ class _Reader:
             **fields_of(envelope),
             body=message.body,
             redelivered=message.is_redelivered,
+            resent=message.is_resent,
             offset=message.offset,
             settlement=settlement,
         )
@@ -276,3 +277,4 @@ class _Reader:
         if message.offset is not None:
             waiting = [one.offset for one in self._open.values() if one.offset is not None]
             self._position.offset = min(waiting, default=message.offset + 1)
+            self._position.newest = message.offset, message.body

@@ -17,7 +17,7 @@ UNEXPLAINED = "unexplained"
 
 
 EXPIRED = "expired"
-"""Reason of a gap where the consumer's own queue went while it was away, with what it held."""
+"""Reason of a gap where the consumer's own queue, or the stream, went with what it held."""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -134,11 +134,13 @@ class Event(Envelope, frozen=True, kw_only=True):
         settlement: behind `ack` and `reject`.
         body: the message as it came.
         redelivered: the broker gave it to somebody before, who did not acknowledge it.
+        resent: the gateway sends it once more, because it does not know that it arrived.
         offset: its place in a stream queue, None in others.
     """
 
     body: bytes
     redelivered: bool
+    resent: bool
     offset: int | None
     settlement: Settlement
 

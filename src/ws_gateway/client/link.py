@@ -21,6 +21,9 @@ from ws_gateway.errors import BrokerLost, Rejected
 HEARTBEAT_SECONDS = 10
 """Asked of the broker unless the URL names another."""
 
+FIRST = "first"
+"""Where a stream begins."""
+
 _GOODBYE_SECONDS = 1.0
 _ACK_SECONDS = 0.1
 """Longest time that a finished event waits for others to be acknowledged with it."""
@@ -62,13 +65,16 @@ class Position:
     """Where to go on after a reconnect.
 
     Attributes:
-        offset: in a stream queue: a time, an offset, or None for what comes from now on.
+        offset: in a stream queue: a time, an offset, `FIRST`, or None for what comes from now on.
+        newest: offset and body of the last message a stream gave; a stream made anew has another.
         began: when the queue was first consumed.
         is_stream: whether the queue is a stream, None while nobody knows.
-        has_lost_queue: the own queue went, and what it held; not told to the consumer yet.
+        has_lost_queue: the own queue or the stream went, and what it held; not told to the
+            consumer yet.
     """
 
-    offset: int | datetime | None = None
+    offset: int | datetime | str | None = None
+    newest: tuple[int, bytes] | None = None
     began: datetime | None = None
     is_stream: bool | None = None
     has_lost_queue: bool = False
@@ -77,7 +83,7 @@ class Position:
 class Message:
     """A message as it arrived, to be settled over the connection that brought it."""
 
-    __slots__ = ("_link", "_tag", "body", "is_redelivered", "offset")
+    __slots__ = ("_link", "_tag", "body", "is_redelivered", "is_resent", "offset")
 
     def __init__(self, link: Link, delivered: DeliveredMessage) -> None:
         headers = delivered.header.properties.headers or {}
@@ -86,6 +92,7 @@ class Message:
         self._tag = delivered.delivery_tag or 0
         self.body = bytes(delivered.body)
         self.is_redelivered = bool(delivered.redelivered)
+        self.is_resent = headers.get("resent") is True
         self.offset = offset if isinstance(offset, int) else None
 
     @property
@@ -140,7 +147,37 @@ class Link:
             await channel.close()
         return False
 
-    async def begin(self, offset: int | datetime | None) -> None:
+    async def still_holds(self, offset: int, body: bytes, seconds: float) -> bool:
+        """Say whether the stream has this message at this offset, or is beyond it.
+
+        One that was deleted and made anew is silent until it is as long, or has another there.
+
+        Raises:
+            BrokerLost: the connection went away.
+            Rejected: the queue is not there.
+        """
+        came: asyncio.Future[DeliveredMessage] = asyncio.get_running_loop().create_future()
+
+        async def take(message: DeliveredMessage) -> None:
+            if not came.done():
+                came.set_result(message)
+
+        with broker_errors(self._source.missing):
+            channel = await self._connection.channel(publisher_confirms=False)
+            await channel.basic_qos(prefetch_count=1)
+            await channel.basic_consume(
+                self._source.queue, take, arguments={"x-stream-offset": offset}
+            )
+            await asyncio.wait({came}, timeout=seconds)
+            await channel.close()
+        if self._connection.is_closed:
+            raise BrokerLost("the connection was closed")
+        if not came.done():
+            return False
+        found = Message(self, came.result())
+        return found.offset != offset or found.body == body
+
+    async def begin(self, offset: int | datetime | str | None) -> None:
         """Set up the queue and consume it, a stream from an offset.
 
         Raises:

@@ -9,11 +9,13 @@ from datetime import UTC, datetime
 from random import SystemRandom
 from uuid import uuid4
 
-from ws_gateway.client.link import Link, Message, Position, Source, open_link
+from ws_gateway.client.link import FIRST, Link, Message, Position, Source, open_link
 from ws_gateway.errors import BrokerLost, Rejected
 from ws_gateway.runtime.backoff import full_jitter
 
 log = logging.getLogger(__name__)  # the consumer's process decides where this goes
+
+_Offset = int | datetime | str | None
 
 
 def own_queue(
@@ -44,7 +46,8 @@ async def read_messages(
 ) -> AsyncGenerator[Message]:
     """Yield what arrives; what is not settled when a connection is lost comes again.
 
-    Before what comes on a new connection, `on_lost_queue` is called if the own queue had gone.
+    Before what comes on a new connection, `on_lost_queue` is called if the own queue had gone, or
+    a stream had been made anew; of that all is read.
 
     Raises:
         BrokerLost: the first connection failed, or a later one without `reconnect`.
@@ -102,14 +105,20 @@ async def _opened(url: str, source: Source, position: Position, seconds: float) 
 
 
 async def _begun(
-    url: str, source: Source, position: Position, offset: int | datetime | None, seconds: float
+    url: str, source: Source, position: Position, offset: _Offset, seconds: float
 ) -> Link:
     link = await open_link(url, source, seconds=seconds)
     try:
         async with asyncio.timeout(seconds):
             if source.is_own and position.began is not None and await link.is_queue_gone():
                 position.has_lost_queue = True
-            await link.begin(offset)
+            newest = position.newest if isinstance(offset, int) else None
+            if newest is None or await link.still_holds(*newest, seconds / 2):
+                await link.begin(offset)
+            else:  # its offsets count from 0 again: ours would hide what is in it
+                await link.begin(FIRST)
+                position.offset, position.newest = FIRST, None
+                position.has_lost_queue = True
     except BaseException as exc:
         await link.close()
         if isinstance(exc, TimeoutError):

@@ -8,6 +8,7 @@ from typing import Any
 from ws_gateway import __version__
 from ws_gateway.config import QueueType
 from ws_gateway.contract.schemas import DRAFT, QUARANTINE
+from ws_gateway.delivery.envelope import RESENT
 from ws_gateway.delivery.topology import Names, queue_arguments
 from ws_gateway.domain.topic import LANE_OF, EventClass, Lane
 
@@ -30,7 +31,8 @@ one group that shares the work; any other binds a queue of its own to the exchan
 `sequence` rises by exactly 1 per stream and `epoch`; a stream is (category, topic), or (account,
 topic) on private topics. A step other than +1 that neither a marker of kind `gap` nor `conflated`
 explains is a defect, or a queue that dropped its oldest. The same event may come again
-(`event_id` is the same).
+(`event_id` is the same); only a snapshot with another `sequence` is no repeat, for a quiet book is
+told again as it was when a hole is mended.
 """
 
 
@@ -204,6 +206,17 @@ def _properties(name: str) -> dict[str, Any]:
             "timestamp": {"type": "integer", "description": "Bybit's time, in seconds."},
             "content_type": {"type": "string", "const": "application/json"},
             "delivery_mode": {"type": "integer", "const": 2, "description": "Persistent."},
+            "headers": {
+                "type": "object",
+                "properties": {
+                    RESENT: {
+                        "type": "boolean",
+                        "const": True,
+                        "description": "Sent once more, with the event_id it had: it may have "
+                        "arrived before. Not there on a first sending.",
+                    }
+                },
+            },
         },
         "required": ["message_id", "correlation_id", "type", "app_id", "timestamp", "content_type"],
     }

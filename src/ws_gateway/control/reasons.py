@@ -104,7 +104,8 @@ def _is_unreachable(delivery: DeliveryStatus) -> bool:
 
 def refusal_reasons(delivery: DeliveryStatus, queues: Sequence[QueueStatus]) -> Iterator[Reason]:
     """Tell that a queue refuses, and which, where that is known; private events wait for it."""
-    if not delivery.refused_per_second and not delivery.held_private:
+    is_told = any(one.is_blocking for one in delivery.problems)  # what waits for no queue at all
+    if not delivery.refused_per_second and (is_told or not delivery.held_private):
         return
     refusing = [
         one.name for one in queues if any(two.code is AlertCode.REFUSING for two in one.alerts)

@@ -242,10 +242,16 @@ class BacklogMonitor:
         return min((one for one in limits if isinstance(one, int)), default=None)
 
     def _refuses(self, name: str) -> bool:
-        """Say whether it refuses when it is full; the queue's own argument goes before a policy."""
+        """Say whether it refuses when it is full.
+
+        At a quorum queue a policy goes before the queue's own argument, at a classic one behind it.
+        """
         managed = self._managed.get(name)
         own = self._arguments.get(name, {}).get("x-overflow")
-        return str(own or (managed and managed.overflow)).startswith(_REFUSES)
+        by_policy = managed and managed.overflow
+        is_quorum = self._type_of(name) == QueueType.QUORUM
+        said = (by_policy or own) if is_quorum else (own or by_policy)
+        return str(said).startswith(_REFUSES)
 
     # ── what was published ────────────────────────────────────────────────────────────────────
 

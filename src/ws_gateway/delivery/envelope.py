@@ -33,6 +33,7 @@ _BODY = 3
 _MANDATORY = 0x01
 # content-type, delivery-mode, correlation-id, message-id, timestamp, type, app-id
 _PROPERTY_FLAGS = 0x8000 | 0x1000 | 0x0400 | 0x0080 | 0x0040 | 0x0020 | 0x0008
+_HAS_HEADERS = 0x2000
 _PERSISTENT = 2
 _TRACE_ID_LENGTH = 32
 _HEADER_FIXED = 14  # class, weight, body size, property flags
@@ -40,6 +41,7 @@ _HEADER_FIXED = 14  # class, weight, body size, property flags
 _frame_head = Struct(">BHI").pack
 _read_frame_head = Struct(">BHI").unpack_from
 _content_head = Struct(">BHIHHQH").pack
+_read_content_head = Struct(">BHIHHQH").unpack_from
 _u64 = Struct(">Q").pack
 _u8 = Struct(">B").pack
 
@@ -163,6 +165,26 @@ def publish_frame(exchange: str, key: str) -> bytes:
     return _frame_head(1, PUBLISH_CHANNEL, len(payload)) + payload + _FRAME_END
 
 
+def as_resent(frames: bytes) -> bytes:
+    """Flag a whole message as a resend: one that may have arrived before, under the same id."""
+    header = _read_frame_head(frames, 0)[2] + _FRAME_OVERHEAD
+    size = _read_frame_head(frames, header)[2]
+    first = header + 7 + _HEADER_FIXED  # of the properties; content-type goes before headers
+    *_, body_size, flags = _read_content_head(frames, header)
+    behind_type = first + 1 + frames[first]
+    return b"".join(
+        (
+            frames[:header],
+            _content_head(
+                2, PUBLISH_CHANNEL, size + len(_RESENT), _BASIC, 0, body_size, flags | _HAS_HEADERS
+            ),
+            frames[first:behind_type],
+            _RESENT,
+            frames[behind_type:],
+        )
+    )
+
+
 def body_of(frames: bytes) -> bytes:
     """Take the body out of the frames of one whole message."""
     parts, offset = [], 0
@@ -246,3 +268,9 @@ def _shortstr(text: str) -> bytes:
 
 
 _json = msgspec.json.Encoder().encode
+
+RESENT = "resent"
+"""Name of the AMQP header of a resend; its value is true."""
+
+_RESENT_FIELD = _shortstr(RESENT) + b"t\x01"
+_RESENT = Struct(">I").pack(len(_RESENT_FIELD)) + _RESENT_FIELD

@@ -7,7 +7,7 @@ which lanes it carries is all that two of them differ in, and how they take turn
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 
 from ws_gateway.delivery.lanes import LaneQueue
@@ -19,8 +19,8 @@ class Flight(ABC):
     """The way of some lanes to the broker, in order within each.
 
     `next_batch` moves the oldest that wait to the window, numbering them by delivery tag; `settle`
-    removes what the broker answered for; `rewind` makes everything unconfirmed wait again, in its
-    old order, for a new connection.
+    removes what the broker answered for; `rewind` makes everything unconfirmed, or set aside,
+    wait again, in its old order, for a new connection.
 
     Args:
         queues: of the lanes it carries; they account for what is held.
@@ -131,12 +131,16 @@ class Flight(ABC):
         return len(again)
 
     def rewind(self) -> int:
-        """Make all unconfirmed messages wait again, in their old order; answers how many."""
+        """Make all that was sent in vain wait again, for a new connection; answers how many.
+
+        What was set aside was answered for first, which does not make it older.
+        """
+        aside, self._aside = self._aside, []
         again = [m for m in self._window if m is not None]
-        self._wait_again(self._free_to_go(again))
+        self._wait_again(_in_their_streams_order([*aside, *self._free_to_go(again)]))
         self._window.clear()
         self._first_tag = 1
-        return len(again)
+        return len(aside) + len(again)
 
     def _free_to_go(self, again: list[Message]) -> list[Message]:
         """Leave out what may not simply be sent again."""
@@ -145,7 +149,19 @@ class Flight(ABC):
     def _wait_again(self, again: list[Message]) -> None:
         for message in reversed(again):
             message.returned = False
+            message.is_again = True
             self._of_lane[message.lane].waiting.appendleft(message)
+
+
+def _in_their_streams_order(messages: list[Message]) -> list[Message]:
+    """Let the messages of each stream take the places of these in the order they were made."""
+    streams: defaultdict[str, list[Message]] = defaultdict(list)
+    for message in messages:
+        streams["" if message.topic is None else message.topic.key].append(message)
+    for stream in streams.values():
+        stream.sort(key=lambda message: (message.sent_as, message.sequence))
+    ordered = {key: iter(stream) for key, stream in streams.items()}
+    return [next(ordered["" if m.topic is None else m.topic.key]) for m in messages]
 
 
 class PublicFlight(Flight):

@@ -144,7 +144,14 @@ class Line:
             if problem not in self.problems:
                 log.error("delivery.topology_drifted", problem=problem.detail)
         self.problems = problems
+        self._sender.unbound = self._unbound()
         self._tell_vanished()
+
+    def _unbound(self) -> frozenset[str]:
+        """Name the event classes whose queue cannot be bound, as far as is known."""
+        prefix = f"{self._settings.names.prefix}."
+        queues = [one.subject for one in self.problems if one.is_blocking]
+        return frozenset(queue.removeprefix(prefix) for queue in queues if queue in self._queues())
 
     def _begin(self, link: Link) -> None:
         self._link = link

@@ -25,6 +25,7 @@ class Message(msgspec.Struct, gc=False):
         stands_for: how many events its times are taken for; 0 while they are not taken.
         sent_as: how many private messages were sent first before it, from 1; 0 if it was not yet.
         sent_at: when it was written first, µs, if its times are taken.
+        is_again: it was sent before, or an earlier process may have: it is flagged as a resend.
     """
 
     data: bytes
@@ -43,3 +44,4 @@ class Message(msgspec.Struct, gc=False):
     stands_for: int = 0
     sent_at: int = 0
     sent_as: int = 0
+    is_again: bool = False

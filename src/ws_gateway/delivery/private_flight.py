@@ -60,6 +60,8 @@ class PrivateFlight(Flight):
             if not message.sent_as:
                 self._sent += 1
                 message.sent_as = self._sent
+            else:
+                message.is_again = True  # it was held for a while
         return batch
 
     # ── all of them, for the spool ────────────────────────────────────────────────────────────

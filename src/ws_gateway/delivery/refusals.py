@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from ws_gateway.delivery.message import Message
+from ws_gateway.delivery.numbering import first_number
 from ws_gateway.delivery.private_flight import PrivateFlight
 from ws_gateway.domain.topic import Topic
 from ws_gateway.ports.event_path import LossObserver
@@ -21,7 +22,8 @@ _CALM_SECONDS = 10.0
 """A stream that was taken for so long begins with the first pause again."""
 
 _RATE_SECONDS = 10
-_DETAIL = "a queue refused it (reject-publish); the other queues have it"
+REFUSED = "a queue refused it (reject-publish); the other queues have it"
+UNROUTABLE = "no queue took it"
 
 
 class _Hole:
@@ -30,9 +32,10 @@ class _Hole:
     Attributes:
         first, last: what is to be told; None while nothing is.
         told: what the marker names that is on its way.
+        why: what became of the newest.
     """
 
-    __slots__ = ("due_at", "first", "last", "pause", "told", "told_at", "topic")
+    __slots__ = ("due_at", "first", "last", "pause", "told", "told_at", "topic", "why")
 
     def __init__(self, topic: Topic) -> None:
         self.topic = topic
@@ -42,6 +45,7 @@ class _Hole:
         self.told_at = float("-inf")
         self.pause = FIRST_PAUSE_SECONDS / 2
         self.due_at = 0.0
+        self.why = REFUSED
 
 
 class Refusals:
@@ -62,16 +66,23 @@ class Refusals:
         """Say whether `due` has anything to mind."""
         return bool(self._holes or self._pauses)
 
+    def has_hole(self, topic: Topic) -> bool:
+        """Say whether more was lost of this public stream of late: then one marker names it all."""
+        return topic.key in self._holes
+
     # ── what the broker says ──────────────────────────────────────────────────────────────────
 
-    def refused_public(self, message: Message, topic: Topic, now: float) -> None:
+    def refused_public(
+        self, message: Message, topic: Topic, now: float, why: str = REFUSED
+    ) -> None:
         """Let an event's number, or a marker's with all that it names, join the hole."""
         hole = self._holes.get(topic.key)
         if hole is None:
             hole = self._holes[topic.key] = _Hole(topic)
-        first = message.sequence - message.conflated
-        if not message.is_observed and hole.told is not None:
-            first, hole.told = min(first, hole.told), None
+        first = first_number(message)
+        hole.why = why
+        if not message.is_observed:
+            hole.told = None
         if hole.first is None:
             hole.first, hole.last = first, message.sequence
             hole.pause = min(hole.pause * 2, LONGEST_PAUSE_SECONDS)
@@ -124,7 +135,7 @@ class Refusals:
                     del self._holes[key]
             elif now >= hole.due_at:
                 hole.first, hole.told, hole.told_at = None, first, now
-                if not losses.stretch_lost(hole.topic, first, last, _DETAIL):
+                if not losses.stretch_lost(hole.topic, first, last, hole.why):
                     hole.first, hole.last = first, last
                     hole.told, hole.due_at = None, now + LONGEST_PAUSE_SECONDS
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import structlog
 
+from ws_gateway.delivery.envelope import as_resent
 from ws_gateway.delivery.flight import Flight
 from ws_gateway.delivery.hop_times import HopTimes
 from ws_gateway.delivery.link import Link
 from ws_gateway.delivery.message import Message
 from ws_gateway.delivery.news import News
 from ws_gateway.delivery.outbox import Outbox
-from ws_gateway.delivery.refusals import Refusals
+from ws_gateway.delivery.refusals import UNROUTABLE, Refusals
 from ws_gateway.delivery.spool import Spool
 from ws_gateway.domain.topic import Topic
 from ws_gateway.ports.event_path import LossObserver
@@ -56,6 +57,8 @@ class Sender:
         topology_suspect: a message came back. Nothing is sent then, for it would overtake what
             came back; whoever mends the queues resets it.
         is_blocked: the broker takes no more for the time being.
+        unbound: event classes whose queue cannot be bound, so that what comes back of them would
+            come back again: public events are given up at once, private streams are held.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Sender:
         self._news = News()
         self._link: Link | None = None
         self._flush_due = False
+        self._has_resends = False  # among what waits of public ones, maybe
         self._sent: deque[tuple[int, float]] = deque()  # (last tag, monotonic time) per batch
         self._answered_tag = 0  # oldest unanswered one, and since when it is the oldest
         self._answered_at = 0.0
@@ -99,6 +103,7 @@ class Sender:
         self.made_progress = False
         self.topology_suspect = False
         self.is_blocked = False
+        self.unbound: Collection[str] = ()
 
     # ── the link ──────────────────────────────────────────────────────────────────────────────
 
@@ -106,7 +111,7 @@ class Sender:
         """Write to this link; answers how many messages go out once more."""
         again = self._flight.rewind()
         self._counters.resent += again
-        again += self.take_back()  # older than what was unconfirmed
+        self._has_resends |= again > 0
         self.topology_suspect = self.is_blocked = False
         self._answered_tag, self._answered_at = self._flight.first_tag, time.monotonic()
         self._link = link
@@ -205,9 +210,18 @@ class Sender:
             batch = flight.next_batch(min(room, _BATCH_MOST))
             if not batch:
                 return  # all that waited is of streams a queue refuses
-            link.write(b"".join([message.data for message in batch]))
+            link.write(self._frames_of(batch))
             self._sent.append((flight.next_tag - 1, time.monotonic()))
             self._times.sent(batch, self._clock_us())
+
+    def _frames_of(self, batch: list[Message]) -> bytes:
+        """Join the frames of these, with the resends among them flagged."""
+        if not (self._is_private or self._has_resends):
+            return b"".join([message.data for message in batch])
+        self._has_resends = self._flight.has_waiting
+        return b"".join(
+            [as_resent(message.data) if message.is_again else message.data for message in batch]
+        )
 
     def _look_again(self) -> None:
         """Write later; nothing tells when the others are through."""
@@ -223,6 +237,7 @@ class Sender:
         """Let what was set aside go on, before all others; answers how many."""
         again = self._flight.take_back()
         self._counters.resent += again
+        self._has_resends |= again > 0
         return again
 
     # ── what the broker answers (LinkListener) ────────────────────────────────────────────────
@@ -232,7 +247,7 @@ class Sender:
         self.made_progress = True
         self._now_us = self._clock_us()
         self._flight.settle(tag, multiple=multiple, take=self._confirmed)
-        self._announce_losses("no queue took it")
+        self._announce_losses(UNROUTABLE)
         self._after_answer()
 
     def on_nack(self, tag: int, *, multiple: bool) -> None:
@@ -247,10 +262,14 @@ class Sender:
         self._counters.returned += 1
         if message is not None:
             message.returned = True
-        self.topology_suspect = True
-        self.attention.set()
+        if message is None or not self._is_unbound(message):  # else the others need not wait for it
+            self.topology_suspect = True
+            self.attention.set()
         if self._news.is_due("returned"):
             log.error("delivery.message_returned", reply=reply, event_id=message_id)
+
+    def _is_unbound(self, message: Message) -> bool:
+        return message.topic is not None and message.topic.event_class in self.unbound
 
     def on_blocked(self, *, blocked: bool) -> None:
         """Stop or go on writing; a blocked broker is alive, so no deadline runs."""
@@ -284,12 +303,24 @@ class Sender:
                 counters.latencies_us.append(self._now_us - message.received_at)
                 if message.stands_for:
                     self._times.confirmed(message, self._now_us)
-        elif message.record is not None or message.attempts + 1 < _MAX_ATTEMPTS:
-            # What is on disk is tried until a queue takes it; it may be of a former epoch, whose
-            # holes nobody here could announce.
+        elif self._is_private:
+            self._returned_private(message)
+        elif message.attempts + 1 < _MAX_ATTEMPTS and not self._is_unbound(message):
             self._retry(message)
         else:
             self._give_up(message, counters.rejected, "unroutable")
+
+    def _returned_private(self, message: Message) -> None:
+        """Keep a private message until a queue takes it: such are never given up.
+
+        It may be of a former epoch, too, whose holes nobody here could announce.
+        """
+        if message.topic is None or not self._is_unbound(message):
+            self._retry(message)
+            return
+        message.returned = False
+        self.refusals.refused_private(message, message.topic, time.monotonic())
+        self._mind_refusals()
 
     def _refused(self, message: Message) -> None:
         """Decide about a nack: some queue refused it, and the others have it."""
@@ -347,9 +378,16 @@ class Sender:
         self._tell_given_up(message, tally, reason)
         if message.topic is None:
             self._counters.quarantined["not_kept"] += 1
+            return
+        now = time.monotonic()
+        if self.refusals.is_any:
+            self.refusals.taken(message, message.topic, now)
+        is_fact = message.is_observed
+        if not is_fact or (not self._is_private and self.refusals.has_hole(message.topic)):
+            # A marker with all that it named; one marker soon tells of all that was lost.
+            self.refusals.refused_public(message, message.topic, now, UNROUTABLE)
+            self._mind_refusals()
         else:
-            if self.refusals.is_any:
-                self.refusals.taken(message, message.topic, time.monotonic())
             first = message.sequence - message.conflated
             self._lost += [(message.topic, number) for number in range(first, message.sequence + 1)]
 

@@ -94,6 +94,7 @@ class Spool:
         self._held: deque[Position] = deque()
         self._done: set[Position] = set()
         self._acknowledged: Position | None = None
+        self._found_through = 0  # the last segment of an earlier process, which may have sent it
         self._ahead: set[Position] = set()  # records not read yet, of messages in memory
         self.is_well: Callable[[], bool] = lambda: False
         self.flush: Callable[[], None] = lambda: None
@@ -118,6 +119,7 @@ class Spool:
         self._is_open = True
         self.observed = found.observed
         self.damaged = found.damaged
+        self._found_through = found.last_segment
         self._counters.received += found.observed
         self._counters.restored = found.observed
         if found.records:
@@ -400,6 +402,7 @@ class Spool:
         restored.messages[-1].record = position
         self._held.append(position)
         for message in restored.messages:
+            message.is_again = position[0] <= self._found_through
             self._outbox.put(message)
         if restored.lost is not None:
             self.lost([restored.lost], restored.since)

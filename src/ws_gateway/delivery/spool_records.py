@@ -9,6 +9,7 @@ import msgspec
 
 from ws_gateway.delivery.envelope import Address, body_of
 from ws_gateway.delivery.message import Message
+from ws_gateway.delivery.numbering import first_of
 from ws_gateway.domain.event import Event, GapReason, Kind, Observation, Source, marker_payload
 from ws_gateway.domain.topic import Lane, Topic, parse_topic
 from ws_gateway.runtime.counters import Counters
@@ -55,12 +56,6 @@ class _Execution(msgspec.Struct, rename="camel"):
     exec_time: str = ""
 
 
-class _Hole(msgspec.Struct):
-    """What is read of the payload of a gap marker."""
-
-    from_sequence: int | None = None
-
-
 class Loss(msgspec.Struct):
     """Numbers of one stream and epoch that the spool had to drop.
 
@@ -78,7 +73,6 @@ class Loss(msgspec.Struct):
 
 _read_stored = msgspec.json.Decoder(_Stored).decode
 _read_execution = msgspec.json.Decoder(_Execution).decode
-_read_hole = msgspec.json.Decoder(_Hole).decode
 _read_loss = msgspec.json.Decoder(Loss).decode
 
 
@@ -102,7 +96,8 @@ def _loss_of(record: Record) -> Loss:
         return _read_loss(record.data)
     stored = _read_stored(body_of(record.data))
     place = (stored.topic, stored.epoch, stored.account or "")
-    return Loss(*place, _first_of(stored), stored.sequence, stored.happened_at)
+    first = first_of(stored.kind, stored.payload, stored.sequence)
+    return Loss(*place, first, stored.sequence, stored.happened_at)
 
 
 def time_of(record: Record) -> int | None:
@@ -128,14 +123,6 @@ class Restored(NamedTuple):
     messages: list[Message]
     lost: Topic | None = None
     since: int | None = None
-
-
-def _first_of(stored: _Stored) -> int:
-    """Return the first number an envelope accounts for: a gap marker those of its hole, too."""
-    if stored.kind != Kind.GAP:
-        return stored.sequence
-    first = _read_hole(stored.payload).from_sequence
-    return stored.sequence if first is None else min(first, stored.sequence)
 
 
 class Restorer:
@@ -195,7 +182,7 @@ class Restorer:
         at = stored.happened_at
         self._last[place] = max((stored.sequence, at), (last or 0, since))
         self.newest = at
-        if last is None or _first_of(stored) <= last + 1:
+        if last is None or first_of(stored.kind, stored.payload, stored.sequence) <= last + 1:
             return Restored([message])
         hole = Loss(*place, last + 1, stored.sequence - 1)
         return Restored([self._marker(hole, _DAMAGED), message], message.topic, since or None)

@@ -203,7 +203,12 @@ class Backfill:
             if last is None:
                 return Missed([], 0, "")
             try:
-                return await self._past.between(last, stretch[0], ends_at - _SPARE_SECONDS)
+                return await self._past.between(
+                    last,
+                    stretch[0],
+                    ends_at - _SPARE_SECONDS,
+                    others=lambda: (*self._runner.lately(gap.topic), *stretch[1:]),
+                )
             except VenueLost as exc:
                 pause = exc.retry_after_seconds
                 if pause is None or asyncio.get_running_loop().time() + pause >= ends_at:

@@ -235,6 +235,11 @@ class Runner:
         stream = self._streams.get(topic.key)
         return None if stream is None else stream.newest
 
+    def lately(self, topic: Topic) -> Sequence[Observation]:
+        """Return the newest frames of trades of several symbols, oldest first; else none."""
+        stream = self._streams.get(topic.key)
+        return () if stream is None or stream.lately is None else tuple(stream.lately)
+
     def has_room(self, topic: Topic) -> bool:
         """Say whether a fact of this topic would be taken."""
         return self._outlet.has_room(topic)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from ws_gateway.domain.event import GapReason, Observation
-from ws_gateway.domain.topic import Channel, Topic
+from ws_gateway.domain.topic import Category, Channel, Topic
 from ws_gateway.pipeline.sequence import BookContinuity
 from ws_gateway.runtime.patience import Patience
 
 _REMEMBERED = 1_024
 """How many facts of a private stream are remembered, to know them again."""
+
+_LATELY = 64
+"""How many frames of mixed trades are remembered, which is far more than come at one moment."""
 
 BACKFILLED = frozenset({Channel.TRADES, Channel.KLINE})
 """Of these REST has a past."""
@@ -32,6 +36,7 @@ class Stream:
         "last_at_us",
         "last_id",
         "last_update_id",
+        "lately",
         "lost",
         "markers",
         "newest",
@@ -72,6 +77,9 @@ class Stream:
         # What was told last, where a gap can be filled from there on.
         self.tells_newest = topic.channel in BACKFILLED
         self.newest: Observation | None = None
+        # And before, where trades of several symbols at one moment have no common order.
+        is_mixed = topic.channel is Channel.TRADES and topic.category is Category.OPTION
+        self.lately: deque[Observation] | None = deque(maxlen=_LATELY) if is_mixed else None
         # Who takes facts behind a gap marker before they are told.
         self.detour: Callable[[Observation], None] | None = None
 
@@ -87,6 +95,8 @@ class Stream:
         self.last_id = event_id
         if self.tells_newest:
             self.newest = fact
+            if self.lately is not None:
+                self.lately.append(fact)
         if recent is not None:
             recent[event_id] = None
             if len(recent) > _REMEMBERED:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -113,7 +113,12 @@ class MarketPast(Protocol):
         """Say whether nothing can be missing between two facts, without asking anybody."""
 
     async def between(
-        self, last: Observation, first: Observation, until: float | None = None
+        self,
+        last: Observation,
+        first: Observation,
+        until: float | None = None,
+        *,
+        others: Callable[[], Sequence[Observation]] = tuple,
     ) -> Missed:
         """Read what came between two facts.
 
@@ -121,6 +126,7 @@ class MarketPast(Protocol):
             last: fact told before the gap.
             first: fact that came after it.
             until: when to be content with a part of it, the event loop's clock, s.
+            others: answers what else was told around the gap or is held behind it, by then.
 
         Raises:
             VenueLost: it could not be read now.

@@ -60,6 +60,7 @@ class Opened:
         torn_at: when a file was written to last whose end could not be read, time of day, s; of
             several the first. None if all are whole to their ends.
         before_torn: the last record before that end, None without any.
+        last_segment: number of the last file; what is written from now on is in a later one.
     """
 
     records: int = 0
@@ -68,6 +69,7 @@ class Opened:
     newest: Record | None = None
     torn_at: float | None = None
     before_torn: Record | None = None
+    last_segment: int = 0
 
 
 def encode_mark(position: Position) -> bytes:

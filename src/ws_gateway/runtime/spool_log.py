@@ -127,6 +127,7 @@ class SpoolLog:
                 continue
             start = mark[1] if number == mark[0] else 0
             segment = self._survey(path, number, start, found)
+            found.last_segment = number
             self._segments.append(segment)
         if self._segments:
             first = self._segments[0].number

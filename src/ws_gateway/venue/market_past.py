@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
 import msgspec
@@ -51,7 +51,12 @@ class MarketPast:
             return False  # `between` says what is wrong with them
 
     async def between(
-        self, last: Observation, first: Observation, until: float | None = None
+        self,
+        last: Observation,
+        first: Observation,
+        until: float | None = None,
+        *,
+        others: Callable[[], Sequence[Observation]] = tuple,
     ) -> Missed:
         """Read what came between two frames.
 
@@ -60,6 +65,8 @@ class MarketPast:
             first: frame that came after it.
             until: when to be content with the pages of candles there are, the event loop's
                 clock, s; the first page is waited for.
+            others: answers which frames else were told around the gap, by then: of trades what
+                they tell is not missed.
 
         Raises:
             VenueLost: REST did not answer, or not so that one could read it.
@@ -68,7 +75,7 @@ class MarketPast:
         is_trades = last.topic.channel is Channel.TRADES
         try:
             if is_trades:
-                return await self._trades(last, first)
+                return await self._trades(last, first, others)
             span = span_between(last, first)
             return (
                 Missed([], 0, "") if span is None else await self._candles(last.topic, span, until)
@@ -76,12 +83,14 @@ class MarketPast:
         except msgspec.MsgspecError as exc:
             raise RestAway(f"trades or candles that cannot be read ({exc})") from exc
 
-    async def _trades(self, last: Observation, first: Observation) -> Missed:
+    async def _trades(
+        self, last: Observation, first: Observation, others: Callable[[], Sequence[Observation]]
+    ) -> Missed:
         for attempt in range(_READINGS):
             if attempt:
                 await asyncio.sleep(_PAUSE_SECONDS)
             answer = await self._ask(*_trades_of(last.topic))
-            missed = trades_between(last, first, answer)
+            missed = trades_between(last, first, answer, others=others())
             if not missed.is_behind:
                 break
         return missed

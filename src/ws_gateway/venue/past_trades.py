@@ -5,6 +5,8 @@ Pure: what was told and a page of REST in, facts of the stream's own form out.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -53,13 +55,18 @@ _decode_told = msgspec.json.Decoder(list[_Told]).decode
 _decode_page = msgspec.json.Decoder(_Page, strict=False).decode
 
 
-def trades_between(last: Observation, first: Observation, answer: Answer) -> Missed:
+def trades_between(
+    last: Observation, first: Observation, answer: Answer, *, others: Iterable[Observation] = ()
+) -> Missed:
     """Choose the trades after one frame and before another.
 
     Args:
         last: frame told before the gap.
         first: frame that came after it.
         answer: newest trades of REST, as it gave them.
+        others: frames from before the last and behind the first. What they tell is not missed,
+            though REST may have it between the two: trades of several symbols at one moment have
+            no common order.
 
     Raises:
         msgspec.DecodeError: frame or answer lacks what is needed.
@@ -72,7 +79,8 @@ def trades_between(last: Observation, first: Observation, answer: Answer) -> Mis
     before, after = told[-1], live[0]
     begin = ids.index(before.i) + 1 if before.i in ids else _older(rows, before)
     end = ids.index(after.i) if after.i in ids else _older(rows, after)
-    known = {each.i for each in (*told, *live)}
+    around = chain.from_iterable(_decode_told(each.payload) for each in others)
+    known = {each.i for each in (*told, *live, *around)}
     missed = [row for row in rows[begin:end] if row.i not in known]
     lacking = []
     if begin == 0:

@@ -62,7 +62,7 @@ def as_a_kill_leaves_it(folder: Path) -> Path:
 
 async def until_on_disk(writer: BalanceWriter) -> None:
     """Wait until nothing is in memory alone."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while writer._waiting or not writer._on_disk:  # noqa: ASYNC110 - it offers no event
             await asyncio.sleep(0.005)
 
@@ -228,7 +228,7 @@ async def test_a_folder_that_another_process_has_leaves_rows_in_memory(tmp_path:
         async with running(writer):
             store.is_away = True
             writer.put(rows)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not writer.problems():  # noqa: ASYNC110 - it offers no event
                     await asyncio.sleep(0.005)
             assert "balance_spool_unavailable" in {one.code for one in writer.problems()}

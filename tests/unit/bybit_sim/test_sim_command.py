@@ -26,7 +26,7 @@ async def test_prints_urls_and_ends_on_signals(number: signal.Signals) -> None:
     """It says where it serves, and exits 0 soon after a signal."""
     process = await start("--port", "0", "--seed", "3")
     assert process.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         first = (await process.stdout.readline()).decode()
         lines = [(await process.stdout.readline()).decode() for _ in range(7)]
     assert first == "bybit-sim is ready (seed 3, rate 20/s per symbol)\n"
@@ -44,7 +44,7 @@ async def test_port_in_use_is_one_sentence() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         process = await start("--port", str(port))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             _, errors = await process.communicate()
     assert process.returncode == 2
     assert errors.decode() == (
@@ -57,7 +57,7 @@ async def test_port_in_use_is_one_sentence() -> None:
 async def test_bad_numbers_are_one_sentence(arguments: tuple[str, str]) -> None:
     """A setting that makes no sense ends with exit code 2 and one line."""
     process = await start(*arguments)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         _, errors = await process.communicate()
     assert process.returncode == 2
     assert errors.startswith(b"bybit-sim: ")

@@ -147,7 +147,7 @@ async def test_a_body_too_long_is_refused() -> None:
         writer.write(
             b"POST /sim/faults/drop HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n"
         )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await reader.read()
         writer.close()
         await writer.wait_closed()

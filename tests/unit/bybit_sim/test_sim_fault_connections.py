@@ -89,7 +89,7 @@ async def test_half_open_does_not_hinder_the_end() -> None:
     """A simulator that stops leaves deaf connections behind at once."""
     async with running() as sim, client_of(sim, LINEAR):
         await sim.fault("half_open")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await sim.stop()
 
 
@@ -157,7 +157,7 @@ async def test_slow_handshake_does_not_hinder_the_end() -> None:
         await sim.fault("slow_handshake", delay_seconds=60)
         attempt = asyncio.create_task(connect(sim.ws_url + LINEAR, open_timeout=30).__aenter__())
         await eventually(lambda: sim.connection_attempts == 1)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await sim.stop()
         with pytest.raises(Exception):  # noqa: B017, PT011 - however the library puts it
             await attempt

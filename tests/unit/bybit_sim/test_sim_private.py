@@ -39,7 +39,7 @@ async def rest(
         lines += [f"{name}: {text}" for name, text in headers.items()]
     reader, writer = await asyncio.open_connection("127.0.0.1", sim.port)
     writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         raw = await reader.read()
     writer.close()
     await writer.wait_closed()

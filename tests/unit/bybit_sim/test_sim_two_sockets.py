@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bybit_sim import FaultError, Simulator
+from support.programs import crowd
 from support.sim_client import LINEAR, PRIVATE, SPOT, Client, client_of, running
 
 BOOK = "orderbook.50.BTCUSDT"
@@ -58,7 +59,8 @@ async def test_two_sockets_hear_the_same(path: str, topics: tuple[str, ...]) -> 
                 await client.log_in(sim)
             await client.subscribe(*topics)
             await asyncio.sleep(0.2)
-        first, second = await asyncio.gather(heard(early, 1.5), heard(late, 1.5))
+        seconds = 1.5 * crowd()
+        first, second = await asyncio.gather(heard(early, seconds), heard(late, seconds))
         told = {json.loads(each)["topic"] for each in second}
         assert told >= set(topics) - {"execution.fast"}
         assert sum(_same(first, second, topic) for topic in topics) > 20

@@ -200,7 +200,7 @@ async def test_a_stop_answers_what_is_still_open() -> None:
 
     edge = Edge(app, guard=guarded("k"), requests=requests)
     scope = {"type": "http", "path": "/health", "method": "GET", "headers": []}
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         group.create_task(edge(scope, nothing, send))
         group.create_task(edge(scope, empty, send))
         await asyncio.sleep(0.01)
@@ -226,7 +226,7 @@ async def test_an_answer_that_has_begun_is_not_begun_again_at_a_stop() -> None:
         sent.append(message)
 
     scope = {"type": "http", "path": "/health", "method": "GET", "headers": []}
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         group.create_task(Edge(app, guard=guarded("k"), requests=requests)(scope, empty, send))
         await asyncio.sleep(0.01)
         requests.end()

@@ -209,7 +209,7 @@ async def test_a_crowd_of_guesses_is_counted_before_the_database_answers() -> No
     store = SlowKeys()
     guard = Guard(SecretStr("first"), KeyRing(store), Limits(failures_per_minute=3))
     words = [make_key()[1].get_secret_value().encode() for _ in range(20)]
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         knocks = [
             group.create_task(outcome(guard.admit([word], HOME, is_reading=True))) for word in words
         ]

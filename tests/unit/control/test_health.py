@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -206,6 +207,14 @@ async def test_a_queue_that_refuses_is_named_and_blocks_only_while_private_event
     assert reason.is_blocking
     assert "3 private events wait" in reason.detail
     assert await gateway.reasons() == []
+
+
+def test_private_events_that_wait_for_a_queue_nobody_can_bind_are_not_called_refused() -> None:
+    """The queue's own problem is the reason; no queue is full."""
+    unbound = QueueProblem("q.order", "queue q.order cannot be bound")
+    status = DeliveryStatus(BrokerState.READY, None, 0, 0, held_private=3, problems=(unbound,))
+    assert list(refusal_reasons(status, [])) == []
+    assert len(list(refusal_reasons(replace(status, problems=()), []))) == 1
 
 
 def _delivery_and_queues(held: int) -> tuple[DeliveryStatus, list[QueueStatus]]:

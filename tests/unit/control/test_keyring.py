@@ -45,7 +45,7 @@ async def test_uses_that_could_not_be_written_are_written_later(
     ring = KeyRing(store)
     ring.used(key.id)
     store.is_away = True
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         group.create_task(ring.run())
         await asyncio.sleep(0.02)
         assert not ring.is_known_empty

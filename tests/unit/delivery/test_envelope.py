@@ -22,6 +22,7 @@ from ws_gateway.delivery.envelope import (
     FRAME_MAX,
     PUBLISH_CHANNEL,
     Address,
+    as_resent,
     quarantine_frames,
 )
 from ws_gateway.domain.event import Event, Kind, Observation, Source
@@ -163,6 +164,19 @@ def test_properties_are_those_of_the_contract() -> None:
     assert properties.timestamp == datetime.fromtimestamp(1791365008, tz=UTC)
     for unused in ("content_encoding", "headers", "priority", "reply_to", "expiration", "user_id"):
         assert getattr(properties, unused) is None
+
+
+@pytest.mark.parametrize("extra", [0, 3 * FRAME_MAX])
+def test_a_resend_says_so_in_a_header_and_is_the_same_otherwise(extra: int) -> None:
+    """Also of several body frames; flagged or not, nothing else of it changes."""
+    once = sent(fact(payload=b'"%b"' % (b"x" * extra)))
+    method, header, body = decoded(as_resent(once))
+    first_method, first_header, first_body = decoded(once)
+    assert header.properties.headers == {"resent": True}
+    assert body == first_body
+    assert method.marshal() == first_method.marshal()
+    header.properties.headers = None
+    assert dict(header.properties) == dict(first_header.properties)
 
 
 def test_payload_bytes_are_copied_not_re_encoded() -> None:

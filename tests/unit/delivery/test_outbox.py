@@ -132,10 +132,11 @@ class OutboxMachine(RuleBasedStateMachine):
     def rewind(self, which: str) -> None:
         """Begin anew on another connection."""
         way = self.ways[which]
-        again = [one for one in way.window if one is not None]
+        again = sorted(way.held, key=lambda one: one.sequence)
         assert way.flight.rewind() == len(again)
         self._wait_again(again)
         way.window.clear()
+        way.aside.clear()
         way.first_tag = 1
 
     def _wait_again(self, again: list[Message]) -> None:
@@ -185,6 +186,23 @@ def test_what_was_sent_goes_out_again_in_its_old_order() -> None:
     outbox.public.settle(2, multiple=False, take=lambda _: None)
     assert outbox.public.rewind() == 3
     assert [one.sequence for one in outbox.public.next_batch(10)] == [1, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("lane", [Lane.LEDGER, Lane.PRIVATE])
+def test_what_came_back_does_not_overtake_older_ones_when_the_connection_is_lost(
+    lane: Lane,
+) -> None:
+    """The broker answers for what no queue takes before it answers for what one is writing."""
+    outbox = Outbox(max_events=100, max_bytes=10**6)
+    flight: Flight = outbox.private if lane is Lane.PRIVATE else outbox.public
+    for number in range(1, 6):
+        outbox.put(message(number, lane=lane))
+    flight.next_batch(4)
+    for tag in (2, 4):
+        flight.settle(tag, multiple=False, take=flight.set_aside)
+    assert flight.rewind() == 4
+    assert [one.sequence for one in flight.next_batch(9)] == [1, 2, 3, 4, 5]
+    assert (flight.aside, flight.unconfirmed, outbox.messages) == (0, 5, 5)
 
 
 def test_a_return_of_the_first_try_is_forgotten_by_a_rewind() -> None:

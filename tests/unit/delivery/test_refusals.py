@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from support.delivery_rig import ORDERS
+from typing import Any
+
+from support.delivery_rig import ORDERS, TRADES, observe
+from support.link_stage import Stage
 from ws_gateway.delivery.message import Message
 from ws_gateway.delivery.outbox import Outbox
 from ws_gateway.domain.topic import Lane
@@ -66,3 +69,22 @@ def test_a_returned_message_keeps_its_place_before_newer_ones_that_were_refused(
     outbox.private.take_back()
     assert outbox.private.next_batch(4) == []
     assert sequences(outbox) == [1, 2, 3, 4]
+
+
+async def test_a_refused_marker_leaves_all_that_it_named_to_the_next_one() -> None:
+    """Here of a hole that a full buffer had torn: not of what this queue refused before."""
+    stage = Stage(max_events=40, window=100)
+    feed = [observe(TRADES) for _ in range(60)]
+    for one in feed:
+        stage.runner.accept(one)
+    stage.begin()
+    stage.confirm()
+    torn = next(body for body in stage.broker.bodies if names_a_hole(body))
+    stage.public.on_nack(stage.outbox.public.next_tag - 1, multiple=False)
+    (hole,) = stage.public.refusals._holes.values()
+    assert (hole.first, hole.last) == (torn["payload"]["from_sequence"], torn["sequence"])
+
+
+def names_a_hole(body: dict[str, Any]) -> bool:
+    """Say whether it is a gap marker with numbers."""
+    return bool(body["kind"] == "gap" and body["payload"]["from_sequence"])

@@ -103,6 +103,7 @@ async def test_what_waits_at_death_is_delivered_first_by_the_next_process(tmp_pa
         *(("E1", number) for number in range(4, 18)),
         *(("E2", number) for number in range(1, 6)),
     ]
+    assert second.broker.resent == [one["event_id"] for one in bodies[:14]], "it may have sent them"
     assert second.counters.confirmed == 17
     assert second.spool is not None
     assert not second.spool.is_taking

@@ -78,7 +78,7 @@ async def test_events_of_a_refused_stream_survive_a_kill_while_the_broker_is_wel
     feed(stage, ORDERS, 5)
     answer_refusing_orders(stage)
     receipts = stage.outbox.private.messages()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while any(message.record is None for message in receipts):
             await stage.spool.step()
             await asyncio.sleep(0.01)

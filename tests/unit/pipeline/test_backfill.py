@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -46,7 +46,12 @@ class Past:
         return False
 
     async def between(
-        self, last: Observation, first: Observation, until: float | None = None
+        self,
+        last: Observation,
+        first: Observation,
+        until: float | None = None,
+        *,
+        others: Callable[[], Sequence[Observation]] = tuple,  # noqa: ARG002 - a port
     ) -> Missed:
         """Answer with one trade."""
         assert until is None or until > 0

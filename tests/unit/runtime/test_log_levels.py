@@ -42,7 +42,7 @@ async def test_a_change_with_a_duration_falls_back(levels: LogLevels) -> None:
     left = levels.change("debug", 0.02, "look").seconds_left
     assert left is not None
     assert left <= 0.1
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while levels.status.level != "warning":  # noqa: ASYNC110 - the level has no event
             await asyncio.sleep(0.005)
     assert levels.status == LogLevelStatus("warning", "warning", None)

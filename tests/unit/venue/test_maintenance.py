@@ -139,7 +139,7 @@ class Status:
         goal = self.asked + times + 1  # the last answer may not have been read yet
         async with asyncio.TaskGroup() as group:
             task = group.create_task(self.maintenance.run())
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while self.asked < goal:  # noqa: ASYNC110 - what is waited for has no event
                     await asyncio.sleep(0.001)
             task.cancel()

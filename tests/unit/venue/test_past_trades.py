@@ -64,6 +64,26 @@ def test_what_is_between_the_last_told_and_the_first_live_is_missed() -> None:
     assert (fact.source, fact.timestamp, fact.received_at) == (Source.BACKFILL, AT + 4, 77)
 
 
+def test_a_trade_that_rest_has_before_the_first_live_one_is_not_told_twice() -> None:
+    """Options of one coin traded at one moment: the stream told this one a frame later."""
+    rows = (row(1), row(4, seq="3"), row(5, time=str(AT + 4), seq="7"))
+    live = [frame(5, topic=OPTION), frame(4, topic=OPTION)]
+    first = trades_between(frame(1, topic=OPTION), live[0], answer(*rows))
+    assert ids(first.facts) == [["t4"]], "else it would not be the case that is meant"
+    missed = trades_between(frame(1, topic=OPTION), live[0], answer(*rows), others=live[1:])
+    assert (missed.facts, missed.lacking) == ([], "")
+
+
+def test_a_trade_that_rest_has_behind_the_last_told_is_not_told_twice() -> None:
+    """Options of one coin traded at one moment: the stream told this one a frame earlier."""
+    rows = (row(2, seq="3"), row(3, time=str(AT + 2), seq="7"), row(9))
+    told = [frame(3, topic=OPTION), frame(2, topic=OPTION)]
+    alone = trades_between(told[1], frame(9, topic=OPTION), answer(*rows))
+    assert ids(alone.facts) == [["t3"]], "else it would not be the case that is meant"
+    missed = trades_between(told[1], frame(9, topic=OPTION), answer(*rows), others=told)
+    assert (missed.facts, missed.lacking) == ([], "")
+
+
 def test_nothing_between_is_nothing_missed() -> None:
     """A gap in which nobody traded."""
     missed = trades_between(frame(3), frame(4), answer(*map(row, range(1, 5))))
