@@ -72,6 +72,25 @@ class Opened:
     last_segment: int = 0
 
 
+@dataclass(slots=True)
+class Segment:
+    """A file of records.
+
+    Attributes:
+        size: up to where it holds records, bytes.
+        observed: records with an observation that were not read yet.
+        written_at: time of day, s.
+        is_losses: it holds nothing else.
+    """
+
+    number: int
+    path: Path
+    size: int = 0
+    observed: int = 0
+    written_at: float = 0.0
+    is_losses: bool = False
+
+
 def encode_mark(position: Position) -> bytes:
     """Return how far the broker answered, as it is written."""
     body = Struct(">QQ").pack(*position)

@@ -15,7 +15,6 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from ws_gateway.runtime.spool_format import (
@@ -23,6 +22,7 @@ from ws_gateway.runtime.spool_format import (
     Opened,
     Position,
     Record,
+    Segment,
     encode,
     encode_mark,
     parse,
@@ -38,16 +38,6 @@ _SEGMENT_MAX = 8 * 1024 * 1024
 
 Condense = Callable[[list[Record]], list[Record]]
 """Makes of dropped records, losses among them, the losses that are kept in their place."""
-
-
-@dataclass(slots=True)
-class _Segment:
-    number: int
-    path: Path
-    size: int = 0
-    observed: int = 0
-    written_at: float = 0.0
-    is_losses: bool = False
 
 
 class SpoolLog:
@@ -76,12 +66,12 @@ class SpoolLog:
         self._segment_most = min(_SEGMENT_MAX, max(4096, max_bytes // _SEGMENTS))
         self._condense = condense
         self._clock = clock
-        self._segments: list[_Segment] = []
+        self._segments: list[Segment] = []
         self._cursor: Position = (0, 0)
         self._tail: int | None = None  # descriptor of the newest segment
         self._lock: int | None = None
         self._synced_at = 0.0
-        self._torn: list[_Segment] = []  # whose ends could not be read, and are there still
+        self._torn: list[Segment] = []  # whose ends could not be read, and are there still
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────
 
@@ -94,8 +84,7 @@ class SpoolLog:
         """Take the folder and look through what is there; a torn end is cut off.
 
         Args:
-            keeps_torn: it is left alone, though never read, so that whoever opens the log next
-                learns of it too; until `cut_torn`.
+            keeps_torn: it is there, never read, until `cut_torn`: who opens next learns of it too.
 
         Raises:
             OSError: the folder cannot be used, or another process has it.
@@ -136,9 +125,9 @@ class SpoolLog:
             self._cursor = (mark[0], mark[1])
         return found
 
-    def _survey(self, path: Path, number: int, start: int, found: Opened) -> _Segment:
+    def _survey(self, path: Path, number: int, start: int, found: Opened) -> Segment:
         data = path.read_bytes()
-        segment = _Segment(number, path, len(data), written_at=path.stat().st_mtime)
+        segment = Segment(number, path, len(data), written_at=path.stat().st_mtime)
         batch, end = parse(data, number, min(start, len(data)))
         if batch.records:
             found.newest = batch.records[-1][1]
@@ -225,7 +214,7 @@ class SpoolLog:
             os.close(file)
             path.unlink(missing_ok=True)
 
-    def _writable(self) -> tuple[_Segment, int]:
+    def _writable(self) -> tuple[Segment, int]:
         """Return the newest segment with its descriptor, or open another when it is full."""
         if self._tail is not None and self._segments:
             if self._segments[-1].size < self._segment_most:
@@ -235,13 +224,13 @@ class SpoolLog:
         path = self._folder / f"{number:012d}.seg"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
         tail = self._tail = os.open(path, flags, 0o600)
-        segment = _Segment(number, path, written_at=self._clock())
+        segment = Segment(number, path, written_at=self._clock())
         if not self._segments:
             self._cursor = (number, 0)
         self._segments.append(segment)
         return segment, tail
 
-    def _abandon_tail(self, segment: _Segment) -> None:
+    def _abandon_tail(self, segment: Segment) -> None:
         """Cut off what was written in part, and begin another segment next time."""
         if self._tail is not None:
             tail, self._tail = self._tail, None
@@ -299,7 +288,7 @@ class SpoolLog:
             self._cursor = (segment.number, end)
         return batch
 
-    def _content(self, segment: _Segment) -> bytes:
+    def _content(self, segment: Segment) -> bytes:
         try:
             return segment.path.read_bytes()[: segment.size]
         except FileNotFoundError:
@@ -378,7 +367,7 @@ class SpoolLog:
             return place if is_over or is_old else None
         return None
 
-    def _is_begun(self, segment: _Segment) -> bool:
+    def _is_begun(self, segment: Segment) -> bool:
         number, offset = self._cursor
         return segment.number < number or (segment.number == number and offset > 0)
 
