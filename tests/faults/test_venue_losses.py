@@ -109,8 +109,6 @@ async def test_both_redundant_sockets_are_deaf() -> None:
         async with witnessing(stage.venue, TRADES.name) as witness:
             await stage.hear(BOOK, count=PACE_KNOWN)
             deaf = open_sockets(stage)[:2]
-            # No successor tells anything before both are known to be deaf.
-            await stage.begin("slow_handshake", delay_seconds=0.5, count=2)
             await deafen(stage, BOOK, TRADES, OTHER_BOOK, sockets=2)
             await renewed(stage, *deaf)
             await stage.settle(BOOK, TRADES, OTHER_BOOK)

@@ -138,6 +138,12 @@ class Session:
         """Monotonic time the newest answered ping was sent."""
         return self._conversation.answered_ping_at
 
+    @property
+    def last_data_at(self) -> float:
+        """Monotonic time of the newest data frame of the present socket, minus infinity if none."""
+        newest = self._conversation.last_data_at
+        return float("-inf") if newest is None else newest
+
     def ping(self) -> None:
         """Send a heartbeat now; its answer proves that everything before it was read."""
         self._conversation.ping(time.monotonic())

@@ -225,6 +225,8 @@ class Shard:
             return
         # What could not be read here will hardly be readable from another socket.
         is_unreadable = reason is GapReason.SEQUENCE
+        # What should tick here would tick elsewhere too; who heard no data since is as deaf.
+        is_silence = reason is GapReason.RESUBSCRIBE
         self._merge.break_streams(
             leg.name,
             topics,
@@ -232,7 +234,7 @@ class Shard:
             detail,
             is_told_by_others=lambda topic: (
                 not (is_unreadable and not topic.has_update_ids)
-                and self._is_told(topic, besides=leg, since=since)
+                and self._is_told(topic, besides=leg, since=since, by_data=is_silence)
             ),
             for_good=leg.name not in self._legs,
         )
@@ -297,10 +299,19 @@ class Shard:
             for leg in self._legs.values():
                 leg.session.sink = self._sink
 
-    def _is_told(self, topic: Topic, *, besides: Leg, since: float) -> bool:
-        """Say whether a further socket has carried a topic since a moment or longer."""
+    def _is_told(self, topic: Topic, *, besides: Leg, since: float, by_data: bool) -> bool:
+        """Say whether a further socket has carried a topic since a moment or longer.
+
+        Args:
+            topic: the one in question.
+            besides: the socket that missed it.
+            since: monotonic time.
+            by_data: only one that brought any data since then counts.
+        """
         return any(
-            leg is not besides and leg.has_carried_since(topic, since)
+            leg is not besides
+            and leg.has_carried_since(topic, since)
+            and not (by_data and leg.session.last_data_at <= since)
             for leg in self._legs.values()
         )
 
